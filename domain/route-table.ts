@@ -1,0 +1,98 @@
+import { z } from 'zod'
+
+/**
+ * The route table: everything a router needs to know, and nothing else (DESIGN D7). The control plane publishes whole
+ * tables; a router applies a table whole or refuses it whole, and keeps the last one on its disk.
+ *
+ * Versions are totally ordered within one inventory; a table of another inventory is another world and replaces
+ * whatever was there.
+ */
+
+export const endpointSchema = z.strictObject({
+  /** Id of the instance; only for people and counts, affinity uses the slot. */
+  instance: z.string().min(1),
+  slot: z.int().min(0).max(63),
+  /** `host:port`; IPv6 hosts in brackets. */
+  address: z.string().regex(/^(?:\[[0-9a-fA-F:]+\]|[^:\s[\]]+):\d{1,5}$/),
+  /** `serving` gets sessions; `draining` finishes what it has and gets nothing new. */
+  state: z.enum(['serving', 'draining']),
+  /** What the answer of this endpoint counts as, e.g. in metrics. */
+  deployment: z.string().optional(),
+})
+export type Endpoint = z.infer<typeof endpointSchema>
+
+export const appRouteSchema = z.strictObject({
+  app: z.string().min(1),
+  /** Host names (lower case, without port) that belong to this app, e.g. `hello.localhost`. */
+  hostnames: z.array(z.string().min(1)),
+  /** A port of its own on which the router serves this app whatever the Host is; null for none (DESIGN D13). */
+  port: z.int().min(1).max(65535).nullable(),
+  /** Version of the table in which this app changed last. */
+  version: z.int().min(0),
+  /** `scaled` apps get a routing cookie, `standard` ones have one slot and need none (R5.0). */
+  affinity: z.boolean(),
+  /** Why there may be no endpoint: what the page for people says. */
+  status: z.enum(['running', 'starting', 'stopped', 'deleting']),
+  /** How long a draining endpoint may finish its requests, in ms. */
+  drainTimeoutMs: z.int().min(0),
+  /** Traffic of this app is held back until it is resumed; durable, so that a router restart keeps holding. */
+  held: z.boolean().default(false),
+  /** Path of the active check; null checks by connecting only. */
+  healthPath: z.string().startsWith('/').nullable().default(null),
+  /** The last rebalance: minted sessions with `hash(key, epoch)` below their slot's fraction are re-minted once. */
+  rebalance: z
+    .strictObject({
+      epoch: z.int().min(1),
+      /** Slot → fraction of its minted sessions to shed, 0 to 1. */
+      shed: z.record(z.string(), z.number().min(0).max(1)),
+    })
+    .nullable()
+    .default(null),
+  endpoints: z.array(endpointSchema),
+})
+export type AppRoute = z.infer<typeof appRouteSchema>
+
+export const routeTableSchema = z.strictObject({
+  /** Which inventory this table is of. */
+  inventory: z.string().min(1),
+  /** Grows by one with every change of any app's routes. */
+  version: z.int().min(0),
+  apps: z.array(appRouteSchema),
+})
+export type RouteTable = z.infer<typeof routeTableSchema>
+
+/**
+ * What a router tells the control plane: at least every 2 s as a sign of life (it renews the lease), at once when a
+ * table is applied, and at once when a draining instance has nothing in flight any more.
+ */
+export const routerReportSchema = z.strictObject({
+  /** Stable name of this router (survives its restarts). */
+  router: z.string().min(1).max(128),
+  /** Changes with every start of the router. */
+  incarnation: z.string().min(1).max(128),
+  /** Of the table that is applied in all its processes and is on its disk. */
+  inventory: z.string(),
+  version: z.int().min(0),
+  /** Requests in flight by instance id, WebSockets and event streams included; instances with none are left out. */
+  inFlight: z.record(z.string(), z.int().min(0)),
+  /** Of those, the long-lived ones (WebSockets, event streams). */
+  longLived: z.record(z.string(), z.int().min(0)).default({}),
+  processes: z.int().min(0),
+  /** Where people reach apps through this router, e.g. `http://127.0.0.1:8080`. */
+  address: z.string(),
+  /** Slots per instance id that the active checks found down; people see it in the status of the app. */
+  down: z.array(z.string()).default([]),
+})
+export type RouterReport = z.infer<typeof routerReportSchema>
+
+/** The control plane's answer to a report. */
+export const reportAnswerSchema = z.strictObject({
+  /** The router is in the acknowledgement set. False: its table is not the current one; synchronise first. */
+  counted: z.boolean(),
+  inventory: z.string(),
+  /** The current version. */
+  version: z.int(),
+  /** How long this report counts, in ms. */
+  leaseMs: z.int(),
+})
+export type ReportAnswer = z.infer<typeof reportAnswerSchema>
