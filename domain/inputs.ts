@@ -1,0 +1,87 @@
+/**
+ * What a workflow takes when it is started by hand: one JSON object, every field but `app` with a default (DESIGN D1).
+ * Environment values and secrets are not among the fields on purpose: whatever enters a workflow stays readable in
+ * Temporal's database (R3.7).
+ */
+import { z } from 'zod'
+import { durationSchema } from './durations.ts'
+import { CoppiceError } from './errors.ts'
+import { DEFAULTS } from './limits.ts'
+import { appNameSchema } from './names.ts'
+import { OPERATION_TYPES, type OperationType } from './states.ts'
+
+const base = {
+  app: appNameSchema,
+  /** Only from the API: the operation it wrote down before it started the workflow. */
+  operation: z.string().min(1).max(64).optional(),
+}
+
+export const deployInputSchema = z.strictObject({
+  ...base,
+  /** Folder under a configured source root, e.g. `examples/hello`. Default: the one of the last deployment. */
+  sourceCodePath: z.string().min(1).max(4096).optional(),
+  /** Digest of an uploaded source instead of a folder. */
+  sourceDigest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'must be 64 hexadecimal digits')
+    .optional(),
+  /** Instances of an app that does not exist yet; 1 to the limit makes it a scaled app. Default: a standard app. */
+  instances: z.int().min(1).max(64).optional(),
+  command: z.array(z.string().min(1)).min(1).optional(),
+  healthCheck: z
+    .strictObject({
+      path: z.string().startsWith('/', 'must begin with "/"').max(2048).optional(),
+      timeout: durationSchema.optional(),
+    })
+    .optional(),
+})
+export type DeployInput = z.infer<typeof deployInputSchema>
+
+export const plainInputSchema = z.strictObject(base)
+export type PlainInput = z.infer<typeof plainInputSchema>
+
+export type OperationInput = DeployInput
+
+const EXAMPLES: Record<OperationType, string> = {
+  deploy: '{"app":"hello","sourceCodePath":"examples/hello"}',
+  start: '{"app":"hello"}',
+  stop: '{"app":"hello"}',
+  restart: '{"app":"hello"}',
+  delete: '{"app":"hello"}',
+  repair: '{"app":"hello"}',
+}
+
+/**
+ * Reads what somebody gave to the workflow `type`.
+ *
+ * @throws CoppiceError InvalidInput with the field, the reason and an example that works.
+ */
+export function parseInput(type: OperationType, input: unknown): OperationInput {
+  const example = `Example: --input '${EXAMPLES[type]}'`
+  if (typeof input !== 'object' || input === null || Array.isArray(input))
+    throw new CoppiceError('InvalidInput', `${type} takes one JSON object. ${example}`, { field: '(input)' })
+  const parsed = (type === 'deploy' ? deployInputSchema : plainInputSchema).safeParse(input)
+  if (parsed.success) return parsed.data
+  const { field, reason } = firstIssue(parsed.error)
+  throw new CoppiceError('InvalidInput', `${field}: ${reason}. ${example}`, { field })
+}
+
+export const unknownType = (type: string): CoppiceError =>
+  new CoppiceError('InvalidInput', `unknown workflow type "${type}"; the types are ${OPERATION_TYPES.join(', ')}`, {
+    field: 'type',
+  })
+
+/** The first thing that is wrong, as field and reason. */
+export function firstIssue(error: z.ZodError): { field: string; reason: string } {
+  const issue = error.issues[0]
+  if (issue === undefined) return { field: '(input)', reason: 'is not valid' }
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0] ?? '?'
+    return { field: [...issue.path, key].join('.'), reason: 'is not a known field' }
+  }
+  return { field: issue.path.length === 0 ? '(input)' : issue.path.join('.'), reason: issue.message }
+}
+
+export function healthCheckOf(input: DeployInput['healthCheck']): { path: string | null; timeoutMs: number } {
+  return { path: input?.path ?? null, timeoutMs: input?.timeout ?? DEFAULTS.healthTimeoutMs }
+}

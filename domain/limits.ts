@@ -1,0 +1,16 @@
+/** Defaults of the settings that people and admins can change. Units in names. */
+export const DEFAULTS = {
+  /** R2.3 */
+  maxInstancesPerApp: 5,
+  maxScaledApps: 5,
+  /** How long a new instance may take to become healthy. Heroku gives 60 s; the API's health_check.timeout changes it. */
+  healthTimeoutMs: 60_000,
+  /** kamal-proxy and Kubernetes both give 30 s. */
+  drainTimeoutMs: 30_000,
+  /** SIGTERM to SIGKILL, as in the runtime contract (docs/rules.md R3.6). */
+  stopGraceMs: 15_000,
+  /** How long a router counts after its last report (R12.10) … */
+  routerLeaseMs: 10_000,
+  /** … and what is added for clocks and scheduling. */
+  routerLeaseMarginMs: 2_000,
+} as const

@@ -1,0 +1,108 @@
+import { CoppiceError } from '../domain/errors.ts'
+import type { App } from '../domain/records.ts'
+import type { AppMode } from '../domain/states.ts'
+import { type Db, type StoreContext, transact } from './context.ts'
+import { addEvent } from './events.ts'
+import type { PortRange } from './ports.ts'
+import { raiseRouteVersion } from './routes.ts'
+import { toApp } from './rows.ts'
+
+export type NewApp = {
+  name: string
+  description?: string
+  mode: AppMode
+  /** 1 for a standard app. */
+  instances: number
+  computeSize?: string
+  /** Default: standard apps have them, scaled ones do not (R3.2). */
+  preinstalled?: boolean
+  /** `stopped` is the API's `no_compute`. */
+  desired?: 'running' | 'stopped'
+  defaultSourceCodePath?: string | null
+  creator: string
+}
+
+export class Apps {
+  readonly #context: StoreContext
+  readonly #ports: PortRange
+
+  /** @param ports where apps get the port on which routers serve them alone. */
+  constructor(context: StoreContext, ports: PortRange) {
+    this.#context = context
+    this.#ports = ports
+  }
+
+  async get(name: string): Promise<App | null> {
+    return getApp(this.#context.db, name)
+  }
+
+  async list(options: { after?: string; limit?: number } = {}): Promise<App[]> {
+    let query = this.#context.db.selectFrom('apps').selectAll().orderBy('name')
+    if (options.after !== undefined) query = query.where('name', '>', options.after)
+    return (await query.limit(options.limit ?? 1000).execute()).map(toApp)
+  }
+
+  /** @throws CoppiceError AlreadyExists */
+  create(app: NewApp): Promise<App> {
+    return transact(this.#context, (tx) => this.createIn(tx, app))
+  }
+
+  /** As `create`, within a larger transaction. */
+  async createIn(tx: Db, app: NewApp): Promise<App> {
+    if ((await getApp(tx, app.name)) !== null)
+      throw new CoppiceError('AlreadyExists', `An app with the same name already exists: ${app.name}`)
+    const now = this.#context.now()
+    const running = (app.desired ?? 'running') === 'running'
+    await tx
+      .insertInto('apps')
+      .values({
+        name: app.name,
+        id: this.#context.newId(),
+        description: app.description ?? '',
+        mode: app.mode,
+        instances: app.instances,
+        compute_size: app.computeSize ?? 'MEDIUM',
+        preinstalled: (app.preinstalled ?? app.mode === 'standard') ? 1 : 0,
+        ...computeRest(running ? 'running' : 'stopped'),
+        desired: running ? 'running' : 'stopped',
+        active_deployment: null,
+        pending_deployment: null,
+        operation: null,
+        default_source_code_path: app.defaultSourceCodePath ?? null,
+        port: await this.#freePort(tx),
+        route_version: 0,
+        created_at: now,
+        updated_at: now,
+        creator: app.creator,
+      })
+      .execute()
+    await raiseRouteVersion(tx, app.name)
+    await addEvent(this.#context, tx, { app: app.name, kind: 'app', message: `App ${app.name} was created` })
+    return (await getApp(tx, app.name)) as App
+  }
+
+  async describe(name: string, description: string): Promise<void> {
+    await this.#context.db
+      .updateTable('apps')
+      .set({ description, updated_at: this.#context.now() })
+      .where('name', '=', name)
+      .execute()
+  }
+
+  async #freePort(tx: Db): Promise<number | null> {
+    const taken = new Set((await tx.selectFrom('apps').select('port').execute()).map((row) => row.port))
+    for (let port = this.#ports.first; port <= this.#ports.last; port++) if (!taken.has(port)) return port
+    return null
+  }
+}
+
+export async function getApp(tx: Db, name: string): Promise<App | null> {
+  const row = await tx.selectFrom('apps').selectAll().where('name', '=', name).executeTakeFirst()
+  return row === undefined ? null : toApp(row)
+}
+
+/** The compute state of an app on which no operation runs. */
+export const computeRest = (desired: 'running' | 'stopped'): { compute_state: string; compute_message: string } =>
+  desired === 'running'
+    ? { compute_state: 'ACTIVE', compute_message: 'App compute is active.' }
+    : { compute_state: 'STOPPED', compute_message: 'App compute is stopped.' }

@@ -1,0 +1,86 @@
+import type { Deployment, HealthCheck } from '../domain/records.ts'
+import type { Db, StoreContext } from './context.ts'
+import { toDeployment } from './rows.ts'
+
+/** One environment variable of a deployment: a value, or the name of a secret. */
+export type EnvVar = { name: string; value: string } | { name: string; valueFrom: string }
+
+export type NewDeployment = {
+  id?: string
+  sourceCodePath: string | null
+  /** Digest of an uploaded source; null when the snapshot is to be taken from `sourceCodePath`. */
+  source: string | null
+  command: string[] | null
+  env: EnvVar[]
+  health: HealthCheck
+  creator: string
+}
+
+export class Deployments {
+  readonly #context: StoreContext
+
+  constructor(context: StoreContext) {
+    this.#context = context
+  }
+
+  async get(id: string): Promise<Deployment | null> {
+    const row = await this.#context.db.selectFrom('deployments').selectAll().where('id', '=', id).executeTakeFirst()
+    return row === undefined ? null : toDeployment(row)
+  }
+
+  /** Newest first. */
+  async list(app: string, options: { limit?: number; offset?: number } = {}): Promise<Deployment[]> {
+    const rows = await this.#context.db
+      .selectFrom('deployments')
+      .selectAll()
+      .where('app', '=', app)
+      .orderBy('created_at', 'desc')
+      .orderBy('id', 'desc')
+      .limit(options.limit ?? 1000)
+      .offset(options.offset ?? 0)
+      .execute()
+    return rows.map(toDeployment)
+  }
+
+  /** The values, for the start of an instance and nothing else (R3.7). */
+  async env(id: string): Promise<EnvVar[]> {
+    const row = await this.#context.db.selectFrom('deployments').select('env').where('id', '=', id).executeTakeFirst()
+    return row?.env == null ? [] : (JSON.parse(this.#context.seal.open(row.env, sealContext(id))) as EnvVar[])
+  }
+}
+
+const sealContext = (deployment: string): string => `deployment/${deployment}/env`
+
+export async function insertDeployment(
+  context: StoreContext,
+  tx: Db,
+  app: string,
+  operation: string,
+  deployment: NewDeployment,
+): Promise<string> {
+  const id = deployment.id ?? context.newId().replaceAll('-', '')
+  const now = context.now()
+  await tx
+    .insertInto('deployments')
+    .values({
+      id,
+      app,
+      operation,
+      state: 'IN_PROGRESS',
+      message: 'The deployment has been requested.',
+      source_code_path: deployment.sourceCodePath,
+      source: deployment.source,
+      artifact: null,
+      mode: 'SNAPSHOT',
+      command: deployment.command === null ? null : JSON.stringify(deployment.command),
+      env: deployment.env.length === 0 ? null : context.seal.close(JSON.stringify(deployment.env), sealContext(id)),
+      env_names: JSON.stringify(deployment.env.map((variable) => variable.name)),
+      health_path: deployment.health.path,
+      health_timeout_ms: deployment.health.timeoutMs,
+      created_at: now,
+      updated_at: now,
+      creator: deployment.creator,
+    })
+    .execute()
+  return id
+}

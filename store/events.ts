@@ -1,0 +1,57 @@
+/** What happened, in the order in which it happened: the source of the server-sent events and of the history. */
+import type { HistoryEvent } from '../domain/records.ts'
+import type { Db, StoreContext } from './context.ts'
+import { toEvent } from './rows.ts'
+
+export type NewEvent = Pick<HistoryEvent, 'app' | 'kind' | 'message'> &
+  Partial<Pick<HistoryEvent, 'operation' | 'instance' | 'data'>>
+
+/** Adds an event to the transaction that does what it tells of. */
+export async function addEvent(context: StoreContext, tx: Db, event: NewEvent): Promise<void> {
+  await tx
+    .insertInto('events')
+    .values({
+      at: context.now(),
+      app: event.app,
+      operation: event.operation ?? null,
+      instance: event.instance ?? null,
+      kind: event.kind,
+      message: event.message,
+      data: event.data == null ? null : JSON.stringify(event.data),
+    })
+    .execute()
+}
+
+export class Events {
+  readonly #context: StoreContext
+
+  constructor(context: StoreContext) {
+    this.#context = context
+  }
+
+  add(event: NewEvent): Promise<void> {
+    return addEvent(this.#context, this.#context.db, event)
+  }
+
+  /** Events after `seq`, oldest first. */
+  async after(seq: number, options: { app?: string; operation?: string; limit?: number } = {}): Promise<HistoryEvent[]> {
+    let query = this.#context.db.selectFrom('events').selectAll().where('seq', '>', seq).orderBy('seq')
+    if (options.app !== undefined) query = query.where('app', '=', options.app)
+    if (options.operation !== undefined) query = query.where('operation', '=', options.operation)
+    return (await query.limit(options.limit ?? 500).execute()).map(toEvent)
+  }
+
+  async lastSeq(): Promise<number> {
+    const row = await this.#context.db
+      .selectFrom('events')
+      .select(({ fn }) => fn.max('seq').as('seq'))
+      .executeTakeFirst()
+    return Number(row?.seq ?? 0)
+  }
+
+  /** Keeps the newest `keep` events (R14.4). */
+  async trim(keep: number): Promise<void> {
+    const last = await this.lastSeq()
+    await this.#context.db.deleteFrom('events').where('seq', '<=', last - keep).execute()
+  }
+}

@@ -1,0 +1,183 @@
+/** Instances: what sagas want of them (desired, role) and what the worker saw of them (observed). */
+import type { Selectable } from 'kysely'
+import type { Instance } from '../domain/records.ts'
+import type { InstanceRecord, ObservedPatch } from '../runtime/contracts.ts'
+import { type Db, type StoreContext, transact } from './context.ts'
+import { addEvent } from './events.ts'
+import { restPorts } from './ports.ts'
+import { raiseRouteVersion } from './routes.ts'
+import { toInstance } from './rows.ts'
+import type { Schema } from './schema.ts'
+
+export class InstanceRows {
+  readonly #context: StoreContext
+
+  constructor(context: StoreContext) {
+    this.#context = context
+  }
+
+  async ofApp(app: string): Promise<Instance[]> {
+    const rows = await this.#context.db
+      .selectFrom('instances')
+      .selectAll()
+      .where('app', '=', app)
+      .orderBy('slot')
+      .orderBy('created_at')
+      .execute()
+    return rows.map(toInstance)
+  }
+
+  async records(): Promise<InstanceRecord[]> {
+    return (await this.#select().execute()).map(toRecord)
+  }
+
+  async record(id: string): Promise<InstanceRecord | null> {
+    const row = await this.#select().where('instances.id', '=', id).executeTakeFirst()
+    return row === undefined ? null : toRecord(row)
+  }
+
+  /** Writes what the worker saw. An address that routers know and that changed goes out with a new table. */
+  observe(id: string, patch: ObservedPatch): Promise<void> {
+    return transact(this.#context, async (tx) => {
+      const row = await tx.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
+      if (row === undefined) return
+      await tx
+        .updateTable('instances')
+        .set({
+          observed: patch.observed,
+          ...(patch.address !== undefined && { address: patch.address }),
+          ...(patch.pid !== undefined && { pid: patch.pid }),
+          ...(patch.crashes !== undefined && { crashes: patch.crashes }),
+          ...(patch.restartAt !== undefined && { restart_at: patch.restartAt }),
+          ...(patch.message !== undefined && { message: patch.message }),
+          ...(patch.startedAt !== undefined && { started_at: patch.startedAt }),
+          ...(patch.logLines !== undefined && { log_lines: JSON.stringify(patch.logLines) }),
+        })
+        .where('id', '=', id)
+        .execute()
+      const moved = patch.address !== undefined && patch.address !== null && patch.address !== row.address
+      if (moved && row.role !== 'standby') await raiseRouteVersion(tx, row.app)
+    })
+  }
+
+  async retire(id: string): Promise<void> {
+    await this.#context.db.updateTable('instances').set({ desired: 'retired' }).where('id', '=', id).execute()
+  }
+
+  /**
+   * Takes a retired instance of which nothing is left out of the inventory. One whose operation is still open stays:
+   * that operation's end takes it out, together with the table that no longer has it.
+   */
+  forget(id: string): Promise<void> {
+    return transact(this.#context, async (tx) => {
+      const row = await tx.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
+      if (row === undefined || row.desired !== 'retired') return
+      const owned = await tx.selectFrom('apps').select('operation').where('name', '=', row.app).executeTakeFirst()
+      if (owned?.operation != null) return
+      await deleteInstances(tx, row.app, [id])
+    })
+  }
+
+  async event(event: {
+    app: string
+    instance: string
+    kind: string
+    message: string
+    logLines?: string[]
+  }): Promise<void> {
+    await addEvent(this.#context, this.#context.db, {
+      app: event.app,
+      instance: event.instance,
+      kind: event.kind,
+      message: event.message,
+      data: event.logLines === undefined ? null : { logLines: event.logLines },
+    })
+  }
+
+  #select() {
+    return this.#context.db
+      .selectFrom('instances')
+      .leftJoin('operations', 'operations.id', 'instances.operation')
+      .leftJoin('apps', 'apps.name', 'instances.app')
+      .selectAll('instances')
+      .select(['operations.state as operation_state', 'apps.operation as app_operation'])
+  }
+}
+
+type JoinedRow = Selectable<Schema['instances']> & { operation_state: string | null; app_operation: string | null }
+
+function toRecord(row: JoinedRow): InstanceRecord {
+  return {
+    id: row.id,
+    app: row.app,
+    slot: row.slot,
+    deployment: row.deployment,
+    operation: row.operation,
+    // An open operation on the app may be about to start, drain or stop it: it is that operation's business.
+    operationOpen: row.app_operation !== null || row.operation_state === 'REQUESTED' || row.operation_state === 'RUNNING',
+    desired: row.desired as InstanceRecord['desired'],
+    role: row.role as InstanceRecord['role'],
+    observed: row.observed as InstanceRecord['observed'],
+    crashes: row.crashes,
+    restartAt: row.restart_at,
+    address: row.address,
+  }
+}
+
+export async function servingInstances(tx: Db, app: string): Promise<Instance[]> {
+  const rows = await tx
+    .selectFrom('instances')
+    .selectAll()
+    .where('app', '=', app)
+    .where('role', '=', 'serving')
+    .orderBy('slot')
+    .execute()
+  return rows.map(toInstance)
+}
+
+export async function insertStandby(
+  context: StoreContext,
+  tx: Db,
+  instances: Array<{ id: string; slot: number }>,
+  of: { app: string; deployment: string; operation: string },
+): Promise<void> {
+  for (const { id, slot } of instances)
+    await tx
+      .insertInto('instances')
+      .values({
+        id,
+        slot,
+        ...of,
+        desired: 'running',
+        role: 'standby',
+        observed: 'pending',
+        address: null,
+        pid: null,
+        crashes: 0,
+        restart_at: null,
+        message: null,
+        log_lines: '[]',
+        created_at: context.now(),
+        started_at: null,
+      })
+      .execute()
+}
+
+/** Takes rows out; when routers knew them, with a new version, at which their ports begin to rest. */
+export async function deleteInstances(tx: Db, app: string, ids: string[]): Promise<number | null> {
+  if (ids.length === 0) return null
+  const routed = await tx
+    .selectFrom('instances')
+    .select('id')
+    .where('id', 'in', ids)
+    .where('role', '!=', 'standby')
+    .execute()
+  await tx.deleteFrom('instances').where('id', 'in', ids).execute()
+  if (routed.length === 0) {
+    await restPorts(tx, ids, 0)
+    return null
+  }
+  const version = await raiseRouteVersion(tx, app)
+  await restPorts(tx, ids, version)
+  return version
+}

@@ -1,0 +1,294 @@
+/**
+ * Operations: the records behind the sagas.
+ *
+ * REQUESTED (the API wrote it down, it owns the app) or nothing (started by hand) → admit → RUNNING/compensable →
+ * commit, the pivot → RUNNING/committed → finish → SUCCEEDED. Before the pivot `abandon` ends it as FAILED or
+ * CANCELLED. One that lost its workflow is taken over by a `repair`, which ends both.
+ *
+ * The fence: `apps.operation` names the operation that owns the app. Every write of a saga checks it in its own
+ * transaction, so an activity that lives on after its operation lost the app changes nothing (DESIGN D4).
+ */
+import type { Transaction } from 'kysely'
+import { CoppiceError } from '../domain/errors.ts'
+import type { Operation, OperationFailure, Step } from '../domain/records.ts'
+import type { OperationType } from '../domain/states.ts'
+import { computeRest, getApp } from './apps.ts'
+import { type Db, parseJson, type StoreContext, transact } from './context.ts'
+import { addEvent } from './events.ts'
+import { toOperation, toStep } from './rows.ts'
+import type { Schema } from './schema.ts'
+
+export type StepRef = {
+  operation: string
+  /** Name of the step, unique within its operation, e.g. `start/2`. */
+  step: string
+  /** The step in plain words, e.g. `Start the instance in slot 2`. */
+  words: string
+}
+
+export class Operations {
+  readonly #context: StoreContext
+
+  constructor(context: StoreContext) {
+    this.#context = context
+  }
+
+  async get(id: string): Promise<Operation | null> {
+    return getOperation(this.#context.db, id)
+  }
+
+  /** Newest first. */
+  async list(options: { app?: string; limit?: number; offset?: number } = {}): Promise<Operation[]> {
+    let query = this.#context.db
+      .selectFrom('operations')
+      .selectAll()
+      .orderBy('requested_at', 'desc')
+      .orderBy('id', 'desc')
+      .limit(options.limit ?? 100)
+      .offset(options.offset ?? 0)
+    if (options.app !== undefined) query = query.where('app', '=', options.app)
+    return (await query.execute()).map(toOperation)
+  }
+
+  async open(): Promise<Operation[]> {
+    const rows = await this.#context.db
+      .selectFrom('operations')
+      .selectAll()
+      .where('state', 'in', ['REQUESTED', 'RUNNING'])
+      .execute()
+    return rows.map(toOperation)
+  }
+
+  async steps(operation: string): Promise<Step[]> {
+    const rows = await this.#context.db
+      .selectFrom('operation_steps')
+      .selectAll()
+      .where('operation', '=', operation)
+      .orderBy('seq')
+      .execute()
+    return rows.map(toStep)
+  }
+
+  async setRun(id: string, run: { workflowId: string; runId: string }): Promise<void> {
+    await this.#context.db
+      .updateTable('operations')
+      .set({ workflow_id: run.workflowId, run_id: run.runId })
+      .where('id', '=', id)
+      .execute()
+  }
+
+  /**
+   * A step that is one transaction: its effect and its outcome are written together, and a rerun returns the outcome
+   * without doing it again.
+   *
+   * @throws CoppiceError Fenced when the operation does not own the app any more.
+   */
+  async transactionStep<T>(ref: StepRef, effect: (tx: Transaction<Schema>) => Promise<T>): Promise<T> {
+    return transact(this.#context, async (tx) => {
+      const done = await outcomeOf<T>(tx, ref)
+      if (done !== null) return done.outcome
+      await this.#fence(tx, ref.operation)
+      await this.#begin(tx, ref)
+      const outcome = await effect(tx)
+      await this.#end(tx, ref, outcome)
+      return outcome
+    })
+  }
+
+  /** The beginning of a step whose effect lies outside of the store. Returns the outcome when it is done already. */
+  async beginStep<T>(ref: StepRef): Promise<{ outcome: T } | null> {
+    return transact(this.#context, async (tx) => {
+      const done = await outcomeOf<T>(tx, ref)
+      if (done !== null) return done
+      await this.#fence(tx, ref.operation)
+      await this.#begin(tx, ref)
+      return null
+    })
+  }
+
+  /** The end of such a step; `effect` runs in the same transaction. */
+  async endStep<T>(ref: StepRef, outcome: T, effect?: (tx: Transaction<Schema>) => Promise<void>): Promise<T> {
+    return transact(this.#context, async (tx) => {
+      await this.#fence(tx, ref.operation)
+      await effect?.(tx)
+      await this.#end(tx, ref, outcome)
+      return outcome
+    })
+  }
+
+  /** What a step is at, or why it failed, for people. Changes nothing when the operation lost the app. */
+  async noteStep(ref: StepRef, detail: string, state: 'running' | 'failed' = 'running'): Promise<void> {
+    await transact(this.#context, async (tx) => {
+      const operation = await getOperation(tx, ref.operation)
+      if (operation === null || (await getApp(tx, operation.app))?.operation !== operation.id) return
+      await tx
+        .updateTable('operation_steps')
+        .set({ detail, state, ended_at: state === 'failed' ? this.#context.now() : null })
+        .where('operation', '=', ref.operation)
+        .where('step', '=', ref.step)
+        .where('state', '!=', 'done')
+        .execute()
+      await this.#stepEvent(tx, operation.app, ref, state, detail)
+    })
+  }
+
+  /** Ends an operation that was refused before it changed anything; gives the app back when it owned it. */
+  async refuse(id: string, failure: OperationFailure): Promise<void> {
+    await transact(this.#context, async (tx) => {
+      const operation = await getOperation(tx, id)
+      if (operation === null || operation.state !== 'REQUESTED') return
+      await closeOperation(this.#context, tx, operation, 'FAILED', failure)
+    })
+  }
+
+  async #fence(tx: Db, id: string): Promise<void> {
+    const operation = await getOperation(tx, id)
+    const owner = operation === null ? null : ((await getApp(tx, operation.app))?.operation ?? null)
+    if (owner === id) return
+    throw new CoppiceError(
+      'Fenced',
+      `Operation ${id} does not own ${operation === null ? 'its app' : `app ${operation.app}`} any more`,
+    )
+  }
+
+  async #begin(tx: Db, ref: StepRef): Promise<void> {
+    const now = this.#context.now()
+    const seq = await tx
+      .selectFrom('operation_steps')
+      .select(({ fn }) => fn.countAll<number>().as('count'))
+      .where('operation', '=', ref.operation)
+      .executeTakeFirstOrThrow()
+    await tx
+      .insertInto('operation_steps')
+      .values({
+        operation: ref.operation,
+        step: ref.step,
+        seq: Number(seq.count),
+        words: ref.words,
+        state: 'running',
+        detail: '',
+        outcome: null,
+        started_at: now,
+        ended_at: null,
+      })
+      .onConflict((conflict) => conflict.columns(['operation', 'step']).doUpdateSet({ state: 'running', ended_at: null }))
+      .execute()
+    const operation = await getOperation(tx, ref.operation)
+    if (operation !== null) await this.#stepEvent(tx, operation.app, ref, 'running', '')
+  }
+
+  async #end(tx: Db, ref: StepRef, outcome: unknown): Promise<void> {
+    await tx
+      .updateTable('operation_steps')
+      .set({ state: 'done', outcome: JSON.stringify(outcome ?? null), ended_at: this.#context.now() })
+      .where('operation', '=', ref.operation)
+      .where('step', '=', ref.step)
+      .execute()
+    const operation = await getOperation(tx, ref.operation)
+    if (operation !== null) await this.#stepEvent(tx, operation.app, ref, 'done', '')
+  }
+
+  async #stepEvent(tx: Db, app: string, ref: StepRef, state: string, detail: string): Promise<void> {
+    await addEvent(this.#context, tx, {
+      app,
+      operation: ref.operation,
+      kind: 'step',
+      message: detail === '' ? ref.words : `${ref.words}: ${detail}`,
+      data: { step: ref.step, words: ref.words, state, detail },
+    })
+  }
+}
+
+async function outcomeOf<T>(tx: Db, ref: StepRef): Promise<{ outcome: T } | null> {
+  const row = await tx
+    .selectFrom('operation_steps')
+    .select(['state', 'outcome'])
+    .where('operation', '=', ref.operation)
+    .where('step', '=', ref.step)
+    .executeTakeFirst()
+  return row?.state === 'done' ? { outcome: parseJson<T>(row.outcome) as T } : null
+}
+
+export async function getOperation(tx: Db, id: string): Promise<Operation | null> {
+  const row = await tx.selectFrom('operations').selectAll().where('id', '=', id).executeTakeFirst()
+  return row === undefined ? null : toOperation(row)
+}
+
+export type NewOperation = Pick<Operation, 'id' | 'app' | 'type' | 'state' | 'door' | 'startedBy'> &
+  Partial<Pick<Operation, 'workflowId' | 'runId' | 'createdApp' | 'repairs' | 'deployment'>>
+
+export async function insertOperation(context: StoreContext, tx: Db, operation: NewOperation): Promise<void> {
+  const now = context.now()
+  await tx
+    .insertInto('operations')
+    .values({
+      id: operation.id,
+      app: operation.app,
+      type: operation.type,
+      state: operation.state,
+      phase: 'compensable',
+      door: operation.door,
+      started_by: operation.startedBy,
+      workflow_id: operation.workflowId ?? null,
+      run_id: operation.runId ?? null,
+      deployment: operation.deployment ?? null,
+      plan: null,
+      created_app: operation.createdApp === true ? 1 : 0,
+      repairs: operation.repairs ?? null,
+      failure: null,
+      requested_at: now,
+      started_at: operation.state === 'RUNNING' ? now : null,
+      ended_at: null,
+    })
+    .execute()
+}
+
+/**
+ * Ends an operation: its record, its deployment, the owner of the app, the pins, the event. The end of every saga goes
+ * through here, so that nothing can be forgotten at one of them.
+ */
+export async function closeOperation(
+  context: StoreContext,
+  tx: Db,
+  operation: Operation,
+  state: 'SUCCEEDED' | 'FAILED' | 'CANCELLED',
+  failure: OperationFailure | null,
+): Promise<void> {
+  const now = context.now()
+  await tx
+    .updateTable('operations')
+    .set({ state, failure: failure === null ? null : JSON.stringify(failure), ended_at: now })
+    .where('id', '=', operation.id)
+    .execute()
+  if (operation.deployment !== null && operation.type === 'deploy') {
+    const message = state === 'SUCCEEDED' ? 'App started successfully' : (failure?.message ?? 'The deployment was cancelled.')
+    await tx
+      .updateTable('deployments')
+      .set({ state, message, updated_at: now })
+      .where('id', '=', operation.deployment)
+      .execute()
+    // A deployment that came to nothing needs its artifact no more; one that succeeded keeps it (R4.3).
+    if (state !== 'SUCCEEDED') await tx.deleteFrom('pins').where('holder', '=', operation.deployment).execute()
+  }
+  const app = await getApp(tx, operation.app)
+  if (app !== null && app.operation === operation.id)
+    await tx
+      .updateTable('apps')
+      .set({ operation: null, pending_deployment: null, updated_at: now, ...computeRest(app.desired) })
+      .where('name', '=', app.name)
+      .execute()
+  await tx.deleteFrom('pins').where('holder', '=', operation.id).execute()
+  await addEvent(context, tx, {
+    app: operation.app,
+    operation: operation.id,
+    kind: 'operation',
+    message: endWords(operation.type, operation.app, state, failure),
+    data: { type: operation.type, state, failure },
+  })
+}
+
+function endWords(type: OperationType, app: string, state: string, failure: OperationFailure | null): string {
+  if (state === 'SUCCEEDED') return `${type} of ${app} succeeded`
+  if (state === 'CANCELLED') return `${type} of ${app} was cancelled; everything is as before`
+  return `${type} of ${app} failed${failure?.step === undefined ? '' : ` at "${failure.step}"`}: ${failure?.message ?? ''}`
+}

@@ -1,0 +1,98 @@
+/**
+ * The route table is a view of the inventory: whatever changes who serves raises the version in the same transaction,
+ * so a table of a version can only be one table (DESIGN D7).
+ */
+import type { AppRoute, RouteTable } from '../domain/route-table.ts'
+import { type Db, type StoreContext, transact } from './context.ts'
+import type { Schema } from './schema.ts'
+
+const VERSION = 'route_version'
+
+export async function routeVersion(tx: Db): Promise<number> {
+  const row = await tx.selectFrom('meta').select('value').where('key', '=', VERSION).executeTakeFirstOrThrow()
+  return Number(row.value)
+}
+
+/** Gives the next version to a change of `app`'s routes; belongs into the transaction of that change. */
+export async function raiseRouteVersion(tx: Db, app: string): Promise<number> {
+  const version = (await routeVersion(tx)) + 1
+  await tx.updateTable('meta').set({ value: String(version) }).where('key', '=', VERSION).execute()
+  await tx.updateTable('apps').set({ route_version: version }).where('name', '=', app).execute()
+  return version
+}
+
+export type HostOptions = {
+  /** Domains under which every app has a host name, e.g. `['localhost']` → `hello.localhost`. */
+  domains: string[]
+}
+
+export class Routes {
+  readonly #context: StoreContext
+  readonly #drainTimeoutMs: number
+
+  constructor(context: StoreContext, options: { drainTimeoutMs: number }) {
+    this.#context = context
+    this.#drainTimeoutMs = options.drainTimeoutMs
+  }
+
+  version(): Promise<number> {
+    return routeVersion(this.#context.db)
+  }
+
+  /** The current table; what a router gets. */
+  table(options: HostOptions): Promise<RouteTable> {
+    return transact(this.#context, async (tx) => {
+      const version = await routeVersion(tx)
+      const apps = await tx.selectFrom('apps').selectAll().orderBy('name').execute()
+      const instances = await tx
+        .selectFrom('instances')
+        .select(['id', 'app', 'slot', 'address', 'role', 'deployment'])
+        .where('role', 'in', ['serving', 'draining'])
+        .where('address', 'is not', null)
+        .orderBy('slot')
+        .execute()
+      const health = new Map(
+        (
+          await tx
+            .selectFrom('deployments')
+            .innerJoin('apps', 'apps.active_deployment', 'deployments.id')
+            .select(['deployments.app', 'deployments.health_path'])
+            .execute()
+        ).map((row) => [row.app, row.health_path]),
+      )
+      const byApp = Map.groupBy(instances, (instance) => instance.app)
+      return {
+        inventory: this.#context.inventory,
+        version,
+        apps: apps.map(
+          (app): AppRoute => ({
+            app: app.name,
+            hostnames: options.domains.map((domain) => `${app.name}.${domain}`),
+            port: app.port,
+            version: app.route_version,
+            affinity: app.mode === 'scaled',
+            status: statusOf(app),
+            drainTimeoutMs: this.#drainTimeoutMs,
+            held: false,
+            healthPath: health.get(app.name) ?? null,
+            rebalance: null,
+            endpoints: (byApp.get(app.name) ?? []).map((instance) => ({
+              instance: instance.id,
+              slot: instance.slot,
+              address: instance.address as string,
+              state: instance.role as 'serving' | 'draining',
+              deployment: instance.deployment,
+            })),
+          }),
+        ),
+      }
+    })
+  }
+}
+
+function statusOf(app: Schema['apps']): AppRoute['status'] {
+  if (app.compute_state === 'DELETING') return 'deleting'
+  if (app.compute_state === 'STARTING') return 'starting'
+  if (app.desired === 'stopped') return 'stopped'
+  return app.active_deployment === null ? 'starting' : 'running'
+}

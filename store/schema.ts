@@ -1,0 +1,131 @@
+/** Tables of the inventory as Kysely sees them. Times are Unix milliseconds, booleans 0 or 1, JSON is text. */
+import type { Generated } from 'kysely'
+
+export type Schema = {
+  meta: { key: string; value: string }
+  apps: {
+    name: string
+    id: string
+    description: string
+    mode: string
+    instances: number
+    compute_size: string
+    preinstalled: number
+    compute_state: string
+    compute_message: string
+    desired: string
+    active_deployment: string | null
+    pending_deployment: string | null
+    operation: string | null
+    default_source_code_path: string | null
+    port: number | null
+    route_version: number
+    created_at: number
+    updated_at: number
+    creator: string
+  }
+  deployments: {
+    id: string
+    app: string
+    operation: string
+    state: string
+    message: string
+    source_code_path: string | null
+    source: string | null
+    artifact: string | null
+    mode: string
+    command: string | null
+    /** Sealed JSON of [{name, value | value_from}]; null for none. */
+    env: string | null
+    env_names: string
+    health_path: string | null
+    health_timeout_ms: number
+    created_at: number
+    updated_at: number
+    creator: string
+  }
+  operations: {
+    id: string
+    app: string
+    type: string
+    state: string
+    phase: string
+    door: string
+    started_by: string
+    workflow_id: string | null
+    run_id: string | null
+    deployment: string | null
+    plan: string | null
+    created_app: number
+    repairs: string | null
+    failure: string | null
+    requested_at: number
+    started_at: number | null
+    ended_at: number | null
+  }
+  operation_steps: {
+    operation: string
+    step: string
+    seq: number
+    words: string
+    state: string
+    detail: string
+    outcome: string | null
+    started_at: number
+    ended_at: number | null
+  }
+  instances: {
+    id: string
+    app: string
+    slot: number
+    deployment: string
+    operation: string
+    desired: string
+    role: string
+    observed: string
+    address: string | null
+    pid: number | null
+    crashes: number
+    restart_at: number | null
+    message: string | null
+    log_lines: string
+    created_at: number
+    started_at: number | null
+  }
+  ports: {
+    port: number
+    instance: string | null
+    /** leased | resting | foreign */
+    state: string
+    /** Resting: the first table version without it; free once every registered router has acknowledged that. */
+    rests_until_version: number | null
+    /** Foreign: Unix ms until which it is left alone. */
+    until: number | null
+  }
+  routers: {
+    id: string
+    incarnation: string
+    address: string
+    registered_at: number
+    seen_at: number
+    /** Counted = 1: in the acknowledgement set. */
+    counted: number
+    inventory: string
+    version: number
+    processes: number
+    in_flight: string
+    long_lived: string
+    down: string
+  }
+  pins: { key: string; holder: string }
+  events: {
+    seq: Generated<number>
+    at: number
+    app: string
+    operation: string | null
+    instance: string | null
+    kind: string
+    message: string
+    data: string | null
+  }
+}

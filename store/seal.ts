@@ -1,0 +1,52 @@
+/**
+ * Encryption at rest for environment values and secrets (R3.7): AES-256-GCM with a key that lies beside the database
+ * in a file of mode 0600, so that a copy of the database alone tells nothing.
+ */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { chmodSync, closeSync, existsSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+
+export type Seal = {
+  /** @returns base64 of nonce (12 bytes), tag (16 bytes), ciphertext. `context` has to be the same to open it. */
+  close(plain: string, context: string): string
+  open(sealed: string, context: string): string
+}
+
+export function openSeal(keyFile: string): Seal {
+  const key = readOrMakeKey(keyFile)
+  return {
+    close(plain, context) {
+      const nonce = randomBytes(12)
+      const cipher = createCipheriv('aes-256-gcm', key, nonce)
+      cipher.setAAD(Buffer.from(context))
+      const body = Buffer.concat([cipher.update(plain, 'utf8'), cipher.final()])
+      return Buffer.concat([nonce, cipher.getAuthTag(), body]).toString('base64')
+    },
+    open(sealed, context) {
+      const bytes = Buffer.from(sealed, 'base64')
+      const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12))
+      decipher.setAAD(Buffer.from(context))
+      decipher.setAuthTag(bytes.subarray(12, 28))
+      return Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString('utf8')
+    },
+  }
+}
+
+function readOrMakeKey(file: string): Buffer {
+  if (!existsSync(file)) {
+    // Written aside and linked: two processes that start at once agree on one key, and none reads half of it.
+    const aside = `${file}.${process.pid}.new`
+    const fd = openSync(aside, 'wx', 0o600)
+    writeSync(fd, randomBytes(32).toString('hex'))
+    fsyncSync(fd)
+    closeSync(fd)
+    try {
+      linkSync(aside, file)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    } finally {
+      rmSync(aside)
+    }
+  }
+  chmodSync(file, 0o600)
+  return Buffer.from(readFileSync(file, 'utf8').trim(), 'hex')
+}

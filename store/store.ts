@@ -1,0 +1,107 @@
+/**
+ * The inventory: the truth about what should be (DESIGN D4). One SQLite file in the data directory, opened by the
+ * worker and the control plane at the same time.
+ */
+import { randomUUID } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { DEFAULTS } from '../domain/limits.ts'
+import { Apps } from './apps.ts'
+import type { StoreContext } from './context.ts'
+import { Deployments } from './deployments.ts'
+import { Events } from './events.ts'
+import { InstanceRows } from './instances.ts'
+import { migrate } from './migrations.ts'
+import { Operations } from './operations.ts'
+import { Pins } from './pins.ts'
+import { type PortRange, Ports } from './ports.ts'
+import { Routers } from './routers.ts'
+import { Routes } from './routes.ts'
+import type { Schema } from './schema.ts'
+import { openSeal } from './seal.ts'
+import { openSqlite } from './sqlite.ts'
+import { Transitions } from './transitions.ts'
+import { ChangeWatch } from './watch.ts'
+
+export type StoreOptions = {
+  /** The data directory; `inventory.db` and `secret.key` lie in it. */
+  home: string
+  /** Ports for instances; below the kernel's ephemeral range (32768 on Linux) so that no client socket takes one. */
+  instancePorts?: PortRange
+  /** Ports on which routers serve one app each. */
+  appPorts?: PortRange
+  /** How long an instance that leaves may finish what it has in flight, in ms. */
+  drainTimeoutMs?: number
+  maxInstancesPerApp?: number
+  routerLeaseMs?: number
+  routerLeaseMarginMs?: number
+  /** Unix ms; for tests. */
+  now?: () => number
+  newId?: () => string
+  /** 0 ≤ x < 1; for tests. */
+  random?: () => number
+}
+
+export type Store = {
+  inventory: string
+  apps: Apps
+  deployments: Deployments
+  operations: Operations
+  transitions: Transitions
+  instances: InstanceRows
+  routes: Routes
+  routers: Routers
+  ports: Ports
+  pins: Pins
+  events: Events
+  /** Tells when anything in the inventory changed, whoever changed it. */
+  watch: ChangeWatch
+  close(): Promise<void>
+}
+
+/** @throws CoppiceError StoreNewer */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  mkdirSync(options.home, { recursive: true, mode: 0o700 })
+  const file = join(options.home, 'inventory.db')
+  const { db, raw } = openSqlite<Schema>({ file })
+  migrate(raw)
+  const newId = options.newId ?? randomUUID
+  raw.prepare(`insert or ignore into meta (key, value) values ('inventory', ?), ('route_version', '0')`).run(newId())
+  const { value: inventory } = raw.prepare(`select value from meta where key = 'inventory'`).get() as { value: string }
+  const context: StoreContext = {
+    db,
+    now: options.now ?? Date.now,
+    newId,
+    seal: openSeal(join(options.home, 'secret.key')),
+    inventory,
+  }
+  const drainTimeoutMs = options.drainTimeoutMs ?? DEFAULTS.drainTimeoutMs
+  const operations = new Operations(context)
+  const apps = new Apps(context, options.appPorts ?? { first: 8100, last: 8299 })
+  const watch = new ChangeWatch(new DatabaseSync(file, { readOnly: true }))
+  return {
+    inventory,
+    apps,
+    deployments: new Deployments(context),
+    operations,
+    transitions: new Transitions(context, operations, apps, {
+      drainTimeoutMs,
+      maxInstancesPerApp: options.maxInstancesPerApp ?? DEFAULTS.maxInstancesPerApp,
+    }),
+    instances: new InstanceRows(context),
+    routes: new Routes(context, { drainTimeoutMs }),
+    routers: new Routers(context, {
+      leaseMs: options.routerLeaseMs ?? DEFAULTS.routerLeaseMs,
+      leaseMarginMs: options.routerLeaseMarginMs ?? DEFAULTS.routerLeaseMarginMs,
+    }),
+    ports: new Ports(context, options.instancePorts ?? { first: 20_000, last: 29_999 }, options.random ?? Math.random),
+    pins: new Pins(context),
+    events: new Events(context),
+    watch,
+    async close() {
+      watch.close()
+      await db.destroy()
+    },
+  }
+}
