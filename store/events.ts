@@ -34,7 +34,10 @@ export class Events {
   }
 
   /** Events after `seq`, oldest first. */
-  async after(seq: number, options: { app?: string; operation?: string; limit?: number } = {}): Promise<HistoryEvent[]> {
+  async after(
+    seq: number,
+    options: { app?: string; operation?: string; limit?: number } = {},
+  ): Promise<HistoryEvent[]> {
     let query = this.#context.db.selectFrom('events').selectAll().where('seq', '>', seq).orderBy('seq')
     if (options.app !== undefined) query = query.where('app', '=', options.app)
     if (options.operation !== undefined) query = query.where('operation', '=', options.operation)
@@ -52,6 +55,9 @@ export class Events {
   /** Keeps the newest `keep` events (R14.4). */
   async trim(keep: number): Promise<void> {
     const last = await this.lastSeq()
-    await this.#context.db.deleteFrom('events').where('seq', '<=', last - keep).execute()
+    await this.#context.db
+      .deleteFrom('events')
+      .where('seq', '<=', last - keep)
+      .execute()
   }
 }

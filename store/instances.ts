@@ -114,7 +114,8 @@ function toRecord(row: JoinedRow): InstanceRecord {
     deployment: row.deployment,
     operation: row.operation,
     // An open operation on the app may be about to start, drain or stop it: it is that operation's business.
-    operationOpen: row.app_operation !== null || row.operation_state === 'REQUESTED' || row.operation_state === 'RUNNING',
+    operationOpen:
+      row.app_operation !== null || row.operation_state === 'REQUESTED' || row.operation_state === 'RUNNING',
     desired: row.desired as InstanceRecord['desired'],
     role: row.role as InstanceRecord['role'],
     observed: row.observed as InstanceRecord['observed'],

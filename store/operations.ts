@@ -69,6 +69,11 @@ export class Operations {
     return rows.map(toStep)
   }
 
+  /** What a step that is done returned; null when it is not done. */
+  async outcome<T>(operation: string, step: string): Promise<T | null> {
+    return (await outcomeOf<T>(this.#context.db, { operation, step }))?.outcome ?? null
+  }
+
   async setRun(id: string, run: { workflowId: string; runId: string }): Promise<void> {
     await this.#context.db
       .updateTable('operations')
@@ -132,6 +137,19 @@ export class Operations {
     })
   }
 
+  /**
+   * An undo may go on: the operation has not passed its pivot and `owner` owns the app. A workflow that was reset to
+   * before a pivot which has taken place must not take serving instances away.
+   *
+   * @throws CoppiceError TooLateToCancel, Fenced
+   */
+  async assertUndoable(id: string, owner: string): Promise<void> {
+    await transact(this.#context, async (tx) => {
+      await assertCompensable(tx, id)
+      await this.#fence(tx, owner)
+    })
+  }
+
   /** Ends an operation that was refused before it changed anything; gives the app back when it owned it. */
   async refuse(id: string, failure: OperationFailure): Promise<void> {
     await transact(this.#context, async (tx) => {
@@ -171,7 +189,9 @@ export class Operations {
         started_at: now,
         ended_at: null,
       })
-      .onConflict((conflict) => conflict.columns(['operation', 'step']).doUpdateSet({ state: 'running', ended_at: null }))
+      .onConflict((conflict) =>
+        conflict.columns(['operation', 'step']).doUpdateSet({ state: 'running', ended_at: null }),
+      )
       .execute()
     const operation = await getOperation(tx, ref.operation)
     if (operation !== null) await this.#stepEvent(tx, operation.app, ref, 'running', '')
@@ -199,7 +219,7 @@ export class Operations {
   }
 }
 
-async function outcomeOf<T>(tx: Db, ref: StepRef): Promise<{ outcome: T } | null> {
+async function outcomeOf<T>(tx: Db, ref: Pick<StepRef, 'operation' | 'step'>): Promise<{ outcome: T } | null> {
   const row = await tx
     .selectFrom('operation_steps')
     .select(['state', 'outcome'])
@@ -207,6 +227,11 @@ async function outcomeOf<T>(tx: Db, ref: StepRef): Promise<{ outcome: T } | null
     .where('step', '=', ref.step)
     .executeTakeFirst()
   return row?.state === 'done' ? { outcome: parseJson<T>(row.outcome) as T } : null
+}
+
+export async function assertCompensable(tx: Db, id: string): Promise<void> {
+  if ((await getOperation(tx, id))?.phase === 'committed')
+    throw new CoppiceError('TooLateToCancel', `Operation ${id} has passed its pivot and is not undone any more`)
 }
 
 export async function getOperation(tx: Db, id: string): Promise<Operation | null> {
@@ -261,7 +286,8 @@ export async function closeOperation(
     .where('id', '=', operation.id)
     .execute()
   if (operation.deployment !== null && operation.type === 'deploy') {
-    const message = state === 'SUCCEEDED' ? 'App started successfully' : (failure?.message ?? 'The deployment was cancelled.')
+    const message =
+      state === 'SUCCEEDED' ? 'App started successfully' : (failure?.message ?? 'The deployment was cancelled.')
     await tx
       .updateTable('deployments')
       .set({ state, message, updated_at: now })

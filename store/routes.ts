@@ -16,7 +16,11 @@ export async function routeVersion(tx: Db): Promise<number> {
 /** Gives the next version to a change of `app`'s routes; belongs into the transaction of that change. */
 export async function raiseRouteVersion(tx: Db, app: string): Promise<number> {
   const version = (await routeVersion(tx)) + 1
-  await tx.updateTable('meta').set({ value: String(version) }).where('key', '=', VERSION).execute()
+  await tx
+    .updateTable('meta')
+    .set({ value: String(version) })
+    .where('key', '=', VERSION)
+    .execute()
   await tx.updateTable('apps').set({ route_version: version }).where('name', '=', app).execute()
   return version
 }

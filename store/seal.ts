@@ -3,7 +3,17 @@
  * in a file of mode 0600, so that a copy of the database alone tells nothing.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import { chmodSync, closeSync, existsSync, fsyncSync, linkSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 
 export type Seal = {
   /** @returns base64 of nonce (12 bytes), tag (16 bytes), ciphertext. `context` has to be the same to open it. */

@@ -12,7 +12,7 @@ import { type StoreContext, transact } from './context.ts'
 import { insertDeployment, type NewDeployment } from './deployments.ts'
 import { addEvent } from './events.ts'
 import { deleteInstances, insertStandby, servingInstances } from './instances.ts'
-import { closeOperation, getOperation, insertOperation, type Operations } from './operations.ts'
+import { assertCompensable, closeOperation, getOperation, insertOperation, type Operations } from './operations.ts'
 import { raiseRouteVersion } from './routes.ts'
 import type { Schema } from './schema.ts'
 
@@ -31,8 +31,8 @@ export type Admission = {
   id: string
   app: string
   type: PlannedType
-  /** For operations started by hand; the API's are written down already. */
-  byHand: { startedBy: string; deployment?: NewDeployment; instances?: number }
+  /** For operations started by hand; null for the API's, which are written down already. */
+  byHand: { startedBy: string; deployment?: NewDeployment; instances?: number } | null
   workflowId: string
   runId: string
 }
@@ -90,6 +90,10 @@ export class Transitions {
       const known = await getOperation(tx, admission.id)
       if (known !== null && known.state !== 'REQUESTED' && known.state !== 'RUNNING')
         throw new CoppiceError('OperationEnded', `Operation ${known.id} has ended already as ${known.state}`)
+      if (known !== null && (known.type !== admission.type || known.app !== admission.app))
+        throw new CoppiceError('InvalidInput', `operation: ${known.id} is a ${known.type} of ${known.app}`, {
+          field: 'operation',
+        })
       if (known?.plan != null) return known.plan
       const app =
         known === null ? await this.#admitByHand(tx, admission) : await this.#freeApp(tx, admission.app, admission.id)
@@ -154,7 +158,11 @@ export class Transitions {
   async finish(plan: Plan, owner: string = plan.operation): Promise<void> {
     const ref = { operation: owner, step: 'finish', words: 'Finish' }
     await this.#operations.transactionStep(ref, async (tx) => {
-      await deleteInstances(tx, plan.app, plan.remove.map((instance) => instance.id))
+      await deleteInstances(
+        tx,
+        plan.app,
+        plan.remove.map((instance) => instance.id),
+      )
       for (const id of new Set([plan.operation, owner])) {
         const operation = (await getOperation(tx, id)) as Operation
         await closeOperation(this.#context, tx, operation, 'SUCCEEDED', null)
@@ -178,6 +186,7 @@ export class Transitions {
     await transact(this.#context, async (tx) => {
       const operation = await getOperation(tx, id)
       if (operation === null || operation.endedAt !== null) return
+      await assertCompensable(tx, id)
       const app = await getApp(tx, operation.app)
       if (app?.operation !== owner)
         throw new CoppiceError('Fenced', `Operation ${owner} does not own app ${operation.app} any more`)
@@ -244,6 +253,10 @@ export class Transitions {
 
   async #admitByHand(tx: Transaction<Schema>, admission: Admission): Promise<App> {
     const { byHand } = admission
+    if (byHand === null)
+      throw new CoppiceError('InvalidInput', `operation: there is no operation ${admission.id}; leave the field out`, {
+        field: 'operation',
+      })
     const existing = await getApp(tx, admission.app)
     if (existing === null && admission.type !== 'deploy') throw notFound(admission.app)
     const limit = this.#options.maxInstancesPerApp
@@ -269,13 +282,7 @@ export class Transitions {
     const deployment =
       byHand.deployment === undefined
         ? null
-        : await insertDeployment(
-            this.#context,
-            tx,
-            app.name,
-            admission.id,
-            withDefaultSource(app, byHand.deployment),
-          )
+        : await insertDeployment(this.#context, tx, app.name, admission.id, withDefaultSource(app, byHand.deployment))
     await insertOperation(this.#context, tx, {
       id: admission.id,
       app: app.name,
@@ -372,7 +379,11 @@ export class Transitions {
     const deployments = await tx.selectFrom('deployments').select('id').where('app', '=', name).execute()
     const instances = await tx.selectFrom('instances').select('id').where('app', '=', name).execute()
     await raiseRouteVersion(tx, name)
-    await deleteInstances(tx, name, instances.map((instance) => instance.id))
+    await deleteInstances(
+      tx,
+      name,
+      instances.map((instance) => instance.id),
+    )
     for (const { id } of deployments) await tx.deleteFrom('pins').where('holder', '=', id).execute()
     await tx.deleteFrom('deployments').where('app', '=', name).execute()
     await tx.deleteFrom('apps').where('name', '=', name).execute()

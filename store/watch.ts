@@ -33,7 +33,10 @@ export class ChangeWatch {
     }
   }
 
-  /** Asks `look` now and after every change until it returns something else than null. Throws the signal's reason. */
+  /**
+   * Asks `look` now, after every change and at least once a second (deadlines pass without a change), until it returns
+   * something else than null. Throws the signal's reason.
+   */
   async until<T>(look: () => Promise<T | null>, signal?: AbortSignal): Promise<T> {
     let wake: () => void = () => {}
     let changed = false
@@ -42,6 +45,7 @@ export class ChangeWatch {
       wake()
     })
     const aborted = () => wake()
+    const clock = setInterval(() => wake(), 1_000)
     signal?.addEventListener('abort', aborted)
     try {
       for (;;) {
@@ -49,13 +53,15 @@ export class ChangeWatch {
         changed = false
         const found = await look()
         if (found !== null) return found
-        if (!changed) await new Promise<void>((resolve) => {
-          wake = resolve
-          if (changed || signal?.aborted) resolve()
-        })
+        if (!changed)
+          await new Promise<void>((resolve) => {
+            wake = resolve
+            if (changed || signal?.aborted) resolve()
+          })
       }
     } finally {
       stop()
+      clearInterval(clock)
       signal?.removeEventListener('abort', aborted)
     }
   }

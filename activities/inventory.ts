@@ -1,0 +1,102 @@
+/** The transactions of a saga as activities: idempotent, under a second, run as local ones (DESIGN D14). */
+import { healthCheckOf, type OperationInput } from '../domain/inputs.ts'
+import type { Plan } from '../domain/plan.ts'
+import type { Operation, OperationFailure } from '../domain/records.ts'
+import type { OperationType } from '../domain/states.ts'
+import type { Store } from '../store/store.ts'
+import { toFailure } from './failure.ts'
+
+export type AdmitRequest = {
+  operation: string
+  type: Exclude<OperationType, 'repair'>
+  input: OperationInput
+  /** For operations started by hand: who; null for the API's. */
+  startedBy: string | null
+  workflowId: string
+  runId: string
+}
+
+export const createInventoryActivities = ({ store }: { store: Store }) => {
+  const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work()
+    } catch (error) {
+      throw toFailure(error)
+    }
+  }
+
+  return {
+    admit: (request: AdmitRequest): Promise<Plan> =>
+      guarded(() => {
+        const { input, type, startedBy } = request
+        return store.transitions.admit({
+          id: request.operation,
+          app: input.app,
+          type,
+          workflowId: request.workflowId,
+          runId: request.runId,
+          byHand:
+            startedBy === null
+              ? null
+              : {
+                  startedBy,
+                  ...(input.instances !== undefined && { instances: input.instances }),
+                  ...(type === 'deploy' && {
+                    deployment: {
+                      sourceCodePath: input.sourceCodePath ?? null,
+                      source: input.sourceDigest ?? null,
+                      command: input.command ?? null,
+                      env: [],
+                      health: healthCheckOf(input.healthCheck),
+                      creator: startedBy,
+                    },
+                  }),
+                },
+        })
+      }),
+
+    /** An operation of the API that was not admitted: its record ends and the app is free. */
+    refuse: (operation: string, failure: OperationFailure): Promise<void> =>
+      guarded(() => store.operations.refuse(operation, failure)),
+
+    commit: (plan: Plan): Promise<{ version: number }> => guarded(() => store.transitions.commit(plan)),
+
+    finish: (plan: Plan, owner: string): Promise<void> => guarded(() => store.transitions.finish(plan, owner)),
+
+    abandon: (
+      operation: string,
+      end: { state: 'FAILED' | 'CANCELLED'; failure: OperationFailure },
+      owner: string,
+    ): Promise<void> => guarded(() => store.transitions.abandon(operation, end, owner)),
+
+    takeOver: (repair: { id: string; app: string; workflowId: string; runId: string }): Promise<LostOperation | null> =>
+      guarded(async () => {
+        const lost = await store.transitions.takeOver(repair)
+        return lost === null ? null : { lost, version: await committedVersion(store, lost) }
+      }),
+
+    /** Who holds the app: what a refused operation tells. */
+    lockHolder: (app: string): Promise<{ words: string; ended: boolean }> =>
+      guarded(async () => {
+        const owner = (await store.apps.get(app))?.operation
+        const operation = owner == null ? null : await store.operations.get(owner)
+        if (operation === null) return { words: 'an operation that is just ending', ended: true }
+        const since = new Date(operation.requestedAt).toISOString()
+        return {
+          words: `${operation.type} (${operation.id}) by ${operation.startedBy} runs since ${since}`,
+          ended: false,
+        }
+      }),
+  }
+}
+
+export type LostOperation = {
+  lost: Operation
+  /** The route table that the pivot published; the current one when the lost operation had none. */
+  version: number
+}
+
+async function committedVersion(store: Store, lost: Operation): Promise<number> {
+  const done = await store.operations.outcome<{ version: number }>(lost.id, 'commit')
+  return done?.version ?? (await store.routes.version())
+}

@@ -1,0 +1,62 @@
+/**
+ * A step of a saga whose effect lies outside of the store: written down when it begins and when it ends, so that a
+ * rerun returns its outcome and people see it in plain words (DESIGN D4, D16).
+ */
+import { cancellationSignal, heartbeat } from '@temporalio/activity'
+import type { Operations, StepRef } from '../store/operations.ts'
+import { toFailure } from './failure.ts'
+
+/** A third of the shortest heartbeat timeout that the workflows use. */
+const HEARTBEAT_MS = 1_000
+
+export type StepContext = {
+  /** Aborted when the saga is cancelled or the worker shuts down. */
+  signal: AbortSignal
+  /** Says what the step is at. */
+  note: (words: string) => void
+}
+
+/** What `withStep` needs of the store. */
+type Effect = Parameters<Operations['endStep']>[2]
+
+export async function withStep<T>(
+  operations: Operations,
+  ref: StepRef,
+  work: (step: StepContext) => Promise<T>,
+  effect?: (outcome: T) => NonNullable<Effect>,
+): Promise<T> {
+  const signal = cancellationSignal()
+  const pulse = setInterval(() => heartbeat(), HEARTBEAT_MS)
+  let noted: Promise<unknown> = Promise.resolve()
+  try {
+    const done = await operations.beginStep<T>(ref)
+    if (done !== null) return done.outcome
+    const note = (words: string) => {
+      heartbeat()
+      noted = noted.then(() => operations.noteStep(ref, words)).catch(() => {})
+    }
+    const outcome = await work({ signal, note })
+    await noted
+    return await operations.endStep(ref, outcome, effect?.(outcome))
+  } catch (error) {
+    await noted
+    if (!signal.aborted)
+      await operations.noteStep(ref, error instanceof Error ? error.message : String(error), 'failed')
+    throw toFailure(error, signal)
+  } finally {
+    clearInterval(pulse)
+  }
+}
+
+/** A step that belongs to an undo or to the cleaning up of a repair: no outcome to remember, done as often as asked. */
+export async function pulsing<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const signal = cancellationSignal()
+  const pulse = setInterval(() => heartbeat(), HEARTBEAT_MS)
+  try {
+    return await work(signal)
+  } catch (error) {
+    throw toFailure(error, signal)
+  } finally {
+    clearInterval(pulse)
+  }
+}
