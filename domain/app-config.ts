@@ -1,0 +1,110 @@
+import { parseDocument } from 'yaml'
+import { z } from 'zod'
+import { CoppiceError } from './errors.ts'
+
+/**
+ * `app.yaml` (or `app.yml`): how an app is started and what is in its environment. Every scalar is read as the text
+ * that stands there (YAML's failsafe schema), so that `value: 1.10` is "1.10" and `value: yes` is "yes".
+ */
+
+/** Where it is looked for, in this order; the product's own local runner looks for `app.yml` first, too. */
+export const APP_CONFIG_FILES = ['app.yml', 'app.yaml'] as const
+
+/** A configuration is a page of text; more is a mistake, and costs the parser time. */
+const MAX_CONFIG_BYTES = 64 * 1024
+
+export const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
+
+/** A variable of the app: a value, or the name of the secret that holds it (R3.7). */
+export const envVarSchema = z
+  .strictObject({
+    name: z.string().regex(ENV_NAME, 'must be letters, digits and underscores, and not begin with a digit'),
+    value: z.string().refine(withoutNul, 'must not contain a NUL character').optional(),
+    valueFrom: z.string().min(1, 'must name a secret').optional(),
+  })
+  .refine((entry) => (entry.value === undefined) !== (entry.valueFrom === undefined), {
+    message: 'needs exactly one of "value" and "valueFrom"',
+  })
+  .transform(
+    ({ name, value, valueFrom }): EnvVar =>
+      valueFrom === undefined ? { name, value: value ?? '' } : { name, valueFrom },
+  )
+export type EnvVar = { name: string; value: string } | { name: string; valueFrom: string }
+
+/** Program and arguments. There is no shell between; `$DATABRICKS_APP_PORT` alone is substituted. */
+export const commandSchema = z
+  .array(z.string().refine(withoutNul, 'must not contain a NUL character'), {
+    error: 'must be a list of words such as ["python", "app.py"]; it is run without a shell',
+  })
+  .min(1, 'must not be empty')
+  .refine((words) => words[0] !== '', { message: 'must begin with a program' })
+
+export const appConfigSchema = z.strictObject({
+  command: commandSchema.optional(),
+  env: z
+    .array(envVarSchema, { error: 'must be a list of entries with "name" and "value" or "valueFrom"' })
+    .default([])
+    .superRefine((entries, context) => {
+      const seen = new Set<string>()
+      entries.forEach((entry, index) => {
+        if (seen.has(entry.name)) {
+          context.addIssue({ code: 'custom', path: [index, 'name'], message: `${entry.name} is there twice` })
+        }
+        seen.add(entry.name)
+      })
+    }),
+})
+export type AppConfig = z.infer<typeof appConfigSchema>
+
+/** What an app without `app.yaml` has. */
+export const EMPTY_APP_CONFIG: AppConfig = { env: [] }
+
+/**
+ * Reads the text of `file`. Throws AppConfigInvalid, whose message names the file, the field and the reason, and whose
+ * `details.field` is the field, e.g. `env[2].valueFrom`.
+ */
+export function parseAppConfig(file: string, text: string): AppConfig {
+  if (text.length > MAX_CONFIG_BYTES) {
+    throw new CoppiceError('AppConfigInvalid', `${file} is larger than ${MAX_CONFIG_BYTES} bytes`, { file })
+  }
+  const document = parseDocument(text, { schema: 'failsafe', prettyErrors: true })
+  const syntax = document.errors[0]
+  if (syntax !== undefined) {
+    const place = syntax.linePos?.[0]
+    const where = place === undefined ? '' : `, line ${place.line}, column ${place.col}`
+    const reason = syntax.message.split(/ at line \d+|:\n/)[0]
+    throw new CoppiceError('AppConfigInvalid', `${file}${where}: ${reason}`, { file, line: place?.line })
+  }
+  const result = appConfigSchema.safeParse(content(document, file))
+  if (result.success) return result.data
+
+  const issue = result.error.issues[0]
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const field = fieldName([...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])])
+  const reason = unknown === undefined ? issue?.message : unknownField(unknown)
+  throw new CoppiceError('AppConfigInvalid', `${file}: ${field === '' ? 'the file' : field} ${reason}`, { file, field })
+}
+
+function content(document: ReturnType<typeof parseDocument>, file: string): unknown {
+  try {
+    // An empty file, or one of comments only, says nothing; it is not wrong.
+    return document.contents === null || document.toJS() === '' ? {} : document.toJS({ maxAliasCount: 20 })
+  } catch (error) {
+    throw new CoppiceError('AppConfigInvalid', `${file}: ${(error as Error).message}`, { file }, { cause: error })
+  }
+}
+
+function unknownField(key: string): string {
+  if (key === 'value_from') return 'is not known here; write "valueFrom"'
+  return 'is not a known field; known are "command" and "env", and in "env" "name", "value", "valueFrom"'
+}
+
+function fieldName(path: ReadonlyArray<PropertyKey>): string {
+  return path
+    .map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`))
+    .join('')
+}
+
+function withoutNul(text: string): boolean {
+  return !text.includes('\0')
+}

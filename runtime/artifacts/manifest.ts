@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto'
+import { createReadStream, type Stats } from 'node:fs'
+import { chmod, open, readFile, readlink, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { compare } from '../../domain/source-rules.ts'
+import { inParallel, walkTree } from './trees.ts'
+
+/**
+ * What a sealed tree contains, written down beside it. A tree without a manifest that fits is no tree: this is how a
+ * half-written or damaged one is noticed (R4.3).
+ */
+export type Manifest = {
+  format: 1
+  key: string
+  /** Unix ms. */
+  createdAt: number
+  /** Sum of the files, in bytes. */
+  bytes: number
+  /** What whoever sealed it wants to know again. */
+  meta: unknown
+  /** Sorted by path. */
+  entries: ManifestEntry[]
+}
+
+/** Path, kind, permissions, size in bytes, mtime in ms, and the SHA-256 of the content or the target of the link. */
+export type ManifestEntry = [path: string, kind: Kind, mode: number, size: number, mtimeMs: number, content: string]
+type Kind = 'f' | 'd' | 'l'
+
+/**
+ * Makes a tree read-only and describes it. Sealed files cannot be written and sealed directories not be added to;
+ * root can do both, which is what `checkTree` is for. Digests that are known already need not be computed again.
+ */
+export async function describeTree(
+  root: string,
+  known: ReadonlyMap<string, string> = new Map(),
+): Promise<ManifestEntry[]> {
+  const entries = await listTree(root)
+  await inParallel(
+    entries.map((entry) => async () => {
+      const [path, kind] = entry
+      entry[5] = known.get(path) ?? (await contentOf(join(root, path), kind))
+      if (kind === 'l') return
+      entry[2] = kind === 'd' || entry[2] & 0o100 ? 0o555 : 0o444
+      await chmod(join(root, path), entry[2])
+    }),
+    8,
+  )
+  await chmod(root, 0o555)
+  return entries
+}
+
+/**
+ * Compares a tree with its manifest. `touched`: only times or permissions differ, so the content has to tell.
+ * Cheap: one stat for each entry, no content is read.
+ */
+export async function checkTree(
+  root: string,
+  entries: readonly ManifestEntry[],
+): Promise<'intact' | 'touched' | 'damaged'> {
+  const expected = new Map(entries.map((entry) => [entry[0], entry]))
+  let verdict: 'intact' | 'touched' | 'damaged' = 'intact'
+  let seen = 0
+  await walkTree(root, (path, stats) => {
+    seen += 1
+    const [, kind, mode, size, mtimeMs] = expected.get(path) ?? []
+    if (kind !== kindOf(stats) || (kind !== 'd' && size !== stats.size)) verdict = 'damaged'
+    else if (verdict === 'intact' && kind !== 'd' && mtimeMs !== stats.mtimeMs) verdict = 'touched'
+    else if (verdict === 'intact' && kind !== 'l' && mode !== (stats.mode & 0o777)) verdict = 'touched'
+  })
+  return seen === entries.length ? verdict : 'damaged'
+}
+
+/** Reads everything again: the paths whose content is not what was sealed. */
+export async function verifyTree(root: string, entries: readonly ManifestEntry[]): Promise<string[]> {
+  const wrong: string[] = []
+  await inParallel(
+    entries.map(([path, kind, , , , content]) => async () => {
+      const found = await contentOf(join(root, path), kind).catch(() => null)
+      if (found !== content) wrong.push(path)
+    }),
+    4,
+  )
+  return wrong.sort(compare)
+}
+
+/** One digest for a whole tree: paths, executable bits, contents, targets of links; not times, names of the root, directories. */
+export function digestOf(entries: readonly ManifestEntry[]): string {
+  const hash = createHash('sha256')
+  for (const [path, kind, mode, , , content] of entries) {
+    if (kind !== 'd') hash.update(`${JSON.stringify([path, kind, kind === 'f' && (mode & 0o100) !== 0, content])}\n`)
+  }
+  return hash.digest('hex')
+}
+
+/** Written beside and renamed, with its own digest in the first line: half a manifest is none. */
+export async function writeManifest(file: string, manifest: Manifest): Promise<void> {
+  const body = JSON.stringify(manifest)
+  const temporary = `${file}.new`
+  const handle = await open(temporary, 'w')
+  try {
+    await handle.writeFile(`${sha256(body)}\n${body}`)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(temporary, file)
+}
+
+/** Null when there is none that can be believed. */
+export async function readManifest(file: string): Promise<Manifest | null> {
+  const text = await readFile(file, 'utf8').catch(() => '')
+  const body = text.slice(65)
+  if (text[64] !== '\n' || sha256(body) !== text.slice(0, 64)) return null
+  const manifest = JSON.parse(body) as Manifest
+  return manifest.format === 1 ? manifest : null
+}
+
+export function sha256(text: string | Uint8Array): string {
+  return createHash('sha256').update(text).digest('hex')
+}
+
+async function listTree(root: string): Promise<ManifestEntry[]> {
+  const entries: ManifestEntry[] = []
+  await walkTree(root, (path, stats) => {
+    const kind = kindOf(stats)
+    if (kind === null) throw new Error(`${path} is neither a file nor a directory nor a link`)
+    entries.push([path, kind, stats.mode & 0o777, kind === 'd' ? 0 : stats.size, kind === 'd' ? 0 : stats.mtimeMs, ''])
+  })
+  return entries.sort((a, b) => compare(a[0], b[0]))
+}
+
+function kindOf(stats: Stats): Kind | null {
+  return stats.isFile() ? 'f' : stats.isDirectory() ? 'd' : stats.isSymbolicLink() ? 'l' : null
+}
+
+async function contentOf(path: string, kind: Kind): Promise<string> {
+  if (kind === 'd') return ''
+  if (kind === 'l') return readlink(path)
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) hash.update(chunk)
+  return hash.digest('hex')
+}

@@ -1,0 +1,236 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Pins } from '../contracts.ts'
+import {
+  checkTree,
+  describeTree,
+  digestOf,
+  type Manifest,
+  type ManifestEntry,
+  readManifest,
+  verifyTree,
+  writeManifest,
+} from './manifest.ts'
+import { ownerIsGone, ownerTag } from './owners.ts'
+import { removeTree } from './trees.ts'
+
+/**
+ * Sealed trees by key (D6). Several processes may use one directory at the same time; nothing is locked, because every
+ * change is a rename:
+ *
+ *   kept/<key>/tree, manifest    sealed; complete whenever it is there
+ *   making/<owner>-<random>/     half built; removed when its owner is gone
+ *   trash/<random>/              taken out, being deleted
+ */
+export type SealedStoreOptions = {
+  /** Absolute path; made when first needed. */
+  directory: string
+  pins: Pick<Pins, 'isPinned'>
+  /** Unix ms. */
+  now: () => number
+}
+
+export type Sealed = { key: string; path: string; meta: unknown }
+export type OpenSealed = Sealed & { entries: readonly ManifestEntry[] }
+
+/** A tree that is being made. Exactly one of `seal` and `discard` ends it; `discard` after either does nothing. */
+export type Stage = {
+  /** Where the tree is built; it is there and empty. */
+  tree: string
+  /** A directory beside it for what must not become part of it. */
+  scratch: string
+  /**
+   * Makes it read-only and puts it in place, under a key or one made from its digest. `known` are digests of files
+   * that need not be read again. Who comes second gets what the first one put there.
+   */
+  seal(
+    key: string | ((digest: string) => string),
+    meta: unknown,
+    known?: ReadonlyMap<string, string>,
+  ): Promise<Sealed & SealReport>
+  discard(): Promise<void>
+}
+export type SealReport = { digest: string; files: number; bytes: number }
+
+export type CollectOptions = { maxCount: number; maxBytes: number; maxAgeMs: number }
+
+export type SealedStore = ReturnType<typeof createSealedStore>
+
+export function createSealedStore({ directory, pins, now }: SealedStoreOptions) {
+  const kept = join(directory, 'kept')
+  const making = join(directory, 'making')
+  const trash = join(directory, 'trash')
+  const entryOf = (key: string) => join(kept, checkedKey(key))
+  const treeOf = (key: string) => join(entryOf(key), 'tree')
+
+  /** The tree if it has passed the check, else null; one that has not is taken out, so that it can be made again. */
+  async function open(key: string): Promise<OpenSealed | null> {
+    const manifest = await sound(key, 'cheaply')
+    if (manifest === null) return null
+    const time = new Date(now())
+    // Its last use, for the collector. Whoever may read but not write the store can use it all the same.
+    await utimes(join(entryOf(key), 'manifest'), time, time).catch(() => undefined)
+    return { key, path: treeOf(key), meta: manifest.meta, entries: manifest.entries }
+  }
+
+  async function sound(key: string, how: 'cheaply' | 'fully'): Promise<Manifest | null> {
+    const entry = entryOf(key)
+    if ((await stat(entry).catch(() => null)) === null) return null
+    const manifest = await readManifest(join(entry, 'manifest'))
+    if (manifest?.key === key && (await isSound(entry, manifest, how))) return manifest
+    await takeOut(key)
+    return null
+  }
+
+  async function isSound(entry: string, manifest: Manifest, how: 'cheaply' | 'fully'): Promise<boolean> {
+    const tree = join(entry, 'tree')
+    const verdict = await checkTree(tree, manifest.entries).catch(() => 'damaged' as const)
+    if (verdict === 'damaged') return false
+    if (verdict === 'intact' && how === 'cheaply') return true
+    if ((await verifyTree(tree, manifest.entries)).length > 0) return false
+    // The content is right, only times or permissions are not (a restored backup): write down what is there now, so
+    // that the next check is cheap again.
+    if (verdict === 'touched') {
+      const known = new Map(manifest.entries.map((line) => [line[0], line[5]]))
+      await writeManifest(join(entry, 'manifest'), { ...manifest, entries: await describeTree(tree, known) })
+    }
+    return true
+  }
+
+  async function stage(): Promise<Stage> {
+    const home = join(making, `${ownerTag()}-${randomUUID()}`)
+    const tree = join(home, 'entry', 'tree')
+    const scratch = join(home, 'scratch')
+    await mkdir(tree, { recursive: true })
+    await mkdir(scratch)
+    return {
+      tree,
+      scratch,
+      async seal(name, meta, known) {
+        const entries = await describeTree(tree, known)
+        const digest = digestOf(entries)
+        const key = typeof name === 'string' ? name : name(digest)
+        const report = { digest, files: entries.filter((line) => line[1] !== 'd').length, bytes: sizeOf(entries) }
+        const manifest: Manifest = { format: 1, key, createdAt: now(), bytes: report.bytes, meta, entries }
+        await writeManifest(join(home, 'entry', 'manifest'), manifest)
+        const sealed = await putInPlace(join(home, 'entry'), key, meta)
+        await removeTree(home)
+        return { ...sealed, ...report }
+      },
+      discard: () => removeTree(home),
+    }
+  }
+
+  /** Who comes second uses what the first one put there, if it is sound (D6). */
+  async function putInPlace(entry: string, key: string, meta: unknown): Promise<Sealed> {
+    await mkdir(kept, { recursive: true })
+    for (;;) {
+      try {
+        await rename(entry, entryOf(key))
+        return { key, path: treeOf(key), meta }
+      } catch (error) {
+        if (!isTaken(error)) throw error
+      }
+      const winner = await open(key)
+      if (winner !== null) return winner
+    }
+  }
+
+  /** Out of everyone's sight in one step, then deleted at leisure. False when it was not there. */
+  async function takeOut(key: string, stillUnwanted: () => Promise<boolean> = async () => true): Promise<boolean> {
+    await mkdir(trash, { recursive: true })
+    const grave = join(trash, `${ownerTag()}-${randomUUID()}`)
+    try {
+      await rename(entryOf(key), grave)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+      throw error
+    }
+    if (!(await stillUnwanted())) {
+      const back = await rename(grave, entryOf(key)).then(
+        () => true,
+        (error) => isTaken(error),
+      )
+      if (back) return false
+    }
+    await removeTree(grave)
+    return true
+  }
+
+  /**
+   * Takes out what nothing needs: least recently used first, until count, bytes and age are within their limits. What
+   * is pinned stays, and so does what another kept one stands on (`standsOn`). Pins are asked again after the rename:
+   * an operation that pinned in between gets it back.
+   */
+  async function collect(
+    options: CollectOptions,
+    standsOn: (meta: unknown) => string[] = () => [],
+  ): Promise<{ removed: string[]; kept: number }> {
+    await sweep()
+    const all = (await list()).sort((a, b) => a.usedAt - b.usedAt)
+    const remaining = new Map(all.map((entry) => [entry.key, entry]))
+    let bytes = all.reduce((sum, entry) => sum + entry.bytes, 0)
+    const removed: string[] = []
+    // An artifact goes before the layers it stands on, so these get their chance in a second round.
+    for (let round = 0; round < 2; round++) {
+      for (const { key, bytes: size, usedAt } of all) {
+        const tooMany = remaining.size > options.maxCount || bytes > options.maxBytes
+        if (!remaining.has(key) || !(tooMany || now() - usedAt > options.maxAgeMs)) continue
+        const needed = [...remaining.values()].some((other) => standsOn(other.meta).includes(key))
+        if (needed || (await pins.isPinned(key))) continue
+        if (!(await takeOut(key, async () => !(await pins.isPinned(key))))) continue
+        remaining.delete(key)
+        bytes -= size
+        removed.push(key)
+      }
+    }
+    return { removed, kept: remaining.size }
+  }
+
+  async function list(): Promise<Array<{ key: string; bytes: number; usedAt: number; meta: unknown }>> {
+    const entries = []
+    for (const key of await namesIn(kept)) {
+      const file = join(kept, key, 'manifest')
+      const [manifest, stats] = await Promise.all([readManifest(file), stat(file).catch(() => null)])
+      entries.push({ key, bytes: manifest?.bytes ?? 0, usedAt: stats?.mtimeMs ?? 0, meta: manifest?.meta })
+    }
+    return entries
+  }
+
+  /** Reads every byte of everything kept; what is damaged is taken out and named. */
+  async function scrub(): Promise<{ checked: number; damaged: string[] }> {
+    const damaged: string[] = []
+    const keys = await namesIn(kept)
+    for (const key of keys) if ((await sound(key, 'fully')) === null) damaged.push(key)
+    return { checked: keys.length, damaged }
+  }
+
+  /** Removes what processes that are gone were making or deleting. */
+  async function sweep(): Promise<void> {
+    for (const place of [making, trash]) {
+      for (const name of await namesIn(place)) if (ownerIsGone(name)) await removeTree(join(place, name))
+    }
+  }
+
+  return { open, stage, collect, list, scrub, sweep, treeOf }
+}
+
+function sizeOf(entries: readonly ManifestEntry[]): number {
+  return entries.reduce((sum, [, kind, , size]) => (kind === 'f' ? sum + size : sum), 0)
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  return readdir(path).catch(() => [])
+}
+
+/** Keys become names of directories; they are ours, but they also come back from outside as digests. */
+function checkedKey(key: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,127}$/.test(key)) throw new Error(`${JSON.stringify(key)} is not a key`)
+  return key
+}
+
+function isTaken(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code
+  return code === 'ENOTEMPTY' || code === 'EEXIST'
+}
