@@ -1,0 +1,349 @@
+import type { Logger } from 'pino'
+import { type BackOff, CRASH_LOOP_FROM, crashesInARow, restartDelayMs } from '../domain/back-off.ts'
+import { CoppiceError } from '../domain/errors.ts'
+import { Attempt } from './attempt.ts'
+import type { Clock } from './clock.ts'
+import type {
+  InstanceEventKind,
+  InstanceInventory,
+  InstanceRecord,
+  InstanceSpec,
+  Instances,
+  Observation,
+  Provider,
+} from './contracts.ts'
+import { type HealthOptions, howItEnded, waitUntilHealthy } from './health.ts'
+import { portOf } from './listeners.ts'
+import { canConnect } from './probe.ts'
+import type { Slots } from './slots.ts'
+
+export type ActorContext = {
+  provider: Provider
+  inventory: InstanceInventory
+  clock: Clock
+  logger: Logger
+  backOff: BackOff
+  /** From SIGTERM to SIGKILL, in ms. */
+  graceMs: number
+  /** Bounds how many instances are being set up at once; waiting for health holds no slot. */
+  slots: Slots
+  /** Injected parts of the health check. */
+  health: Pick<HealthOptions, 'ask' | 'canConnect' | 'beyondLoopback'>
+}
+
+type Started = Awaited<ReturnType<Instances['start']>>
+type Running = Extract<Observation, { state: 'running' }>
+
+/** Times an instance is set up when somebody foreign takes the port between our look at it and the app's bind. */
+const PORT_ATTEMPTS = 3
+const LOG_LINES = 30
+
+/**
+ * Everything that happens to one instance in this worker, one thing after the other.
+ *
+ * idle → starting → up; from up by its exit → held back (a timer runs) → starting …
+ * Sagas move it by `start` and `stop`, its process by ending, the clock by the timer, the reconciler by `keepUp`,
+ * which takes an instance over that an earlier worker left in any of these states. `stop` overtakes everything: it
+ * writes down that the instance is retired, ends a running start, and leads to gone, from where nothing leads back.
+ */
+export class InstanceActor {
+  readonly id: string
+  readonly #context: ActorContext
+  /** Whatever is under way or waits for its turn. */
+  #tail: Promise<unknown> = Promise.resolve()
+  #attempt: Attempt | null = null
+  #stopping: Promise<void> | null = null
+  /** It is up and an exit is a crash: what to do when it is no longer watched. */
+  #watch: { startedAt: number; cancel: () => void } | null = null
+  #cancelRestart: (() => void) | null = null
+
+  constructor(id: string, context: ActorContext) {
+    this.id = id
+    this.#context = context
+  }
+
+  async start(options: Parameters<Instances['start']>[1] = {}): Promise<Started> {
+    // An attempt that its callers gave up cannot be joined; the next one begins when it has ended.
+    while (this.#attempt?.aborted && !this.#stopping) await this.#attempt.settled()
+    if (this.#stopping) throw this.#retired()
+    this.#attempt ??= this.#begin(false)
+    return this.#attempt.join(options)
+  }
+
+  /** A second call joins the first, and its grace. */
+  stop(graceMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(graceMs).catch((error) => {
+      this.#stopping = null
+      throw error
+    })
+    return this.#stopping
+  }
+
+  /** Sees to it that the instance is up, or will be when its back-off is over. Returns when that is decided. */
+  keepUp(): Promise<void> {
+    if (this.#attempt || this.#stopping || this.#cancelRestart) return Promise.resolve()
+    return this.#inTurn(async () => {
+      if (this.#attempt || this.#stopping || this.#cancelRestart) return
+      const { provider, inventory, clock } = this.#context
+      const record = await inventory.get(this.id)
+      if (!record || record.desired === 'retired') return
+      const seen = await provider.observe(this.id)
+      if (seen.state === 'running') {
+        if (this.#watch) return
+        if (this.#isAsRecorded(record, seen)) return this.#adopt(record, seen)
+      } else if (this.#watch) {
+        return this.#handleExit()
+      }
+      if (record.restartAt !== null && record.restartAt > clock.now()) this.#restartAt(record.restartAt)
+      else this.#restart()
+    })
+  }
+
+  /** Its process has ended. While it starts or stops, those who wait for it see that themselves. */
+  exited(): void {
+    if (!this.#watch) return
+    void this.#inTurn(() => this.#handleExit()).catch((error) => {
+      // The reconciler finds it down and tries again.
+      this.#context.logger.error({ err: error, instance: this.id }, 'could not handle a crash')
+    })
+  }
+
+  /** Ends the waiting, not the instance. */
+  async close(): Promise<void> {
+    this.#cancelRestart?.()
+    this.#unwatch()
+    this.#attempt?.abort(new CoppiceError('Unavailable', 'the worker is shutting down'))
+    await this.#attempt?.settled()
+  }
+
+  // ---- starting ------------------------------------------------------------------------------------------------
+
+  #begin(own: boolean): Attempt {
+    this.#cancelRestart?.()
+    this.#cancelRestart = null
+    return new Attempt(own, (signal, report) =>
+      this.#inTurn(async () => {
+        try {
+          return await this.#bringUp(signal, report, own)
+        } finally {
+          this.#attempt = null
+        }
+      }),
+    )
+  }
+
+  async #bringUp(signal: AbortSignal, report: (words: string) => void, own: boolean): Promise<Started> {
+    const { inventory, provider, clock } = this.#context
+    signal.throwIfAborted()
+    const begunAt = clock.now()
+    const record = await inventory.get(this.id)
+    if (!record || record.desired === 'retired') throw this.#retired()
+    this.#unwatch()
+    try {
+      const spec = await inventory.spec(this.id)
+      if (!spec) throw this.#retired()
+      if ((await provider.observe(this.id)).state !== 'running') {
+        await inventory.observe(this.id, { observed: 'starting', restartAt: null })
+      }
+      const { running, address, loopbackOnly } = await this.#untilHealthy(spec, signal, report)
+      await this.#watchFrom(running.startedAt, record.crashes)
+      await inventory.observe(this.id, {
+        observed: 'running',
+        address,
+        pid: running.pid,
+        startedAt: running.startedAt,
+        restartAt: null,
+        message: null,
+      })
+      if (loopbackOnly !== null && !own) {
+        await this.#event(record, 'loopbackWarning', loopbackWarning(loopbackOnly, portOf(address)))
+      }
+      return { address, startMs: Math.max(clock.now() - Math.max(begunAt, running.startedAt), 0) }
+    } catch (error) {
+      if (!signal.aborted) await this.#noteFailure(error)
+      throw error
+    }
+  }
+
+  async #untilHealthy(spec: InstanceSpec, signal: AbortSignal, report: (words: string) => void) {
+    const { provider, slots, clock, health } = this.#context
+    for (let attempt = 1; ; attempt++) {
+      report('starting its process')
+      const running = await slots.use(async () => {
+        signal.throwIfAborted()
+        return provider.ensure(spec)
+      })
+      try {
+        const healthy = await waitUntilHealthy({
+          id: this.id,
+          spec,
+          running,
+          provider,
+          clock,
+          signal,
+          onProgress: report,
+          ...health,
+        })
+        return { running, ...healthy }
+      } catch (error) {
+        if (attempt >= PORT_ATTEMPTS || !(await this.#lostItsPort(error, running))) throw error
+        report('another program took its port; starting it on another one')
+        await provider.remove(this.id, { graceMs: 0 })
+      }
+    }
+  }
+
+  /** R12.8: the app found its port taken, which it tells by crashing or by not listening. */
+  async #lostItsPort(error: unknown, running: Running): Promise<boolean> {
+    if (!(error instanceof CoppiceError)) return false
+    if (error.code === 'PortUnavailable') return true
+    return error.code === 'AppCrashedAtStart' && (await canConnect('127.0.0.1', portOf(running.address)))
+  }
+
+  async #noteFailure(error: unknown): Promise<void> {
+    if (!(error instanceof CoppiceError) || error.code === 'InstanceRetired') return
+    const { logLines } = error.details
+    await this.#context.inventory
+      .observe(this.id, {
+        observed: error.code === 'AppCrashedAtStart' ? 'crashed' : 'starting',
+        message: error.message,
+        ...(logLines ? { logLines } : {}),
+      })
+      .catch((err) =>
+        this.#context.logger.warn({ err, instance: this.id }, 'could not write down why it did not start'),
+      )
+  }
+
+  // ---- staying up ----------------------------------------------------------------------------------------------
+
+  /** What the inventory says of it is true, so it was found healthy before; anything else is checked again. */
+  #isAsRecorded(record: InstanceRecord, seen: Running): boolean {
+    return record.observed === 'running' && record.address !== null && portOf(record.address) === portOf(seen.address)
+  }
+
+  async #adopt(record: InstanceRecord, seen: Running): Promise<void> {
+    await this.#watchFrom(seen.startedAt, record.crashes)
+    await this.#event(record, 'adopted', 'It went on running without a worker; this one looks after it now.')
+  }
+
+  async #watchFrom(startedAt: number, crashes: number): Promise<void> {
+    this.#unwatch()
+    const { clock, backOff, inventory, provider, logger } = this.#context
+    const provedAfterMs = Math.max(startedAt + backOff.resetAfterMs - clock.now(), 0)
+    const forget = () =>
+      inventory
+        .observe(this.id, { observed: 'running', crashes: 0 })
+        .catch((err) => logger.warn({ err, instance: this.id }, 'could not forget its crashes'))
+    this.#watch = { startedAt, cancel: crashes > 0 ? clock.after(provedAfterMs, forget) : () => {} }
+    // It may have ended before anybody listened.
+    if ((await provider.observe(this.id)).state !== 'running') this.exited()
+  }
+
+  #unwatch(): void {
+    this.#watch?.cancel()
+    this.#watch = null
+  }
+
+  async #handleExit(): Promise<void> {
+    const { provider, inventory, clock, backOff } = this.#context
+    const watch = this.#watch
+    if (!watch || this.#attempt || this.#stopping) return
+    const [record, seen] = [await inventory.get(this.id), await provider.observe(this.id)]
+    if (seen.state === 'running') return
+    this.#unwatch()
+    if (!record || record.desired === 'retired') return
+    const at = seen.state === 'exited' ? seen.at : clock.now()
+    const crashes = crashesInARow(record.crashes, at - watch.startedAt, backOff)
+    const how = seen.state === 'exited' ? `It crashed ${howItEnded(seen, [])}.` : 'It has gone, with its directory.'
+    await this.#holdBack(record, crashes, how, await provider.logLines(this.id, LOG_LINES))
+  }
+
+  /** R12.9: people see at once that it is down, why, and when it is started again. */
+  async #holdBack(record: InstanceRecord, crashes: number, why: string, logLines: string[]): Promise<void> {
+    const { inventory, clock, backOff } = this.#context
+    const delayMs = restartDelayMs(crashes, backOff)
+    const restartAt = clock.now() + delayMs
+    const observed = crashes >= CRASH_LOOP_FROM ? 'crashLoop' : 'crashed'
+    const count = observed === 'crashLoop' ? `Crash ${crashes} in a row; ` : ''
+    const message = `${why} ${count}next start in ${delayMs / 1_000} s.`
+    this.#restartAt(restartAt)
+    await inventory.observe(this.id, { observed, crashes, restartAt, pid: null, message, logLines })
+    await this.#event(record, observed, message, logLines)
+  }
+
+  #restartAt(at: number): void {
+    this.#cancelRestart?.()
+    this.#cancelRestart = this.#context.clock.after(Math.max(at - this.#context.clock.now(), 0), () => {
+      this.#cancelRestart = null
+      this.#restart()
+    })
+  }
+
+  #restart(): void {
+    if (this.#attempt || this.#stopping) return
+    const attempt = this.#begin(true)
+    this.#attempt = attempt
+    attempt
+      .join({})
+      .then(
+        () => this.#inTurn(() => this.#restarted()),
+        (error) => (attempt.aborted ? undefined : this.#inTurn(() => this.#notRestarted(error))),
+      )
+      .catch((err) => this.#context.logger.error({ err, instance: this.id }, 'could not write down how a restart went'))
+  }
+
+  async #restarted(): Promise<void> {
+    const record = await this.#context.inventory.get(this.id)
+    if (record) await this.#event(record, 'restarted', 'It is up again.')
+  }
+
+  /** What runs and does not get healthy is not left standing: a fresh start may do better. */
+  async #notRestarted(error: unknown): Promise<void> {
+    const { inventory, provider, logger, graceMs } = this.#context
+    if (this.#attempt || this.#stopping) return
+    logger.warn({ err: error, instance: this.id }, 'could not be restarted')
+    const record = await inventory.get(this.id)
+    if (!record || record.desired === 'retired') return
+    if ((await provider.observe(this.id)).state === 'running') await provider.remove(this.id, { graceMs })
+    const why = error instanceof CoppiceError ? error.message : 'It could not be started again.'
+    await this.#holdBack(record, record.crashes + 1, why, await provider.logLines(this.id, LOG_LINES))
+  }
+
+  // ---- stopping ------------------------------------------------------------------------------------------------
+
+  async #stop(graceMs: number): Promise<void> {
+    const { inventory, provider } = this.#context
+    await inventory.retire(this.id)
+    this.#cancelRestart?.()
+    this.#cancelRestart = null
+    this.#unwatch()
+    this.#attempt?.abort(this.#retired())
+    await this.#inTurn(async () => {
+      await provider.remove(this.id, { graceMs })
+      await inventory.forget(this.id)
+    })
+  }
+
+  // ---- helpers -------------------------------------------------------------------------------------------------
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(work)
+    this.#tail = result.catch(() => undefined)
+    return result
+  }
+
+  #retired(): CoppiceError {
+    return new CoppiceError('InstanceRetired', `the instance ${this.id} has been told to go`)
+  }
+
+  /** History is for people: that it cannot be written keeps nothing from running. */
+  async #event(record: InstanceRecord, kind: InstanceEventKind, message: string, logLines?: string[]): Promise<void> {
+    await this.#context.inventory
+      .event({ app: record.app, instance: this.id, kind, message, ...(logLines ? { logLines } : {}) })
+      .catch((err) => this.#context.logger.warn({ err, instance: this.id, kind }, 'could not write down an event'))
+  }
+}
+
+function loopbackWarning(found: string, port: number): string {
+  return `The app listens on ${found}, which only this machine can reach. As a scaled app it would have to listen on 0.0.0.0:${port}.`
+}

@@ -1,0 +1,149 @@
+import type { Logger } from 'pino'
+import { type BackOff, DEFAULT_BACK_OFF } from '../domain/back-off.ts'
+import { CoppiceError } from '../domain/errors.ts'
+import { assertNever } from '../domain/states.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { InstanceInventory, InstanceRecord, Instances, Provider } from './contracts.ts'
+import { type ActorContext, InstanceActor } from './instance-actor.ts'
+import { verdict } from './reconcile.ts'
+import { Slots } from './slots.ts'
+
+export type InstancesOptions = {
+  provider: Provider
+  inventory: InstanceInventory
+  logger: Logger
+  clock?: Clock
+  backOff?: BackOff
+  /** From SIGTERM to SIGKILL, in ms, where `stop` does not say; default 15 s (R3.6). */
+  graceMs?: number
+  /** How many instances are set up (copied, spawned) at once, default 8. Waiting for health is not counted. */
+  setUps?: number
+  /** How often `reconcile` runs by itself, in ms; default 0: the worker calls it. */
+  reconcileEveryMs?: number
+  health?: ActorContext['health']
+}
+
+/** The instances of one worker (DESIGN D5): finds the actor of each, and compares what is with what should be. */
+export function createInstances(options: InstancesOptions): Instances {
+  return new InstanceRegistry(options)
+}
+
+class InstanceRegistry implements Instances {
+  readonly #context: ActorContext
+  readonly #actors = new Map<string, InstanceActor>()
+  /** Stopped while a reconciliation looks at an older picture: no strays. */
+  readonly #justStopped = new Set<string>()
+  readonly #stopListening: () => void
+  #cancelTimer: () => void = () => {}
+  #reconciling: Promise<void> | null = null
+  #closed = false
+
+  constructor(options: InstancesOptions) {
+    this.#context = {
+      provider: options.provider,
+      inventory: options.inventory,
+      logger: options.logger,
+      clock: options.clock ?? systemClock,
+      backOff: options.backOff ?? DEFAULT_BACK_OFF,
+      graceMs: options.graceMs ?? 15_000,
+      slots: new Slots(options.setUps ?? 8),
+      health: options.health ?? {},
+    }
+    this.#stopListening = options.provider.onExit((id) => this.#actors.get(id)?.exited())
+    if (options.reconcileEveryMs) this.#reconcileEvery(options.reconcileEveryMs)
+  }
+
+  async start(id: string, options?: Parameters<Instances['start']>[1]): ReturnType<Instances['start']> {
+    return this.#actor(id).start(options)
+  }
+
+  async stop(id: string, options: { graceMs?: number } = {}): Promise<void> {
+    const actor = this.#actor(id)
+    await actor.stop(options.graceMs ?? this.#context.graceMs)
+    this.#justStopped.add(id)
+    if (this.#actors.get(id) === actor) this.#actors.delete(id)
+  }
+
+  /**
+   * Returns when it is decided what is to be done, not when it is done: a start that hangs, or an app that ignores
+   * SIGTERM, holds up nobody else (R1.6).
+   */
+  reconcile(): Promise<void> {
+    this.#reconciling ??= this.#reconcile().finally(() => {
+      this.#reconciling = null
+    })
+    return this.#reconciling
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#cancelTimer()
+    this.#stopListening()
+    await Promise.all([...this.#actors.values()].map((actor) => actor.close()))
+  }
+
+  async #reconcile(): Promise<void> {
+    const { provider, inventory } = this.#context
+    this.#justStopped.clear()
+    // What is there first, what should be second: an instance is written down before anything of it exists.
+    const present = await provider.list()
+    const records = new Map((await inventory.list()).map((record) => [record.id, record]))
+    const ids = new Set([...present, ...records.keys()])
+    await Promise.all([...ids].map((id) => this.#judge(id, records.get(id) ?? null)))
+  }
+
+  async #judge(id: string, record: InstanceRecord | null): Promise<void> {
+    if (this.#closed) return
+    try {
+      const found = verdict(record)
+      switch (found) {
+        case 'leave':
+          return
+        case 'keepUp':
+          return await this.#actor(id).keepUp()
+        case 'remove':
+          if (!this.#justStopped.has(id)) void this.#removeStray(id, record)
+          return
+        default:
+          return assertNever(found)
+      }
+    } catch (error) {
+      this.#context.logger.error({ err: error, instance: id }, 'could not reconcile an instance')
+    }
+  }
+
+  async #removeStray(id: string, record: InstanceRecord | null): Promise<void> {
+    const { inventory, logger } = this.#context
+    try {
+      await this.stop(id)
+      logger.warn({ instance: id }, 'removed an instance that nobody wanted any more')
+      if (!record) return
+      const message = 'It was still there although no operation wanted it any more, and was removed.'
+      await inventory.event({ app: record.app, instance: id, kind: 'removedStray', message })
+    } catch (error) {
+      logger.error({ err: error, instance: id }, 'could not remove a stray instance')
+    }
+  }
+
+  #actor(id: string): InstanceActor {
+    if (this.#closed) throw new CoppiceError('Unavailable', 'the worker is shutting down')
+    let actor = this.#actors.get(id)
+    if (!actor) {
+      actor = new InstanceActor(id, this.#context)
+      this.#actors.set(id, actor)
+    }
+    return actor
+  }
+
+  #reconcileEvery(ms: number): void {
+    const again = () => {
+      if (this.#closed) return
+      this.reconcile()
+        .catch((err) => this.#context.logger.error({ err }, 'could not reconcile'))
+        .finally(() => {
+          if (!this.#closed) this.#cancelTimer = this.#context.clock.after(ms, again)
+        })
+    }
+    this.#cancelTimer = this.#context.clock.after(0, again)
+  }
+}

@@ -1,0 +1,56 @@
+import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { lastLines, olderLog, openLog, pruneLogs, rotateLog } from './log-file.ts'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'coppice-log-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+it('gives the last lines, oldest first, also a last one without its end', async () => {
+  const path = join(folder, 'a.log')
+  await writeFile(path, 'one\ntwo\r\nthree\nfou')
+  expect(await lastLines(path, 3)).toEqual(['two', 'three', 'fou'])
+  expect(await lastLines(path, 0)).toEqual([])
+  expect(await lastLines(join(folder, 'none.log'), 3)).toEqual([])
+})
+
+it('R14.4 bounds a log while the app goes on writing to the descriptor that it has', async () => {
+  const path = join(folder, 'a.log')
+  const app = await openLog(path)
+  await app.appendFile(`${'x'.repeat(80)}\nlast before\n`)
+  expect(await rotateLog(path, 200)).toBe('small')
+  expect(await rotateLog(path, 50)).toBe('rotated')
+  await app.appendFile('first after\n')
+  await app.close()
+  expect(await readFile(path, 'utf8')).toBe('first after\n')
+  expect(await lastLines(path, 2)).toEqual(['last before', 'first after'])
+  expect((await stat(path)).mode & 0o777).toBe(0o600)
+})
+
+it('R14.4 keeps only the end of a log that ran far ahead', async () => {
+  const path = join(folder, 'a.log')
+  await writeFile(path, `${'lost\n'.repeat(1_000)}kept\n`)
+  await rotateLog(path, 20)
+  expect((await stat(olderLog(path))).size).toBeLessThanOrEqual(20)
+  expect(await lastLines(path, 1)).toEqual(['kept'])
+})
+
+it('R14.4 prunes logs of instances that are no more by age and by count, and never one in use', async () => {
+  const now = Date.now()
+  for (const [name, age] of [
+    ['used', 900],
+    ['new', 1],
+    ['older', 2],
+    ['old', 90],
+  ] as const) {
+    await writeFile(join(folder, `${name}.log`), 'x')
+    await writeFile(join(folder, `${name}.log.1`), 'x')
+    await utimes(join(folder, `${name}.log`), new Date(now - age * 1_000), new Date(now - age * 1_000))
+  }
+  await pruneLogs(folder, { inUse: new Set(['used']), maxAgeMs: 60_000, maxFiles: 1, now })
+  expect((await readdir(folder)).sort()).toEqual(['new.log', 'new.log.1', 'used.log', 'used.log.1'])
+})

@@ -1,0 +1,303 @@
+import type { ChildProcess } from 'node:child_process'
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import { CoppiceError } from '../../../domain/errors.ts'
+import { type Clock, systemClock } from '../../clock.ts'
+import type { InstanceSpec, Observation, PortLeases, Provider } from '../../contracts.ts'
+import { diskFull } from '../../disk.ts'
+import { type FindListeners, systemListeners } from '../../listeners.ts'
+import { lastLines, pruneLogs, rotateLog } from '../../log-file.ts'
+import { commandOf, environmentOf, HOME_VARIABLE, INSTANCE_VARIABLE } from './app-environment.ts'
+import { confinement } from './confinement.ts'
+import { endFamily, familyOf, type Leader } from './family.ts'
+import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
+import { homeMarker } from './home-marker.ts'
+import { furnish, instanceDirectory, readRecord, removeDirectory, writeRecord } from './instance-directory.ts'
+import { launch } from './launch.ts'
+import { isAlive, type ProcessTable, systemProcessTable } from './process-table.ts'
+
+export type ProcessProviderOptions = {
+  /** Directory with one directory an instance. One provider of one worker at a time (DESIGN D11). */
+  home: string
+  /** Directory with one log an instance; logs outlive their instances. */
+  logsDir: string
+  ports: PortLeases
+  logger: Logger
+  clock?: Clock
+  /** Size in bytes past which a log is rotated, default 10 MiB; twice that is kept. Lower it where disks are small. */
+  maxLogBytes?: number
+  /** How often logs are looked at, in ms, default 5 s. An app can write past the bound for this long. */
+  logIntervalMs?: number
+  /** How long logs of instances that are no more are kept, in ms, default 7 days. */
+  keepLogsMs?: number
+  /** How many of them at most, default 200. */
+  keepLogs?: number
+  /** How often processes of an earlier worker are looked at, in ms, default 500; our own tell by themselves. */
+  watchIntervalMs?: number
+  table?: ProcessTable
+  findListeners?: FindListeners
+  isPortFree?: IsPortFree
+  /** Called at each point of a start at which a worker can die; for tests of just that (DESIGN D17). */
+  crashPoint?: (point: CrashPoint) => Promise<void>
+}
+
+export const CRASH_POINTS = ['intent', 'furnished', 'spawned', 'recorded', 'started'] as const
+export type CrashPoint = (typeof CRASH_POINTS)[number]
+
+type Running = Extract<Observation, { state: 'running' }>
+type Exited = Extract<Observation, { state: 'exited' }>
+type OwnChild = { running: Running; exited: Exited | null }
+
+/** Runs each instance as a process group of this machine; DESIGN D11 tells how they outlive their worker. */
+export function createProcessProvider(options: ProcessProviderOptions): Provider & { close(): void } {
+  return new ProcessProvider(options)
+}
+
+class ProcessProvider implements Provider {
+  readonly name = 'process'
+  readonly #options: ProcessProviderOptions
+  readonly #clock: Clock
+  readonly #table: ProcessTable
+  readonly #homeId: () => Promise<string>
+  readonly #prefix: () => Promise<string[]>
+  /** Those that this process started: the kernel tells us how they end. */
+  readonly #own = new Map<string, OwnChild>()
+  /** Those that an earlier worker started: they are somebody else's children, so we have to look. */
+  readonly #adopted = new Map<string, Leader>()
+  readonly #tails = new Map<string, Promise<unknown>>()
+  readonly #beingRemoved = new Set<string>()
+  readonly #exitListeners = new Set<(id: string) => void>()
+  readonly #cancelTimers: Array<() => void>
+
+  constructor(options: ProcessProviderOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#table = options.table ?? systemProcessTable()
+    this.#homeId = once(() => homeMarker(options.home))
+    this.#prefix = once(() =>
+      confinement({
+        uid: process.getuid?.() ?? -1,
+        platform: process.platform,
+        path: process.env.PATH ?? '',
+        logger: options.logger,
+      }),
+    )
+    this.#cancelTimers = [
+      this.#every(options.watchIntervalMs ?? 500, () => this.#lookAtAdopted()),
+      this.#every(options.logIntervalMs ?? 5_000, () => this.#boundLogs()),
+    ]
+  }
+
+  ensure(spec: InstanceSpec): Promise<Running> {
+    return this.#serially(spec.id, async () => {
+      const found = await this.observe(spec.id)
+      if (found.state === 'running') return found
+      return this.#start(spec).catch(diskFull)
+    })
+  }
+
+  async observe(id: string): Promise<Observation> {
+    const own = this.#own.get(id)
+    if (own) return own.exited ?? own.running
+    const record = await readRecord(this.#directory(id))
+    if (record?.phase !== 'started') return { state: 'absent' }
+    const { pid, startTime, startedAt } = record
+    if (await isAlive(this.#table, pid, startTime)) {
+      this.#adopted.set(id, { pid, startTime })
+      return { state: 'running', address: `127.0.0.1:${record.port}`, pid, startedAt }
+    }
+    return { state: 'exited', code: null, signal: null, at: this.#clock.now() }
+  }
+
+  remove(id: string, { graceMs }: { graceMs: number }): Promise<void> {
+    return this.#serially(id, async () => {
+      this.#beingRemoved.add(id)
+      try {
+        await this.#end(id, graceMs)
+        // The directory goes last: until then a rerun finds the instance.
+        await this.#options.ports.release(id)
+        await removeDirectory(this.#directory(id))
+        this.#own.delete(id)
+        this.#adopted.delete(id)
+      } finally {
+        this.#beingRemoved.delete(id)
+      }
+    })
+  }
+
+  async list(): Promise<string[]> {
+    const homeId = await this.#homeId()
+    const directories = await readdir(this.#options.home)
+    const tagged = await this.#table.tagged([HOME_VARIABLE, INSTANCE_VARIABLE])
+    const ids = tagged
+      .filter(({ values }) => values[HOME_VARIABLE] === homeId)
+      .map(({ values }) => values[INSTANCE_VARIABLE] ?? '')
+    return [...new Set([...directories, ...ids])].filter(isId).sort()
+  }
+
+  async listeners(id: string): Promise<string[]> {
+    const family = await familyOf(await this.#family(id))
+    return (this.#options.findListeners ?? systemListeners())(family.map(({ pid }) => pid))
+  }
+
+  logLines(id: string, count: number): Promise<string[]> {
+    return lastLines(this.#logPath(id), count)
+  }
+
+  onExit(listener: (id: string) => void): () => void {
+    this.#exitListeners.add(listener)
+    return () => this.#exitListeners.delete(listener)
+  }
+
+  /** Ends the watching; instances run on. */
+  close(): void {
+    for (const cancel of this.#cancelTimers) cancel()
+    this.#exitListeners.clear()
+  }
+
+  async #start(spec: InstanceSpec): Promise<Running> {
+    const { id } = spec
+    const at = this.#options.crashPoint ?? (async () => undefined)
+    const directory = this.#directory(id)
+    const homeId = await this.#homeId()
+    // What an earlier run left behind would hold the port, and share the new one's directories.
+    await this.#end(id, 0)
+    this.#own.delete(id)
+    await writeRecord(directory, { phase: 'intent', id })
+    await at('intent')
+    const port = await freePort(this.#options.ports, id, this.#options.isPortFree ?? isPortFree)
+    const environment = environmentOf(spec, { port, directory, homeId })
+    await furnish(directory, spec.artifactPath, spec.links)
+    await at('furnished')
+    let running: Running | undefined
+    const child = await launch({
+      command: commandOf(spec, port),
+      prefix: await this.#prefix(),
+      environment,
+      workingDirectory: directory.work,
+      logPath: this.#logPath(id),
+      record: async (pid) => {
+        await at('spawned')
+        const row = await this.#table.row(pid)
+        if (!row) throw new CoppiceError('Internal', `the process ${pid} of ${id} ended before it began`)
+        const startedAt = this.#clock.now()
+        await writeRecord(directory, { phase: 'started', id, pid, startTime: row.startTime, port, startedAt })
+        running = { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt }
+        await at('recorded')
+      },
+    })
+    if (!running) throw new Error('launched without a record')
+    this.#watchOwn(id, child, running)
+    await at('started')
+    return running
+  }
+
+  #watchOwn(id: string, child: ChildProcess, running: Running): void {
+    const own: OwnChild = { running, exited: null }
+    this.#own.set(id, own)
+    this.#adopted.delete(id)
+    const ended = () => {
+      own.exited = { state: 'exited', code: child.exitCode, signal: child.signalCode, at: this.#clock.now() }
+      if (this.#own.get(id) === own) this.#tellExit(id)
+    }
+    if (child.exitCode !== null || child.signalCode !== null) ended()
+    else child.once('exit', ended)
+  }
+
+  async #lookAtAdopted(): Promise<void> {
+    for (const [id, { pid, startTime }] of this.#adopted) {
+      if (await isAlive(this.#table, pid, startTime)) continue
+      if (this.#adopted.get(id)?.pid !== pid) continue
+      this.#adopted.delete(id)
+      this.#tellExit(id)
+    }
+  }
+
+  #tellExit(id: string): void {
+    if (this.#beingRemoved.has(id)) return
+    for (const listener of this.#exitListeners) listener(id)
+  }
+
+  async #end(id: string, graceMs: number): Promise<void> {
+    await endFamily({ ...(await this.#family(id)), graceMs, clock: this.#clock })
+  }
+
+  async #family(id: string) {
+    const record = await readRecord(this.#directory(id))
+    const leader = record?.phase === 'started' ? { pid: record.pid, startTime: record.startTime } : null
+    return { table: this.#table, homeId: await this.#homeId(), id, leader }
+  }
+
+  async #boundLogs(): Promise<void> {
+    const { logsDir, logger } = this.#options
+    const inUse = new Set(await this.list())
+    for (const id of inUse) {
+      const rotated = await rotateLog(this.#logPath(id), this.#options.maxLogBytes ?? 10 * 1024 * 1024)
+      if (rotated === 'rotated') logger.debug({ instance: id }, 'rotated its log')
+    }
+    await pruneLogs(logsDir, {
+      inUse,
+      maxAgeMs: this.#options.keepLogsMs ?? 7 * 24 * 3_600_000,
+      maxFiles: this.#options.keepLogs ?? 200,
+      now: this.#clock.now(),
+    })
+  }
+
+  /** One at a time for each id, in the order of the calls; different ids do not wait for each other. */
+  #serially<T>(id: string, work: () => Promise<T>): Promise<T> {
+    if (!isId(id)) return Promise.reject(new CoppiceError('InvalidInput', `"${id}" is no id of an instance`))
+    const result = (this.#tails.get(id) ?? Promise.resolve()).then(work)
+    const tail = result.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#tails.set(id, tail)
+    void tail.then(() => this.#tails.get(id) === tail && this.#tails.delete(id))
+    return result
+  }
+
+  #every(ms: number, work: () => Promise<void>): () => void {
+    let cancel = () => {}
+    let closed = false
+    const next = () => {
+      if (closed) return
+      cancel = this.#clock.after(ms, () => {
+        work()
+          .catch((error) =>
+            this.#options.logger.warn({ err: error }, 'the process provider could not look after its instances'),
+          )
+          .finally(next)
+      })
+    }
+    next()
+    return () => {
+      closed = true
+      cancel()
+    }
+  }
+
+  #directory(id: string) {
+    return instanceDirectory(this.#options.home, id)
+  }
+
+  #logPath(id: string): string {
+    return join(this.#options.logsDir, `${id}.log`)
+  }
+}
+
+/** Ids become names of files, so they are held to what a file name may safely be. */
+function isId(text: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/.test(text)
+}
+
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make().catch((error) => {
+      made = undefined
+      throw error
+    })
+    return made
+  }
+}

@@ -1,0 +1,52 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { expect, it } from 'vitest'
+import { isAlive, parsePs, parsePsEnvironments, parseStat, systemProcessTable } from './process-table.ts'
+
+it('reads a stat line whose command holds spaces and parentheses', () => {
+  const after = `S 10 42 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2`
+  expect(parseStat(`4711 (a) b (c)) ${after}`, 'boot')).toEqual({
+    pid: 4711,
+    parent: 10,
+    group: 42,
+    session: 40,
+    startTime: 'boot:987654',
+    zombie: false,
+  })
+  expect(parseStat('', 'boot')).toBeNull()
+})
+
+it('reads the lines of ps, with zombies', () => {
+  const text =
+    '  501   1   501      0 Ss   Mon Nov 23 04:27:20 2026\n  502 501   501      0 Z+   Mon Nov 23 04:27:21 2026\n'
+  expect(parsePs(text)).toEqual([
+    { pid: 501, parent: 1, group: 501, session: 0, startTime: 'Mon Nov 23 04:27:20 2026', zombie: false },
+    { pid: 502, parent: 501, group: 501, session: 0, startTime: 'Mon Nov 23 04:27:21 2026', zombie: true },
+  ])
+  expect(
+    parsePsEnvironments('  501 node app.js --x ID=a-1 HOME_ID=h PATH=/bin\n 502 node\n', ['ID', 'HOME_ID']),
+  ).toEqual([{ pid: 501, values: { ID: 'a-1', HOME_ID: 'h' } }])
+})
+
+it('tells a live process from its start time, and a process that has gone', async () => {
+  const table = systemProcessTable()
+  const child = spawn('sleep', ['60'], { env: { ...process.env, COPPICE_TEST_TAG: `t${process.pid}` } })
+  try {
+    await once(child, 'spawn')
+    const pid = child.pid ?? 0
+    const row = await table.row(pid)
+    expect(row?.parent).toBe(process.pid)
+    expect(await isAlive(table, pid, row?.startTime ?? '')).toBe(true)
+    expect(await isAlive(table, pid, 'another boot:1')).toBe(false)
+    expect((await table.rows()).some((found) => found.pid === pid)).toBe(true)
+    expect(await table.tagged(['COPPICE_TEST_TAG'])).toContainEqual({
+      pid,
+      values: { COPPICE_TEST_TAG: `t${process.pid}` },
+    })
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    expect(await isAlive(table, pid, row?.startTime ?? '')).toBe(false)
+  } finally {
+    child.kill('SIGKILL')
+  }
+})

@@ -1,0 +1,149 @@
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { promisify } from 'node:util'
+
+/**
+ * What the kernel says about processes. A pid alone names nobody, because pids are used again; pid and start time
+ * together do. A zombie answers `kill(pid, 0)` for ever where no init reaps (containers), so it counts as dead.
+ */
+export type ProcessRow = {
+  pid: number
+  parent: number
+  group: number
+  session: number
+  /** Opaque; equal for the same process, different for another one that got its pid. */
+  startTime: string
+  zombie: boolean
+}
+
+export interface ProcessTable {
+  /** The process, dead or alive; null when there is none. */
+  row(pid: number): Promise<ProcessRow | null>
+  rows(): Promise<ProcessRow[]>
+  /** Processes that were started with all these variables, and their values, none of which may hold white space. */
+  tagged(names: string[]): Promise<Tagged[]>
+}
+
+export type Tagged = { pid: number; values: Record<string, string> }
+
+export async function isAlive(table: ProcessTable, pid: number, startTime: string): Promise<boolean> {
+  const row = await table.row(pid)
+  return row !== null && !row.zombie && row.startTime === startTime
+}
+
+export function systemProcessTable(platform: NodeJS.Platform = process.platform): ProcessTable {
+  return platform === 'linux' ? procTable() : psTable()
+}
+
+// ---- Linux: /proc ----------------------------------------------------------------------------------------------
+
+/** Reads are synchronous: /proc never blocks on a disk, and one pass of ten µs a process is nearly a snapshot. */
+function procTable(): ProcessTable {
+  // Ticks since boot mean nothing after the next boot.
+  const boot = readOr('/proc/sys/kernel/random/boot_id', '').trim().slice(0, 8)
+  const row = (pid: number): ProcessRow | null => parseStat(readOr(`/proc/${pid}/stat`, ''), boot)
+  const pids = () =>
+    readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+  return {
+    row: async (pid) => row(pid),
+    rows: async () =>
+      pids()
+        .map(row)
+        .filter((found) => found !== null),
+    tagged: async (names) =>
+      pids().flatMap((pid) => {
+        const text = readOr(`/proc/${pid}/environ`, '')
+        if (!text.includes(`${names[0]}=`)) return []
+        return tag(pid, text.split('\0'), names)
+      }),
+  }
+}
+
+function tag(pid: number, environment: string[], names: string[]): Tagged[] {
+  const values: Record<string, string> = {}
+  for (const name of names) {
+    const found = environment.find((entry) => entry.startsWith(`${name}=`))
+    if (found === undefined) return []
+    values[name] = found.slice(name.length + 1)
+  }
+  return [{ pid, values }]
+}
+
+/** proc(5): `pid (comm) state ppid pgrp session … starttime` with start time as field 22; comm may hold anything. */
+export function parseStat(text: string, boot: string): ProcessRow | null {
+  const end = text.lastIndexOf(')')
+  if (end < 0) return null
+  const fields = text.slice(end + 2).split(' ')
+  const [state, parent, group, session] = fields
+  const ticks = fields[19]
+  if (ticks === undefined) return null
+  return {
+    pid: Number.parseInt(text, 10),
+    parent: Number(parent),
+    group: Number(group),
+    session: Number(session),
+    startTime: `${boot}:${ticks}`,
+    // X: dead, for the instant in which it is taken out of the table.
+    zombie: state === 'Z' || state === 'X',
+  }
+}
+
+/** Processes go while one looks at them (ENOENT, ESRCH), and some are not ours to read (EACCES, EPERM). */
+function readOr(path: string, otherwise: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return otherwise
+  }
+}
+
+// ---- macOS and others: ps --------------------------------------------------------------------------------------
+
+const run = promisify(execFile)
+const PS_COLUMNS = 'pid=,ppid=,pgid=,sess=,stat=,lstart='
+
+function psTable(): ProcessTable {
+  const ps = async (args: string[]): Promise<string> => {
+    try {
+      const { stdout } = await run('ps', args, { env: { ...process.env, LC_ALL: 'C', TZ: 'UTC' }, maxBuffer: 1 << 26 })
+      return stdout
+    } catch (error) {
+      // Exit code 1: no such process.
+      if ((error as { code?: unknown }).code === 1) return ''
+      throw error
+    }
+  }
+  return {
+    row: async (pid) => parsePs(await ps(['-o', PS_COLUMNS, '-p', String(pid)]))[0] ?? null,
+    rows: async () => parsePs(await ps(['-axo', PS_COLUMNS])),
+    // -E appends the environment to the command.
+    tagged: async (names) => parsePsEnvironments(await ps(['-axEww', '-o', 'pid=,command=']), names),
+  }
+}
+
+export function parsePs(text: string): ProcessRow[] {
+  return text.split('\n').flatMap((line) => {
+    const [pid, parent, group, session, state, ...started] = line.trim().split(/\s+/)
+    if (!pid || !state || started.length === 0) return []
+    return [
+      {
+        pid: Number(pid),
+        parent: Number(parent),
+        group: Number(group),
+        // Hexadecimal or 0 on macOS, where nothing is decided by it.
+        session: Number.parseInt(session ?? '', 10) || 0,
+        startTime: started.join(' '),
+        zombie: state.startsWith('Z'),
+      },
+    ]
+  })
+}
+
+export function parsePsEnvironments(text: string, names: string[]): Tagged[] {
+  return text.split('\n').flatMap((line) => {
+    const [pid, ...words] = line.trim().split(/\s+/)
+    return tag(Number(pid), words, names)
+  })
+}
