@@ -55,7 +55,7 @@ async function copyOne(from: string, to: string, stats: Stats): Promise<void> {
   if (stats.isSymbolicLink()) return symlink(await readlink(from), to)
   await copyFile(from, to, constants.COPYFILE_FICLONE)
   await chmod(to, (stats.mode & 0o777) | 0o200)
-  await utimes(to, stats.atime, stats.mtime)
+  await utimes(to, stats.atimeMs / 1000, stats.mtimeMs / 1000)
 }
 
 /** Removes a tree, sealed or not; one that is not there is a success. */

@@ -1,0 +1,111 @@
+import { spawn as nodeSpawn } from 'node:child_process'
+import { CoppiceError } from '../../domain/errors.ts'
+import { needsPython } from '../../domain/runtime-contract.ts'
+import { type ArtifactMeta, type ArtifactStore, inLayer } from '../artifacts/artifacts.ts'
+import { copyTree } from '../artifacts/trees.ts'
+import type { Builder, BuildResult, Pins, RunSpec, Sources } from '../contracts.ts'
+import type { Spawn } from './command.ts'
+import { type Inspection, inspectSource } from './inspect.ts'
+import { installEnvironment } from './install-environment.ts'
+import { type BuildTools, type Ensured, ensureTree, keyOf, type Workshop } from './job.ts'
+import { buildNode, NODE_MODULES, nodeLayer, nodePlatform, planNode } from './node.ts'
+import { type PythonLayers, type PythonOptions, pythonLayers } from './python.ts'
+import { createSingleFlight } from './single-flight.ts'
+
+export type BuilderOptions = PythonOptions & {
+  artifacts: ArtifactStore
+  sources: Pick<Sources, 'path'>
+  pins: Pick<Pins, 'pin'>
+  tools: BuildTools
+  /** Where uv, npm and pnpm keep their downloads; absolute. Shared by all builds, and safe to delete at any time. */
+  cacheDir: string
+  /** Directories of node and npm; see runtime/tool-path.ts. */
+  toolPath: readonly string[]
+  /** Environment of the worker, for proxies and package indexes only. */
+  env: Readonly<Record<string, string | undefined>>
+  /** Default: child_process.spawn. */
+  spawn?: Spawn
+}
+
+/**
+ * Makes artifacts: finds or builds the layers that the source declares, then the artifact on top of them. Nothing that
+ * is there is built again (R4.1, R4.2).
+ */
+export function createBuilder(options: BuilderOptions): Builder {
+  const { artifacts, sources, pins, tools, spawn = nodeSpawn } = options
+  const share = createSingleFlight()
+
+  const build: Builder['build'] = async (request, caller) => {
+    const pin = (key: string) => pins.pin(key, request.holder)
+    const environment = () => installEnvironment(options)
+    const workshop: Workshop = { artifacts, share, spawn, environment, tools, pin }
+
+    await pin(request.source)
+    const source = await sources.path(request.source)
+    if (source === null) {
+      throw new CoppiceError('SourceNotFound', `The source ${request.source} is not kept any more, or was damaged`)
+    }
+    const inspection = await inspectSource(source)
+    const node = await nodeLayer(workshop, source, inspection, caller)
+    const python = needsPython(inspection.shape)
+      ? await pythonLayers(workshop, options, { source, inspection, preinstalled: request.preinstalled }, caller)
+      : null
+
+    const layers = [node, python?.preinstalled, python?.dependencies].flatMap((layer) => layer ?? [])
+    const key = artifactKey(request.source, inspection, layers, workshop)
+    const artifact = await ensureTree(workshop, key, caller, async (job) => {
+      job.onProgress('Putting the source in place')
+      await copyTree(source, job.stage.tree, { signal: job.signal })
+      const { linked } = await buildNode(job, inspection, source, node)
+      const used = layers.filter((layer) => layer !== node || linked)
+      return {
+        layers: used.map((layer) => layer.key),
+        run: runSpec(inspection, linked ? node : null, python),
+      } satisfies ArtifactMeta
+    })
+    return {
+      artifact: key,
+      layers: (artifact.meta as ArtifactMeta).layers,
+      built: builtOf(node, python, artifact),
+    }
+  }
+
+  return { build }
+}
+
+/** What is built on a machine depends on it; a source that is only copied does not. */
+function artifactKey(source: string, inspection: Inspection, layers: Ensured[], workshop: Workshop): string {
+  const plan = planNode(inspection)
+  const runsNode = plan !== null && (plan.builds || plan.install === 'inTree')
+  const machine = runsNode ? [nodePlatform(), workshop.environment().sources] : null
+  return keyOf(
+    'app',
+    1,
+    source,
+    layers.map((layer) => layer.key),
+    machine,
+  )
+}
+
+function runSpec({ command, config, shape }: Inspection, node: Ensured | null, python: PythonLayers | null): RunSpec {
+  const environment = python?.dependencies ?? python?.preinstalled
+  return {
+    command,
+    env: config.env,
+    path: [
+      ...(environment ? [inLayer(environment.key, 'bin')] : []),
+      ...(node === null ? [] : [inLayer(node.key, `${NODE_MODULES}/.bin`)]),
+    ],
+    vars: environment ? { VIRTUAL_ENV: inLayer(environment.key, '').replace(/\/$/, '') } : {},
+    links: node === null ? {} : { [NODE_MODULES]: inLayer(node.key, NODE_MODULES) },
+    runtime: shape.scripts === null && environment ? 'python' : 'node',
+  }
+}
+
+function builtOf(node: Ensured | null, python: PythonLayers | null, artifact: Ensured): BuildResult['built'] {
+  const built: BuildResult['built'] = []
+  if (python?.preinstalled?.made) built.push('preinstalled')
+  if (node?.made || python?.dependencies?.made) built.push('dependencies')
+  if (artifact.made) built.push('source')
+  return built
+}
