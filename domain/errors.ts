@@ -27,6 +27,7 @@ export const ERRORS = {
   Unauthenticated: row(401, 'UNAUTHENTICATED', false, 'Send "Authorization: Bearer <token>"; the token lies in the data directory, in the file "token".'),
   PermissionDenied: row(403, 'PERMISSION_DENIED', false, 'Ask a workspace admin.'),
   NotFound: row(404, 'RESOURCE_DOES_NOT_EXIST', false, 'List what there is: coppice apps list.'),
+  NoSuchEndpoint: row(404, 'ENDPOINT_NOT_FOUND', false, 'Check the path and the method.'),
   AlreadyExists: row(409, 'RESOURCE_ALREADY_EXISTS', false, 'Choose another name, or delete the other one first.'),
   OperationInProgress: row(409, 'RESOURCE_CONFLICT', true, 'Wait until it has ended, or cancel it.'),
   OperationEnded: row(409, 'INVALID_STATE', false, 'Start a new operation.'),

@@ -28,9 +28,10 @@ export class Deployments {
     return row === undefined ? null : toDeployment(row)
   }
 
-  /** Newest first. */
-  async list(app: string, options: { limit?: number; offset?: number } = {}): Promise<Deployment[]> {
-    const rows = await this.#context.db
+  /** Newest first; `before` is the id of the deployment after which the list goes on. */
+  async list(app: string, options: { limit?: number; offset?: number; before?: string } = {}): Promise<Deployment[]> {
+    const { before } = options
+    let query = this.#context.db
       .selectFrom('deployments')
       .selectAll()
       .where('app', '=', app)
@@ -38,8 +39,15 @@ export class Deployments {
       .orderBy('id', 'desc')
       .limit(options.limit ?? 1000)
       .offset(options.offset ?? 0)
-      .execute()
-    return rows.map(toDeployment)
+    if (before !== undefined)
+      query = query.where(({ eb, refTuple, selectFrom }) =>
+        eb(
+          refTuple('created_at', 'id'),
+          '<',
+          selectFrom('deployments').select(['created_at', 'id']).where('id', '=', before).$asTuple('created_at', 'id'),
+        ),
+      )
+    return (await query.execute()).map(toDeployment)
   }
 
   /** The values, for the start of an instance and nothing else (R3.7). */

@@ -37,8 +37,9 @@ export class Operations {
     return getOperation(this.#context.db, id)
   }
 
-  /** Newest first. */
-  async list(options: { app?: string; limit?: number; offset?: number } = {}): Promise<Operation[]> {
+  /** Newest first; `before` is the id of the operation after which the list goes on. */
+  async list(options: { app?: string; limit?: number; offset?: number; before?: string } = {}): Promise<Operation[]> {
+    const { before } = options
     let query = this.#context.db
       .selectFrom('operations')
       .selectAll()
@@ -47,6 +48,14 @@ export class Operations {
       .limit(options.limit ?? 100)
       .offset(options.offset ?? 0)
     if (options.app !== undefined) query = query.where('app', '=', options.app)
+    if (before !== undefined)
+      query = query.where(({ eb, refTuple, selectFrom }) =>
+        eb(
+          refTuple('requested_at', 'id'),
+          '<',
+          selectFrom('operations').select(['requested_at', 'id']).where('id', '=', before).$asTuple('requested_at', 'id'),
+        ),
+      )
     return (await query.execute()).map(toOperation)
   }
 

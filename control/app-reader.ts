@@ -1,0 +1,54 @@
+/** Puts together what the API shows of an app. */
+import { CoppiceError } from '../domain/errors.ts'
+import type { App } from '../domain/records.ts'
+import type { Store } from '../store/store.ts'
+import { type AppView, appUrls, appView } from './views.ts'
+
+export type AppReaderOptions = {
+  domains: string[]
+  /** Base URL of the routers; null takes what they report. */
+  routerAddress: string | null
+}
+
+/** Where `npm start` puts the router; what is shown until one has reported. */
+const DEFAULT_ROUTER = 'http://127.0.0.1:8080'
+
+export class AppReader {
+  readonly #store: Store
+  readonly #options: AppReaderOptions
+
+  constructor(store: Store, options: AppReaderOptions) {
+    this.#store = store
+    this.#options = options
+  }
+
+  /** @throws CoppiceError NotFound */
+  async record(name: string): Promise<App> {
+    const app = await this.#store.apps.get(name)
+    if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`, { app: name })
+    return app
+  }
+
+  /** @throws CoppiceError NotFound */
+  async view(name: string): Promise<AppView> {
+    return this.viewOf(await this.record(name))
+  }
+
+  async viewOf(app: App): Promise<AppView> {
+    const deployment = (id: string | null) => (id === null ? null : this.#store.deployments.get(id))
+    return appView({
+      app,
+      instances: await this.#store.instances.ofApp(app.name),
+      active: await deployment(app.activeDeployment),
+      pending: await deployment(app.pendingDeployment),
+      urls: appUrls(app, { domains: this.#options.domains, router: await this.#router() }),
+    })
+  }
+
+  async #router(): Promise<string> {
+    if (this.#options.routerAddress !== null) return this.#options.routerAddress
+    const routers = await this.#store.routers.list()
+    const newest = routers.filter(({ address }) => URL.canParse(address)).sort((a, b) => b.seenAt - a.seenAt)[0]
+    return newest?.address ?? DEFAULT_ROUTER
+  }
+}

@@ -1,0 +1,125 @@
+/** The control plane as one object: listens, signs its sign of life, stops gracefully. */
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import express from 'express'
+import type { Logger } from 'pino'
+import { CoppiceError } from '../domain/errors.ts'
+import type { Store } from '../store/store.ts'
+import { AppReader } from './app-reader.ts'
+import { appsApi } from './apps-api.ts'
+import { ADMIN, requireToken } from './auth.ts'
+import { coppiceApi, type SourceReceiver } from './coppice-api.ts'
+import { Doctor } from './doctor.ts'
+import { answerErrors, noSuchPath } from './errors.ts'
+import { eventsApi } from './events-api.ts'
+import type { InstanceLogs } from './logs.ts'
+import { OperationStarter } from './operations.ts'
+import type { ControlOptions } from './options.ts'
+import { routersApi } from './routers-api.ts'
+import type { Temporal } from './temporal.ts'
+
+export type ControlPlaneDeps = {
+  options: ControlOptions
+  store: Store
+  temporal: Temporal
+  token: string
+  log: Logger
+  logs: InstanceLogs
+  receiveSource: SourceReceiver
+  hasSource: (digest: string) => Promise<boolean>
+  resolveSource: (path: string) => Promise<string>
+}
+
+export type ControlPlane = {
+  /** Base URL, e.g. `http://127.0.0.1:7400`. */
+  readonly url: string
+  /** Ends streams, lets requests in flight finish for `graceMs`, gives no further sign of life. */
+  stop(options?: { graceMs?: number }): Promise<void>
+}
+
+/** Routers count leases from the start of the control plane, and take three missed signs for its death (D7). */
+const SIGN_MS = 1_000
+
+/** @throws CoppiceError InvalidInput when the port is taken */
+export async function startControlPlane(deps: ControlPlaneDeps): Promise<ControlPlane> {
+  const { store, options, log } = deps
+  const stopping = new AbortController()
+  const server = createServer(createApi(deps, stopping.signal))
+  // An upload of a large source over a slow line may take longer than Node's 5 minutes; heads may not.
+  server.requestTimeout = 0
+  server.headersTimeout = 10_000
+  await store.routers.signControlPlane({ starting: true })
+  await listen(server, options.listen)
+  const signs = setInterval(() => {
+    store.routers.signControlPlane({ starting: false }).catch((err: unknown) => log.warn({ err }, 'could not sign'))
+  }, SIGN_MS)
+  const { address, family, port } = server.address() as AddressInfo
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`,
+    async stop({ graceMs = 5_000 } = {}) {
+      clearInterval(signs)
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      stopping.abort()
+      server.closeIdleConnections()
+      const late = setTimeout(() => server.closeAllConnections(), graceMs)
+      await closed
+      clearTimeout(late)
+    },
+  }
+}
+
+function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Express {
+  const { options, store, temporal, log } = deps
+  const apps = new AppReader(store, options)
+  const operations = new OperationStarter(store, temporal, log)
+  const doctor = new Doctor({
+    store,
+    temporal,
+    namespace: options.temporal.namespace,
+    home: options.home,
+    now: Date.now,
+  })
+
+  const api = express()
+  api.disable('x-powered-by')
+  api.disable('etag')
+  api.set('query parser', 'simple')
+  api.get('/healthz', (_request, response) => void response.json({ status: 'ok', inventory: store.inventory }))
+  // Clients of the product ask for this before they have credentials; they take 404 for "no single sign-on here".
+  api.get('/.well-known/databricks-config', noSuchPath)
+  api.use(requireToken(deps.token))
+  // Any type: clients that send JSON without saying so mean JSON. An upload is not read here.
+  const json = express.json({ limit: '1mb', strict: false, type: () => true })
+  api.use((request, response, next) => (request.path === SOURCES ? next() : json(request, response, next)))
+  api.get('/api/2.0/preview/scim/v2/Me', (_request, response) => {
+    response.set('X-Databricks-Org-Id', options.workspaceId)
+    response.json({ id: '1', userName: ADMIN, displayName: ADMIN, active: true })
+  })
+  api.use('/api/2.0/apps', appsApi({ ...deps, apps, operations, maxInstancesPerApp: options.maxInstancesPerApp }))
+  api.use('/api/coppice/v1', routersApi({ store, domains: options.domains, stopping }))
+  api.use('/api/coppice/v1', eventsApi({ store, stopping }))
+  api.use('/api/coppice/v1', coppiceApi({ ...deps, apps, operations, doctor, stopping }))
+  api.use(noSuchPath)
+  api.use(answerErrors(log))
+  return api
+}
+
+const SOURCES = '/api/coppice/v1/sources'
+
+function listen(server: Server, { host, port }: ControlOptions['listen']): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const reason = error.code === 'EADDRINUSE' ? 'is taken by another process' : error.message
+      reject(
+        new CoppiceError(
+          'InvalidInput',
+          `${host}:${port} ${reason}; choose another one with --api-listen or COPPICE_API_LISTEN`,
+          {
+            field: 'api-listen',
+          },
+        ),
+      )
+    })
+    server.listen(port, host, resolve)
+  })
+}

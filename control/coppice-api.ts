@@ -1,0 +1,126 @@
+/** What the product's API has no words for: operations with their steps, instances, logs, uploads, restart. */
+import { Router } from 'express'
+import { z } from 'zod'
+import { CoppiceError } from '../domain/errors.ts'
+import { appNameSchema } from '../domain/names.ts'
+import type { Store } from '../store/store.ts'
+import type { AppReader } from './app-reader.ts'
+import { ADMIN } from './auth.ts'
+import { emptySchema, read, readBody } from './bodies.ts'
+import type { Doctor } from './doctor.ts'
+import { openEventStream } from './event-stream.ts'
+import { type InstanceLogs, isInstanceOf } from './logs.ts'
+import type { OperationStarter } from './operations.ts'
+import { pageQuery, pageSize, pageStart, toPage } from './paging.ts'
+import { instanceView, operationView, stepView } from './views.ts'
+
+/** Takes in an uploaded tar; refuses files that are too big, links that leave it. Half an upload leaves nothing. */
+export type SourceReceiver = (
+  stream: AsyncIterable<Uint8Array>,
+) => Promise<{ digest: string; files: number; bytes: number }>
+
+export type CoppiceApiDeps = {
+  store: Store
+  apps: AppReader
+  operations: OperationStarter
+  logs: InstanceLogs
+  receiveSource: SourceReceiver
+  doctor: Doctor
+  stopping: AbortSignal
+}
+
+export function coppiceApi({ store, apps, operations, logs, receiveSource, doctor, stopping }: CoppiceApiDeps): Router {
+  const router = Router()
+
+  router.post('/apps/:name/restart', async (request, response) => {
+    readBody(emptySchema, request.body)
+    await operations.start({ app: request.params.name, type: 'restart', startedBy: ADMIN })
+    response.json(await apps.view(request.params.name))
+  })
+
+  router.get('/apps/:name/instances', async (request, response) => {
+    const { name } = await apps.record(request.params.name)
+    response.json({ instances: (await store.instances.ofApp(name)).map(instanceView) })
+  })
+
+  router.get('/apps/:name/logs', async (request, response) => {
+    const { instance, lines, follow } = read(logsQuery, request.query)
+    const name = await appWithLogs(request.params.name)
+    const chosen = await chooseInstances(name, instance)
+    if (!follow) {
+      const parts = chosen.map(async (id) => ({ instance: id, lines: await logs.lastLines(id, lines) }))
+      return void response.json({ instances: await Promise.all(parts) })
+    }
+    const stream = openEventStream(request, response, { stopping })
+    const send = (id: string) => (line: string) => stream.send({ event: 'line', data: { instance: id, line } })
+    for (const id of chosen) for (const line of await logs.lastLines(id, lines)) send(id)(line)
+    await Promise.all(chosen.map((id) => logs.follow(id, stream.closed, send(id))))
+  })
+
+  /** An app that a failed creation took away again still left its logs. */
+  async function appWithLogs(name: string): Promise<string> {
+    const known = appNameSchema.safeParse(name)
+    if (known.success && (await logs.instances(name)).length > 0) return name
+    return (await apps.record(name)).name
+  }
+
+  async function chooseInstances(app: string, wanted: string | undefined): Promise<string[]> {
+    if (wanted === undefined) {
+      const present = (await store.instances.ofApp(app)).map((instance) => instance.id)
+      return present.length > 0 ? present : logs.instances(app)
+    }
+    const there = await store.instances.ofApp(app)
+    // A slot number is what people know an instance by.
+    const inSlot = there.filter((instance) => String(instance.slot) === wanted).map((instance) => instance.id)
+    if (inSlot.length > 0) return inSlot
+    const known = [...there.map((instance) => instance.id), ...(await logs.instances(app))]
+    if (!isInstanceOf(app, wanted) || !known.includes(wanted))
+      throw new CoppiceError(
+        'NotFound',
+        `App ${app} has no instance or slot ${wanted}; it has ${known.join(', ') || 'none'}`,
+      )
+    return [wanted]
+  }
+
+  router.get('/operations', async (request, response) => {
+    const query = read(z.strictObject({ ...pageQuery, app: z.string().max(64).optional() }), request.query)
+    const size = pageSize(query)
+    const { page, next } = toPage(
+      await store.operations.list({ app: query.app, before: pageStart(query), limit: size + 1 }),
+      size,
+      (operation) => operation.id,
+    )
+    response.json({ operations: page.map(operationView), ...(next !== undefined && { next_page_token: next }) })
+  })
+
+  router.get('/operations/:id', async (request, response) => {
+    const operation = await store.operations.get(request.params.id)
+    if (operation === null) throw new CoppiceError('NotFound', `There is no operation ${request.params.id}`)
+    response.json({ ...operationView(operation), steps: (await store.operations.steps(operation.id)).map(stepView) })
+  })
+
+  router.post('/operations/:id/cancel', async (request, response) => {
+    readBody(emptySchema, request.body)
+    response.json(operationView(await operations.cancel(request.params.id)))
+  })
+
+  /** The body is the tar (gzip or not) as it is; how it is packed: cli/pack.ts. */
+  router.post('/sources', async (request, response) => {
+    response.json(await receiveSource(request))
+  })
+
+  router.get('/doctor', async (_request, response) => {
+    response.json({ checks: await doctor.examine() })
+  })
+
+  return router
+}
+
+const logsQuery = z.strictObject({
+  instance: z.string().max(64).optional(),
+  lines: z.coerce.number().int().min(0).max(10_000).default(200),
+  follow: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true'),
+})

@@ -1,0 +1,69 @@
+/**
+ * The control plane process. It alone wires in what belongs to the runtime (sources, logs): the rest of `control/`
+ * knows these as functions.
+ */
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { CoppiceError, withHint } from '../domain/errors.ts'
+import { lastLines } from '../runtime/log-file.ts'
+import { resolveSource } from '../runtime/source-roots.ts'
+import { createSources } from '../runtime/sources/sources.ts'
+import { acquireProcessLock } from '../store/process-lock.ts'
+import { openStore } from '../store/store.ts'
+import { readOrMakeToken } from './auth.ts'
+import { startControlPlane } from './control-plane.ts'
+import { InstanceLogs } from './logs.ts'
+import { resolveOptions } from './options.ts'
+import { openTemporal } from './temporal.ts'
+
+async function main(): Promise<void> {
+  const options = resolveOptions(process.argv.slice(2), process.env)
+  const log = pino({ level: options.logLevel, base: { process: 'control' } })
+  const lock = acquireProcessLock(join(options.home, 'run', 'control.lock'))
+  if (lock === null)
+    throw new CoppiceError('InvalidInput', `Another control plane runs on the data directory ${options.home}`, {
+      field: 'home',
+    })
+  const token = readOrMakeToken(options.tokenFile)
+  const store = await openStore({
+    home: options.home,
+    instancePorts: options.instancePorts,
+    appPorts: options.appPorts,
+    drainTimeoutMs: options.drainTimeoutMs,
+    maxInstancesPerApp: options.maxInstancesPerApp,
+  })
+  const temporal = openTemporal(options.temporal)
+  const sources = createSources({ directory: join(options.home, 'sources'), pins: store.pins, now: Date.now })
+  const control = await startControlPlane({
+    options,
+    store,
+    temporal,
+    token,
+    log,
+    logs: new InstanceLogs({ directory: join(options.home, 'logs', 'instances'), lastLines }),
+    receiveSource: sources.receive,
+    hasSource: async (digest) => (await sources.path(digest)) !== null,
+    resolveSource: (path) => resolveSource(options.sourceRoots, path),
+  })
+  log.info({ url: control.url, home: options.home, temporal: options.temporal.address }, 'the control plane listens')
+
+  let stopping = false
+  const stop = async (signal: string) => {
+    if (stopping) return
+    stopping = true
+    log.info({ signal }, 'the control plane stops')
+    await control.stop()
+    await temporal.close()
+    await store.close()
+    lock.release()
+    process.exit(0)
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal))
+}
+
+main().catch((error: unknown) => {
+  const text =
+    error instanceof CoppiceError ? withHint(error.code, error.message) : String((error as Error).stack ?? error)
+  process.stderr.write(`coppice control plane: ${text}\n`)
+  process.exit(1)
+})
