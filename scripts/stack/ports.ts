@@ -1,0 +1,54 @@
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/**
+ * Free ports below the kernel's ephemeral range (32768 up on Linux, 49152 on macOS): a port of that range could be
+ * taken by an outgoing connection between here and the moment its user listens. Drawn at random, so that stacks which
+ * start at the same time seldom meet.
+ */
+const LOWEST = 30_000
+const HIGHEST = 32_699
+
+/** Where stacks of tests get the port ranges of their apps from; each draws a block of its own. */
+const INSTANCE_PORTS = { first: 20_000, blocks: 40, size: 200 }
+const APP_PORTS = { first: 28_000, blocks: 40, size: 50 }
+
+export function randomPortRanges(random: () => number = Math.random): { instancePorts: string; appPorts: string } {
+  const draw = (range: typeof APP_PORTS): string => {
+    const first = range.first + Math.floor(random() * range.blocks) * range.size
+    return `${first}-${first + range.size - 1}`
+  }
+  return { instancePorts: draw(INSTANCE_PORTS), appPorts: draw(APP_PORTS) }
+}
+
+export async function freePorts(count: number, random: () => number = Math.random): Promise<number[]> {
+  const found = new Set<number>()
+  for (let attempt = 0; found.size < count; attempt++) {
+    if (attempt > 500) throw new Error(`no free port between ${LOWEST} and ${HIGHEST}`)
+    const port = LOWEST + Math.floor(random() * (HIGHEST - LOWEST + 1))
+    if (!found.has(port) && (await isFree(port))) found.add(port)
+  }
+  return [...found]
+}
+
+/** Whether one can listen there, on this host and on all of them (a listener on 0.0.0.0 hides one on 127.0.0.1). */
+export async function isFree(port: number, host = '127.0.0.1'): Promise<boolean> {
+  return (await canListen(port, host)) && (host === '0.0.0.0' || (await canListen(port, '0.0.0.0')))
+}
+
+/** A process that was just ended may hold its port for an instant. */
+export async function becomesFree(port: number, host: string, timeoutMs: number): Promise<boolean> {
+  for (const end = Date.now() + timeoutMs; ; ) {
+    if (await isFree(port, host)) return true
+    if (Date.now() > end) return false
+    await sleep(50)
+  }
+}
+
+function canListen(port: number, host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(true)))
+  })
+}

@@ -1,0 +1,137 @@
+import { mkdirSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { homePaths, ROOT, STACK_ROWS, type StackOptions } from '../stack-options.ts'
+import { refuseToLeaveOpenOperations, temporalCommand, waitForTemporal } from '../temporal-server.ts'
+import { withoutProxyForLoopback } from '../toolchain/proxy.ts'
+import { resolveTool } from '../toolchain/resolve.ts'
+import { until, untilHttp, untilReadyFile } from './ready.ts'
+import type { ProcessName } from './state-file.ts'
+import type { SupervisedSpec } from './supervised.ts'
+
+export type StackSpec = SupervisedSpec & {
+  name: ProcessName
+  /** For people. */
+  label: string
+  /** 0 is started first; the members of a stage side by side. */
+  stage: 0 | 1
+  /** Ports it takes, with the row that changes them. */
+  listens: { port: number; row: { flag: string; variable: string; help: string } }[]
+}
+
+/** Other main files than the real ones, for tests of the supervision itself. */
+export type Programs = { [name in Exclude<ProcessName, 'temporal'>]?: string }
+
+const READY_TIMEOUT_MS = 30_000
+/** SIGTERM, 15 s, SIGKILL for instances (R3.6), all at once, and something for a loaded machine. */
+const WORKER_GRACE_MS = 40_000
+/** The router lets requests in flight finish. */
+const ROUTER_GRACE_MS = 35_000
+const GRACE_MS = 10_000
+
+/** What a stack consists of: commands, environments, readiness. */
+export async function describeProcesses(
+  options: StackOptions,
+  extra: NodeJS.ProcessEnv,
+  programs: Programs,
+  onProgress: (words: string) => void,
+): Promise<StackSpec[]> {
+  const paths = homePaths(options.home)
+  mkdirSync(join(options.home, 'run'), { recursive: true })
+  const temporalAddress = options.temporalAddress ?? `127.0.0.1:${options.temporalPort}`
+  const apiUrl = `http://127.0.0.1:${options.apiPort}`
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    ...withoutProxyForLoopback(process.env),
+    COPPICE_HOME: options.home,
+    COPPICE_TEMPORAL_ADDRESS: temporalAddress,
+    COPPICE_TOKEN_FILE: paths.token,
+    COPPICE_API_LISTEN: `127.0.0.1:${options.apiPort}`,
+    COPPICE_API_URL: apiUrl,
+    COPPICE_URL_TEMPLATE: process.env.COPPICE_URL_TEMPLATE ?? `http://{app}.localhost:${options.port}`,
+    ...(options.instancePorts && { COPPICE_INSTANCE_PORTS: options.instancePorts }),
+    ...(options.appPorts && { COPPICE_APP_PORTS: options.appPorts }),
+    COPPICE_ROUTER_LISTEN: process.env.COPPICE_ROUTER_LISTEN ?? `127.0.0.1:${options.port}`,
+    COPPICE_ROUTER_CONTROL_PLANE: apiUrl,
+    COPPICE_ROUTER_TOKEN_FILE: paths.token,
+    COPPICE_ROUTER_STATE_DIR: paths.router,
+    ...extra,
+  }
+  const program = (name: Exclude<ProcessName, 'temporal'>) => ({
+    name,
+    command: [process.execPath, programs[name] ?? join(ROOT, name, 'main.ts')],
+    env: { ...env, COPPICE_READY_FILE: paths.ready(name) },
+    cwd: ROOT,
+    logFile: paths.log(name),
+    stopSignal: 'SIGTERM' as const,
+    stopGraceMs: GRACE_MS,
+    readyTimeoutMs: READY_TIMEOUT_MS,
+    restart: true,
+    stage: 1 as const,
+  })
+  const specs: StackSpec[] = [
+    {
+      ...program('control'),
+      label: 'control plane',
+      ready: (signal) => untilHttp(`${apiUrl}/healthz`, (status) => status === 200, signal),
+      listens: [{ port: options.apiPort, row: STACK_ROWS.apiPort }],
+    },
+    {
+      ...program('router'),
+      label: 'router',
+      stopGraceMs: ROUTER_GRACE_MS,
+      ready: (signal) => until(() => accepts(options.port), signal),
+      listens: [{ port: options.port, row: STACK_ROWS.port }],
+    },
+    {
+      ...program('worker'),
+      label: 'worker',
+      stopGraceMs: WORKER_GRACE_MS,
+      ready: (signal, pid) => untilReadyFile(paths.ready('worker'), pid, signal),
+      listens: [],
+    },
+  ]
+  if (options.temporalAddress !== null) return specs
+  return [await embeddedTemporal(options, env, onProgress), ...specs]
+}
+
+async function embeddedTemporal(
+  options: StackOptions,
+  env: NodeJS.ProcessEnv,
+  onProgress: (words: string) => void,
+): Promise<StackSpec> {
+  const { home, temporalPort: port, uiPort } = options
+  const folder = homePaths(home).temporal
+  const tool = await resolveTool('temporal', { onProgress })
+  refuseToLeaveOpenOperations(folder, tool.version)
+  return {
+    name: 'temporal',
+    label: 'Temporal server',
+    stage: 0,
+    command: temporalCommand({ cli: tool.path, version: tool.version, folder, port, uiPort }),
+    env,
+    cwd: folder,
+    logFile: homePaths(home).log('temporal'),
+    stopSignal: 'SIGTERM',
+    stopGraceMs: GRACE_MS,
+    ready: (signal) => waitForTemporal(`127.0.0.1:${port}`, signal),
+    readyTimeoutMs: READY_TIMEOUT_MS,
+    restart: true,
+    listens: [
+      { port, row: STACK_ROWS.temporalPort },
+      { port: uiPort, row: STACK_ROWS.uiPort },
+    ],
+  }
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    const answer = (yes: boolean) => {
+      socket.destroy()
+      resolve(yes)
+    }
+    socket.once('connect', () => answer(true))
+    socket.once('error', () => answer(false))
+  })
+}

@@ -1,0 +1,278 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lastLines, openLog, rotateLog } from '../../runtime/log-file.ts'
+import { isAlive, type ProcessTable, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
+
+/**
+ * One process that is kept running.
+ *
+ * States: idle → starting → up ⇄ backing off; `held` (down on purpose, a test's or a stop's) until `start` is called
+ * again. It dies: it is started again after a back-off that doubles from 100 ms to 10 s and falls back once it has been
+ * up for 30 s. Every exit and restart is told to `onEvent`.
+ *
+ * The process leads a session of its own, so that Ctrl-C in a terminal reaches only the supervisor, which then stops
+ * things in their order; and it writes to its log file itself, so that it outlives a killed supervisor, whose
+ * successor adopts it by pid and start time.
+ */
+export type SupervisedSpec = {
+  name: string
+  command: string[]
+  /** The whole environment. */
+  env: NodeJS.ProcessEnv
+  cwd: string
+  logFile: string
+  stopSignal: NodeJS.Signals
+  /** How long it may take to end after `stopSignal` before SIGKILL, in ms. */
+  stopGraceMs: number
+  /** Resolves once the process serves; rejects when the signal is aborted. */
+  ready: (signal: AbortSignal, pid: number) => Promise<void>
+  readyTimeoutMs: number
+  /** False leaves a dead one dead. */
+  restart: boolean
+}
+
+export type ProcessRecord = {
+  pid: number
+  /** Opaque; tells it from another process that got its pid. */
+  startTime: string
+  /** Of what it was started with; a process with another one is not adopted. */
+  fingerprint: string
+}
+
+export type SupervisorHooks = {
+  /** Writes down, durably, what runs under this name; null for nothing. */
+  record: (record: ProcessRecord | null) => Promise<void>
+  onEvent: (words: string) => void
+  table?: ProcessTable
+}
+
+const FIRST_BACKOFF_MS = 100
+const LONGEST_BACKOFF_MS = 10_000
+const STEADY_MS = 30_000
+/** Exits before it served for the first time, after which a start is given up. */
+const FIRST_ATTEMPTS = 3
+const MAX_LOG_BYTES = 8 * 1024 * 1024
+const LOG_CHECK_MS = 5_000
+
+/** Waits for one line before it becomes the program, and ends when the line never comes: nothing runs unrecorded. */
+const GATE = 'read -r go || exit 97; exec "$@"'
+
+export class StartFailed extends Error {
+  readonly logLines: string[]
+  constructor(name: string, why: string, logLines: string[]) {
+    super(`${name} ${why}`)
+    this.name = 'StartFailed'
+    this.logLines = logLines
+  }
+}
+
+export class Supervised {
+  readonly spec: SupervisedSpec
+  readonly fingerprint: string
+  readonly #hooks: SupervisorHooks
+  readonly #table: ProcessTable
+  #running: { pid: number; startTime: string; since: number; exited: Promise<string> } | null = null
+  /** Aborted when it shall be down. */
+  #wanted = new AbortController()
+  #loop: Promise<void> | null = null
+  #served = false
+
+  constructor(spec: SupervisedSpec, hooks: SupervisorHooks) {
+    this.spec = spec
+    this.#hooks = hooks
+    this.#table = hooks.table ?? systemProcessTable()
+    const relevant = Object.entries(spec.env).filter(([name]) => name.startsWith('COPPICE_'))
+    this.fingerprint = createHash('sha256')
+      .update(JSON.stringify([spec.command, relevant.sort()]))
+      .digest('hex')
+      .slice(0, 16)
+  }
+
+  get pid(): number | null {
+    return this.#running?.pid ?? null
+  }
+
+  /** Starts it, or takes over `previous` if that lives, and waits until it serves. Throws StartFailed. */
+  async start(previous?: ProcessRecord): Promise<void> {
+    if (this.#loop !== null) return
+    this.#wanted = new AbortController()
+    this.#served = false
+    const adopted = previous === undefined ? false : await this.#adopt(previous)
+    const first = Promise.withResolvers<void>()
+    // Looked at below; until then a rejection is nobody's.
+    first.promise.catch(() => {})
+    this.#loop = this.#keepUp(adopted, first).finally(() => {
+      this.#loop = null
+    })
+    const watch = setInterval(() => void rotateLog(this.spec.logFile, MAX_LOG_BYTES).catch(() => {}), LOG_CHECK_MS)
+    watch.unref()
+    this.#wanted.signal.addEventListener('abort', () => clearInterval(watch), { once: true })
+    await first.promise
+  }
+
+  /** Ends it for good: `stopSignal`, then SIGKILL after the grace. */
+  async stop(signal: NodeJS.Signals = this.spec.stopSignal): Promise<'ended' | 'killed'> {
+    this.#wanted.abort()
+    const outcome = await this.#end(signal)
+    await this.#loop
+    return outcome
+  }
+
+  /** One signal and nothing else: what dies of it is started again. */
+  kill(signal: NodeJS.Signals): void {
+    if (this.#running !== null) sendSignal(this.#running.pid, signal)
+  }
+
+  /** SIGKILL, and it stays down until `start`. */
+  async holdDown(): Promise<void> {
+    this.#wanted.abort()
+    this.kill('SIGKILL')
+    await this.#running?.exited
+    await this.#loop
+  }
+
+  async #adopt(previous: ProcessRecord): Promise<boolean> {
+    if (!(await isAlive(this.#table, previous.pid, previous.startTime))) return false
+    this.#running = { ...previous, since: Date.now(), exited: untilDead(this.#table, previous).then(() => 'ended') }
+    this.#hooks.onEvent(`${this.spec.name}: adopted, pid ${previous.pid}`)
+    return true
+  }
+
+  async #keepUp(adopted: boolean, first: PromiseWithResolvers<void>): Promise<void> {
+    const wanted = this.#wanted.signal
+    let backoff = FIRST_BACKOFF_MS
+    let fresh = !adopted
+    for (let attempt = 1; !wanted.aborted; attempt++) {
+      try {
+        if (fresh) await this.#spawn()
+        fresh = true
+        const outcome = await this.#untilReady()
+        if (outcome === 'ready') {
+          this.#served = true
+          first.resolve()
+          await this.#running?.exited
+        }
+      } catch (error) {
+        this.#hooks.onEvent(`${this.spec.name}: ${(error as Error).message}`)
+      }
+      const how = this.#running === null ? 'was not started' : await this.#running.exited
+      const upMs = Date.now() - (this.#running?.since ?? Date.now())
+      this.#running = null
+      if (wanted.aborted) break
+      if (!this.#served && (attempt >= FIRST_ATTEMPTS || !this.spec.restart)) {
+        this.#wanted.abort()
+        first.reject(await this.#failure(`${how} before it served`))
+        return
+      }
+      if (!this.spec.restart) break
+      if (upMs > STEADY_MS) backoff = FIRST_BACKOFF_MS
+      this.#hooks.onEvent(`${this.spec.name}: ${how}; started again in ${backoff} ms`)
+      await sleep(backoff, undefined, { signal: wanted }).catch(() => {})
+      backoff = Math.min(backoff * 2, LONGEST_BACKOFF_MS)
+    }
+    first.reject(await this.#failure('was stopped'))
+  }
+
+  async #spawn(): Promise<void> {
+    const { spec } = this
+    const log = await openLog(spec.logFile)
+    let child: ChildProcess
+    try {
+      child = spawn('/bin/sh', ['-c', GATE, `coppice-${spec.name}`, ...spec.command], {
+        cwd: spec.cwd,
+        env: spec.env,
+        detached: true,
+        stdio: ['pipe', log.fd, log.fd],
+      })
+    } finally {
+      await log.close()
+    }
+    const exited = new Promise<string>((resolve) => {
+      child.once('error', (error) => resolve(`could not be started (${error.message})`))
+      child.once('exit', (code, signal) => resolve(signal === null ? `ended with code ${code}` : `ended by ${signal}`))
+    })
+    // EPIPE, when it dies before it reads the line; `exited` tells.
+    child.stdin?.on('error', () => {})
+    if (child.pid === undefined) throw new Error(await exited)
+    const row = await this.#table.row(child.pid)
+    const record = { pid: child.pid, startTime: row?.startTime ?? '', fingerprint: this.fingerprint }
+    this.#running = { ...record, since: Date.now(), exited }
+    await this.#hooks.record(record)
+    if (this.#wanted.signal.aborted) child.stdin?.end()
+    else child.stdin?.end('go\n')
+  }
+
+  async #untilReady(): Promise<'ready' | 'exited'> {
+    const running = this.#running
+    if (running === null) return 'exited'
+    const enough = new AbortController()
+    const signal = AbortSignal.any([enough.signal, this.#wanted.signal, AbortSignal.timeout(this.spec.readyTimeoutMs)])
+    try {
+      return await Promise.race([
+        this.spec.ready(signal, running.pid).then(() => 'ready' as const),
+        running.exited.then(() => 'exited' as const),
+      ])
+    } catch (error) {
+      if (this.#wanted.signal.aborted) return 'exited'
+      if (!signal.aborted) throw error
+      // Alive and not serving: another attempt may do better, as a crash would have got.
+      this.#hooks.onEvent(`${this.spec.name}: did not serve within ${this.spec.readyTimeoutMs / 1000} s`)
+      await this.#end('SIGKILL')
+      return 'exited'
+    } finally {
+      enough.abort()
+    }
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<'ended' | 'killed'> {
+    if (this.#running === null) return 'ended'
+    const outcome = await endProcess(this.#running.pid, this.#running.exited, signal, this.spec.stopGraceMs)
+    await this.#hooks.record(null)
+    return outcome
+  }
+
+  async #failure(why: string): Promise<StartFailed> {
+    return new StartFailed(this.spec.name, why, await lastLines(this.spec.logFile, 15))
+  }
+}
+
+/** Ends a process that another starter left, if it still is that process. */
+export async function endRecorded(
+  record: ProcessRecord,
+  spec: { stopSignal: NodeJS.Signals; stopGraceMs: number },
+  table: ProcessTable = systemProcessTable(),
+): Promise<void> {
+  if (!(await isAlive(table, record.pid, record.startTime))) return
+  await endProcess(record.pid, untilDead(table, record), spec.stopSignal, spec.stopGraceMs)
+}
+
+async function endProcess(
+  pid: number,
+  exited: Promise<unknown>,
+  signal: NodeJS.Signals,
+  graceMs: number,
+): Promise<'ended' | 'killed'> {
+  sendSignal(pid, signal)
+  const late = new AbortController()
+  const timeout = sleep(graceMs, 'late' as const, { signal: late.signal }).catch(() => 'late' as const)
+  const outcome = await Promise.race([exited, timeout])
+  late.abort()
+  if (outcome !== 'late') return 'ended'
+  // Its group: what it started and did not detach goes with it.
+  sendSignal(-pid, 'SIGKILL')
+  await exited
+  return 'killed'
+}
+
+async function untilDead(table: ProcessTable, record: { pid: number; startTime: string }): Promise<void> {
+  while (await isAlive(table, record.pid, record.startTime)) await sleep(100)
+}
+
+function sendSignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
