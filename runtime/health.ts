@@ -37,6 +37,8 @@ const PAUSE_GROWTH = 1.2
 const MAX_PAUSE_MS = 1_000
 /** One question may take this long: longer than a slow first answer, short enough to ask again. */
 const ASK_LIMIT_MS = 5_000
+/** Also the last question before the deadline is a fair one; what it finds is what people are told. */
+const LEAST_ASK_MS = 1_000
 /** Whoever was started long ago (by a worker that died) is still given this long. */
 const LEAST_WAIT_MS = 5_000
 const LOG_LINES = 30
@@ -62,7 +64,7 @@ export async function waitUntilHealthy(options: HealthOptions): Promise<Healthy>
       const wake = AbortSignal.any([signal, exit.signal])
       await failIfGone(options)
       const left = deadline - clock.now()
-      const { address, finding } = await look(options, Math.max(Math.min(ASK_LIMIT_MS, left), 1), wake)
+      const { address, finding } = await look(options, Math.max(Math.min(ASK_LIMIT_MS, left), LEAST_ASK_MS), wake)
       if (isGood(finding, spec.health.path)) return await judgeListeners(options, address)
       if (wake.aborted) continue
       if (clock.now() >= deadline) throw await diagnosis(options, finding)

@@ -27,8 +27,8 @@ export type ActorContext = {
   graceMs: number
   /** Bounds how many instances are being set up at once; waiting for health holds no slot. */
   slots: Slots
-  /** Injected parts of the health check. */
-  health: Pick<HealthOptions, 'ask' | 'canConnect' | 'beyondLoopback'>
+  /** Injected parts of the health check; it waits for real processes, so it may need a real clock beside a fake one. */
+  health: Partial<Pick<HealthOptions, 'ask' | 'canConnect' | 'beyondLoopback' | 'clock'>>
 }
 
 type Started = Awaited<ReturnType<Instances['start']>>

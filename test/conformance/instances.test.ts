@@ -1,0 +1,390 @@
+import { pino } from 'pino'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { systemClock } from '../../runtime/clock.ts'
+import type { Instances, Provider } from '../../runtime/contracts.ts'
+import { createInstances, type InstancesOptions } from '../../runtime/instances.ts'
+import * as apps from './apps.ts'
+import { type Bench, createBench, get, until } from './bench.ts'
+import { FakeClock } from './fake-clock.ts'
+import { MemoryInventory } from './memory-inventory.ts'
+
+const ID = 'hello-00000001-0'
+const SERVING = { role: 'serving', operationOpen: false } as const
+
+let bench: Bench
+let inventory: MemoryInventory
+let clock: FakeClock
+let instances: Instances
+const opened: Instances[] = []
+
+/** What a worker opens; a second call is the next worker over the same state. */
+function open(options: Partial<InstancesOptions> = {}): Instances {
+  const created = createInstances({
+    provider: bench.provider,
+    inventory,
+    logger: pino({ level: 'silent' }),
+    clock,
+    // Only the back-off runs on the tests' clock: real processes take real time.
+    health: { clock: systemClock },
+    ...options,
+  })
+  opened.push(created)
+  return created
+}
+
+beforeEach(async () => {
+  bench = await createBench()
+  inventory = new MemoryInventory()
+  clock = new FakeClock(Date.now())
+  instances = open()
+})
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((each) => each.close()))
+  await bench.close()
+})
+
+const observed = (state: string) => until(() => inventory.record(ID).observed === state)
+const crash = (address: string) => fetch(`http://${address}/crash`).catch(() => undefined)
+
+describe('start', () => {
+  it('waits until the instance is healthy, and writes down where it is', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved))
+    const progress: string[] = []
+    instances = open({ clock: systemClock })
+    const started = await instances.start(ID, { onProgress: (words) => progress.push(words) })
+    await get(started.address)
+    expect(started.startMs).toBeGreaterThan(0)
+    expect(inventory.record(ID)).toMatchObject({ observed: 'running', address: started.address, restartAt: null })
+    expect(progress[0]).toBe('starting its process')
+    expect((await instances.start(ID)).address).toBe(started.address)
+    expect(inventory.events).toEqual([])
+  })
+
+  it('is joined by a second one, which neither starts twice nor is ended when the first is given up', async () => {
+    inventory.add(await bench.spec(apps.listensAfter(300)))
+    const aborter = new AbortController()
+    const reason = new Error('given up')
+    const first = instances.start(ID, { signal: aborter.signal })
+    const second = instances.start(ID)
+    await until(async () => (await bench.provider.observe(ID)).state === 'running')
+    aborter.abort(reason)
+    await expect(first).rejects.toBe(reason)
+    const { address } = await second
+    await get(address)
+    expect(await bench.provider.logLines(ID, 10)).toEqual([])
+  })
+
+  it('that everybody gave up can be started again, and finds the process that it began', async () => {
+    inventory.add(await bench.spec(apps.listensAfter(300)))
+    const aborter = new AbortController()
+    const first = instances.start(ID, { signal: aborter.signal })
+    const running = await until(
+      () => bench.provider.observe(ID),
+      (seen) => seen.state === 'running',
+    )
+    aborter.abort(new Error('given up'))
+    const second = instances.start(ID)
+    await expect(first).rejects.toThrow('given up')
+    await second
+    expect(await bench.provider.observe(ID)).toEqual(running)
+  })
+
+  it('R3.3 of an app that crashes fails with its last lines, and restarts nothing behind the back of the saga', async () => {
+    inventory.add(await bench.spec(apps.crashesAtStart))
+    await expect(instances.start(ID)).rejects.toMatchObject({ code: 'AppCrashedAtStart' })
+    expect(inventory.record(ID)).toMatchObject({ observed: 'crashed', logLines: ['Error: no database'] })
+    await instances.reconcile()
+    expect(clock.due).toEqual([])
+    expect(inventory.record(ID)).toMatchObject({ observed: 'crashed', crashes: 0 })
+    expect(inventory.events).toEqual([])
+  })
+
+  it('R1.4 of a standard app on loopback succeeds with a warning that people see', async () => {
+    inventory.add(await bench.spec(apps.onLoopbackOnly, { mode: 'standard' }))
+    const { address } = await instances.start(ID)
+    expect(inventory.events).toMatchObject([{ app: 'hello', instance: ID, kind: 'loopbackWarning' }])
+    expect(inventory.events[0]?.message).toContain(address)
+  })
+
+  it('R12.8 of an app whose port is taken under its feet goes on at another port', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved))
+    const { createServer } = await import('node:net')
+    const foreign = createServer()
+    const taken = await bench.ports.acquire(ID)
+    let taking = true
+    const provider: Provider = Object.assign(Object.create(bench.provider), {
+      ensure: async (spec: Parameters<Provider['ensure']>[0]) => {
+        const slow = { ...spec, command: ['sh', '-c', 'sleep 0.5; exec "$0" app.mjs', process.execPath] }
+        const running = await bench.provider.ensure(taking ? slow : spec)
+        if (taking) await new Promise<void>((resolve) => foreign.listen(taken, '0.0.0.0', resolve))
+        taking = false
+        return running
+      },
+      observe: bench.provider.observe.bind(bench.provider),
+      remove: bench.provider.remove.bind(bench.provider),
+      listeners: bench.provider.listeners.bind(bench.provider),
+      logLines: bench.provider.logLines.bind(bench.provider),
+      onExit: bench.provider.onExit.bind(bench.provider),
+    })
+    try {
+      const { address } = await open({ provider }).start(ID)
+      expect(address).not.toBe(`127.0.0.1:${taken}`)
+      expect(await get(address)).toContain('"pid"')
+    } finally {
+      foreign.close()
+    }
+  })
+})
+
+describe('stop', () => {
+  it('R10.2 leaves nothing, and a start that comes late never brings it back', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved))
+    await instances.start(ID)
+    await instances.stop(ID)
+    expect(await bench.provider.list()).toEqual([])
+    expect(inventory.forgotten).toEqual([ID])
+    await expect(instances.start(ID)).rejects.toMatchObject({ code: 'InstanceRetired' })
+    expect(await bench.provider.list()).toEqual([])
+    await instances.stop(ID)
+    expect(inventory.events).toEqual([])
+  })
+
+  it('retires first, and ends a start that is under way', async () => {
+    inventory.add(await bench.spec(apps.listensNowhere))
+    const start = instances.start(ID)
+    const failed = expect(start).rejects.toMatchObject({ code: 'InstanceRetired' })
+    await until(async () => (await bench.provider.observe(ID)).state === 'running')
+    const stop = instances.stop(ID, { graceMs: 0 })
+    await expect(instances.start(ID)).rejects.toMatchObject({ code: 'InstanceRetired' })
+    await Promise.all([failed, stop])
+    expect(await bench.provider.list()).toEqual([])
+  })
+
+  it('a start of what is retired fails, whoever retired it', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), { desired: 'retired' })
+    await expect(instances.start(ID)).rejects.toMatchObject({ code: 'InstanceRetired' })
+    await expect(instances.start('hello-00000001-7')).rejects.toMatchObject({ code: 'InstanceRetired' })
+    expect(await bench.provider.list()).toEqual([])
+  })
+
+  it('that the store refuses changes nothing, and can be called again', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved))
+    const { address } = await instances.start(ID)
+    inventory.failing = (method) => {
+      if (method === 'retire') throw new Error('the store is away')
+    }
+    await expect(instances.stop(ID)).rejects.toThrow('the store is away')
+    await get(address)
+    inventory.failing = () => undefined
+    await instances.stop(ID)
+    expect(await bench.provider.list()).toEqual([])
+  })
+})
+
+describe('a crash', () => {
+  it('R12.9 restarts the instance after 1 s, then 2 s, with the reason and its last lines for people to see', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    await get(address, '/say?words=goodbye')
+    await get(address, '/exit?code=9')
+    await observed('crashed')
+    expect(inventory.record(ID)).toMatchObject({ crashes: 1, restartAt: clock.now() + 1_000 })
+    expect(inventory.record(ID).message).toContain('exit code 9')
+    expect(inventory.record(ID).logLines).toContain('goodbye')
+    await until(() => clock.due[0] === 1_000)
+    clock.advance(999)
+    expect(inventory.record(ID).observed).toBe('crashed')
+    clock.advance(1)
+    await observed('running')
+    await crash(address)
+    await observed('crashLoop')
+    expect(inventory.record(ID)).toMatchObject({ crashes: 2, restartAt: clock.now() + 2_000 })
+    expect(inventory.record(ID).message).toContain('SIGKILL')
+    await until(() => inventory.kinds(ID).length === 3)
+    expect(inventory.kinds(ID)).toEqual(['crashed', 'restarted', 'crashLoop'])
+    expect(inventory.events.at(-1)).toMatchObject({ app: 'hello', message: inventory.record(ID).message })
+  })
+
+  it('R12.9 in a loop waits longer each time, up to 5 minutes, and starts what a new spec says', async () => {
+    const spec = await bench.spec(apps.crashesAtStart)
+    inventory.add(spec, { ...SERVING, address: '127.0.0.1:1', crashes: 7 })
+    await instances.reconcile()
+    await observed('crashLoop')
+    for (const delayMs of [128_000, 256_000, 300_000, 300_000]) {
+      await until(() => clock.due[0] === delayMs)
+      await until(() => inventory.record(ID).restartAt === clock.now() + delayMs)
+      clock.advance(delayMs)
+      await until(() => inventory.record(ID).restartAt !== clock.now())
+    }
+    await until(() => clock.due[0] === 300_000)
+    inventory.specs.set(ID, { ...(await bench.spec(apps.wellBehaved)), env: { ...spec.env, SECRET: 'rotated' } })
+    clock.advance(300_000)
+    await observed('running')
+    expect(await get(inventory.record(ID).address ?? '')).toContain('"SECRET":"rotated"')
+  })
+
+  it('R12.9 is forgotten when the instance was up for 10 minutes', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, crashes: 3 })
+    await instances.start(ID)
+    const [resetMs = 0] = clock.due
+    expect(clock.now() + resetMs).toBe((inventory.record(ID).startedAt ?? 0) + 10 * 60_000)
+    clock.advance(resetMs - 1)
+    expect(inventory.record(ID).crashes).toBe(3)
+    clock.advance(1)
+    await until(() => inventory.record(ID).crashes === 0)
+    expect(inventory.record(ID).observed).toBe('running')
+  })
+
+  it('of an instance that is held back is not waited for by a saga that starts it', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    await crash(address)
+    await observed('crashed')
+    await instances.start(ID)
+    expect(inventory.record(ID).observed).toBe('running')
+    expect(clock.due.filter((ms) => ms <= 1_000)).toEqual([])
+  })
+
+  it('of an instance that is held back does not bring it back after a stop', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    await crash(address)
+    await until(() => clock.due.includes(1_000))
+    await instances.stop(ID)
+    expect(clock.due).toEqual([])
+    clock.advance(600_000)
+    expect(await bench.provider.list()).toEqual([])
+  })
+
+  it('that cannot be written down is handled by the next reconciliation', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    let refused = false
+    inventory.failing = (method) => {
+      if (method !== 'get') return
+      refused = true
+      throw new Error('the store is away')
+    }
+    await crash(address)
+    await until(() => refused)
+    inventory.failing = () => undefined
+    await instances.reconcile()
+    await observed('crashed')
+    expect(inventory.record(ID).crashes).toBe(1)
+  })
+})
+
+describe('the reconciler', () => {
+  it('R10.2 adopts what an earlier worker left running, and handles its crashes', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    await instances.close()
+    const running = await bench.provider.observe(ID)
+    const provider = bench.open()
+    const next = open({ provider })
+    await next.reconcile()
+    await next.reconcile()
+    expect(inventory.kinds(ID)).toEqual(['adopted'])
+    expect(await provider.observe(ID)).toEqual(running)
+    await crash(address)
+    await observed('crashed')
+    await until(() => clock.due.includes(1_000))
+    clock.advance(1_000)
+    await observed('running')
+    await get(address)
+  })
+
+  it('R10.2 starts again what should be there and is not, at once or when its back-off is over', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, observed: 'running', address: '127.0.0.1:1' })
+    await instances.reconcile()
+    await observed('running')
+    await until(() => inventory.record(ID).address !== '127.0.0.1:1')
+    await get(inventory.record(ID).address ?? '')
+    const held = 'hello-00000001-1'
+    const restartAt = clock.now() + 64_000
+    inventory.add({ ...(await bench.spec(apps.wellBehaved)), id: held }, { ...SERVING, crashes: 7, restartAt })
+    await instances.reconcile()
+    expect(clock.due).toContain(64_000)
+    expect(await bench.provider.list()).toEqual([ID])
+  })
+
+  it('R10.2 goes on with a restart in the middle of which the worker died', async () => {
+    const spec = await bench.spec(apps.listensAfter(300))
+    inventory.add(spec, { ...SERVING, observed: 'starting', address: '127.0.0.1:1' })
+    const running = await bench.provider.ensure(spec)
+    await open({ provider: bench.open() }).reconcile()
+    await observed('running')
+    expect(inventory.record(ID)).toMatchObject({ address: running.address, pid: running.pid })
+  })
+
+  it('R10.2 removes what nobody knows, what is retired, and what its operation left behind', async () => {
+    const ids = ['stray-00000001-0', 'retired-00000001-0', 'orphan-00000001-0']
+    const spec = await bench.spec(apps.wellBehaved)
+    for (const id of ids) await bench.provider.ensure({ ...spec, id })
+    inventory.add({ ...spec, id: ids[1] ?? '' }, { ...SERVING, desired: 'retired' })
+    inventory.add({ ...spec, id: ids[2] ?? '' }, { operationOpen: false, role: 'standby', observed: 'running' })
+    await instances.reconcile()
+    await until(async () => (await bench.provider.list()).length === 0)
+    await until(() => inventory.records.size === 0)
+    await until(() => inventory.events.length === 2)
+    expect(inventory.events.map(({ kind }) => kind)).toEqual(['removedStray', 'removedStray'])
+  })
+
+  it('leaves to an open operation what is its own', async () => {
+    const spec = await bench.spec(apps.wellBehaved)
+    await bench.provider.ensure(spec)
+    inventory.add(spec, { observed: 'starting' })
+    inventory.add({ ...spec, id: 'hello-00000001-1' })
+    inventory.add({ ...spec, id: 'hello-00000001-2' }, { desired: 'retired' })
+    await instances.reconcile()
+    expect(await bench.provider.list()).toEqual([ID])
+    expect(inventory.records.size).toBe(3)
+    expect(inventory.events).toEqual([])
+  })
+
+  it('R1.6 is not held up by an app that does not get healthy, one that does not go, or one whose spec fails', async () => {
+    const never = { ...(await bench.spec(apps.listensNowhere)), id: 'never-00000001-0' }
+    const secretless = { ...never, id: 'secretless-00000001-0' }
+    const stubborn = { ...(await bench.spec(apps.hardToEnd)), id: 'stubborn-00000001-0' }
+    const { address } = await bench.provider.ensure(stubborn)
+    await get(address)
+    inventory.add(never, SERVING)
+    inventory.add(secretless, SERVING)
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    inventory.failing = (method, id) => {
+      if (method === 'spec' && id === secretless.id) throw new Error('no such secret')
+    }
+    const worker = open({ setUps: 1, graceMs: 60_000 })
+    await worker.reconcile()
+    await observed('running')
+    expect(inventory.record(never.id).observed).toBe('starting')
+    expect((await bench.provider.observe(stubborn.id)).state).toBe('running')
+    await until(() => inventory.record(secretless.id).crashes === 1)
+    // It is its grace that is over, so to speak: the removal need not be waited for.
+    const { pid } = (await bench.provider.observe(stubborn.id)) as { pid: number }
+    process.kill(-pid, 'SIGKILL')
+  })
+
+  it('does not take an instance for a stray that was stopped while it looked', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    await instances.start(ID)
+    const list = inventory.list.bind(inventory)
+    inventory.list = async () => {
+      await instances.stop(ID)
+      return list()
+    }
+    await instances.reconcile()
+    expect(inventory.events).toEqual([])
+    expect(inventory.forgotten).toEqual([ID])
+  })
+})
+
+it('close ends the waiting and leaves the instances running', async () => {
+  inventory.add(await bench.spec(apps.listensNowhere))
+  const failed = expect(instances.start(ID)).rejects.toMatchObject({ code: 'Unavailable' })
+  await until(async () => (await bench.provider.observe(ID)).state === 'running')
+  await instances.close()
+  await failed
+  expect((await bench.provider.observe(ID)).state).toBe('running')
+  await expect(instances.start(ID)).rejects.toMatchObject({ code: 'Unavailable' })
+})
