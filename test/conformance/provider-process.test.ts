@@ -1,4 +1,260 @@
-import { createBench } from './bench.ts'
-import { defineProviderConformance } from './provider.ts'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CRASH_POINTS } from '../../runtime/providers/process/process-provider.ts'
+import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
+import * as apps from './apps.ts'
+import { type Bench, createBench, exited, get, until } from './bench.ts'
+import { defineProviderConformance, isRunning } from './provider.ts'
 
 defineProviderConformance('process', () => createBench())
+
+const ID = 'hello-00000001-0'
+const table = systemProcessTable()
+
+/** Pids of all processes that carry the mark of the instance, whoever they belong to. */
+async function marked(id = ID): Promise<number[]> {
+  const tagged = await table.tagged(['COPPICE_INSTANCE_ID'])
+  const pids = tagged.filter(({ values }) => values.COPPICE_INSTANCE_ID === id).map(({ pid }) => pid)
+  return pids.filter(isRunning)
+}
+
+describe('the process provider alone', () => {
+  let bench: Bench
+  beforeEach(async () => {
+    bench = await createBench()
+  })
+  afterEach(() => bench.close())
+
+  describe.each(CRASH_POINTS)('R10.2 when its worker is killed at "%s" of a start', (point) => {
+    it('loses sight of nothing, runs an app only if it is written down, and can start and remove it again', async () => {
+      const spec = await bench.spec(apps.wellBehaved)
+      const args = [join(import.meta.dirname, 'starter.ts'), bench.root, point, JSON.stringify(spec)]
+      const worker = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+      await once(worker.stdout, 'data')
+      const spawned = point === 'spawned' || point === 'recorded' || point === 'started'
+      if (spawned) expect(await marked()).toHaveLength(1)
+      worker.kill('SIGKILL')
+      await once(worker, 'exit')
+
+      expect(await bench.provider.list()).toEqual([ID])
+      if (point === 'started') {
+        const seen = await bench.provider.observe(ID)
+        expect(seen.state).toBe('running')
+        expect(await bench.provider.ensure(spec)).toEqual(seen)
+      } else {
+        await until(async () => (await marked()).length === 0)
+        expect(await bench.provider.logLines(ID, 10)).toEqual([])
+        expect((await bench.provider.observe(ID)).state).toBe(point === 'recorded' ? 'exited' : 'absent')
+      }
+      const { address, pid } = await bench.provider.ensure(spec)
+      expect(JSON.parse(await get(address)).pid).toBe(pid)
+      expect(await marked()).toEqual([pid])
+      await bench.provider.remove(ID, { graceMs: 15_000 })
+      expect(await marked()).toEqual([])
+      expect(readdirSync(bench.home)).toEqual(['.marker'])
+      expect(bench.ports.leases).toEqual({})
+    })
+
+    it('removes what is left, without having started it again', async () => {
+      const spec = await bench.spec(apps.wellBehaved)
+      const args = [join(import.meta.dirname, 'starter.ts'), bench.root, point, JSON.stringify(spec)]
+      const worker = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+      await once(worker.stdout, 'data')
+      worker.kill('SIGKILL')
+      await bench.provider.remove(ID, { graceMs: 100 })
+      expect(await marked()).toEqual([])
+      expect(readdirSync(bench.home)).toEqual(['.marker'])
+      expect(bench.ports.leases).toEqual({})
+    })
+  })
+
+  it('R10.2 does not take a process that got the pid of its instance for it, and does not end it', async () => {
+    const stranger = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' })
+    await once(stranger, 'spawn')
+    try {
+      const directory = join(bench.home, ID)
+      mkdirSync(directory, { recursive: true })
+      const started = { phase: 'started', id: ID, pid: stranger.pid, port: 1, startedAt: Date.now() }
+      writeFileSync(join(directory, 'record.json'), JSON.stringify({ ...started, startTime: 'another-boot:1' }))
+      expect((await bench.provider.observe(ID)).state).toBe('exited')
+      expect(await bench.provider.listeners(ID)).toEqual([])
+      await bench.provider.remove(ID, { graceMs: 0 })
+      expect(isRunning(stranger.pid ?? 0)).toBe(true)
+      expect(readdirSync(bench.home)).toEqual(['.marker'])
+    } finally {
+      stranger.kill('SIGKILL')
+    }
+  })
+
+  it('takes a zombie for dead, though it still answers signals', async () => {
+    // The shell becomes a sleep that never waits for the child it had before.
+    const parent = spawn('sh', ['-c', 'sleep 0.01 & echo $!; exec sleep 600'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    try {
+      const pid = Number(String((await once(parent.stdout, 'data'))[0]))
+      const row = await until(
+        () => table.row(pid),
+        (found) => found?.zombie === true,
+      )
+      expect(process.kill(pid, 0)).toBe(true)
+      mkdirSync(join(bench.home, ID), { recursive: true })
+      const record = { phase: 'started', id: ID, pid, startTime: row?.startTime, port: 1, startedAt: Date.now() }
+      writeFileSync(join(bench.home, ID, 'record.json'), JSON.stringify(record))
+      expect((await bench.provider.observe(ID)).state).toBe('exited')
+      await bench.provider.remove(ID, { graceMs: 0 })
+      expect(await bench.provider.list()).toEqual([])
+    } finally {
+      parent.kill('SIGKILL')
+    }
+  })
+
+  it('R10.2 treats a record that was half written as none, and still finds the process', async () => {
+    const spec = await bench.spec(apps.wellBehaved)
+    const { pid } = await bench.provider.ensure(spec)
+    writeFileSync(join(bench.home, ID, 'record.json'), '{"phase":"star')
+    const next = bench.open()
+    expect(await next.observe(ID)).toEqual({ state: 'absent' })
+    expect(await next.list()).toEqual([ID])
+    const again = await next.ensure(spec)
+    expect(isRunning(pid)).toBe(false)
+    expect(await marked()).toEqual([again.pid])
+  })
+
+  it('finds an instance whose directory is gone, by the mark of its process', async () => {
+    const { pid } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+    execFileSync('rm', ['-rf', join(bench.home, ID)])
+    const next = bench.open()
+    expect(await next.list()).toEqual([ID])
+    await next.remove(ID, { graceMs: 15_000 })
+    expect(isRunning(pid)).toBe(false)
+    expect(await next.list()).toEqual([])
+  })
+
+  it('R14.1 leaves the instances of another data directory alone, also of the same id, and of a copy of its own', async () => {
+    const other = await createBench()
+    try {
+      const mine = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+      const theirs = await other.provider.ensure(await other.spec(apps.wellBehaved))
+      cpSync(bench.home, join(bench.root, 'copy'), { recursive: true })
+      const copy = bench.open({ home: join(bench.root, 'copy') })
+      execFileSync('rm', ['-rf', join(bench.root, 'copy', ID)])
+      expect(await copy.list()).toEqual([])
+      await copy.remove(ID, { graceMs: 0 })
+      await other.provider.remove(ID, { graceMs: 0 })
+      expect(isRunning(theirs.pid)).toBe(false)
+      expect(isRunning(mine.pid)).toBe(true)
+      await get(mine.address)
+    } finally {
+      await other.close()
+    }
+  })
+
+  it('ends what an app left behind when it crashed, before it is started again', async () => {
+    const leaves = `
+      import { spawn } from 'node:child_process'
+      spawn('sleep', ['600'], { detached: true, stdio: 'ignore' })
+      spawn('sleep', ['600'], { stdio: 'ignore' })
+      setTimeout(() => process.exit(1), 100)`
+    const spec = await bench.spec(leaves)
+    await bench.provider.ensure(spec)
+    await exited(bench.provider, ID)
+    expect(await marked()).toHaveLength(2)
+    const { pid } = await bench.provider.ensure({ ...spec, command: ['sleep', '600'] })
+    expect(await marked()).toEqual([pid])
+  })
+
+  it('ends an instance that is stopped by a signal, within its grace', async () => {
+    const { pid, address } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+    await get(address)
+    process.kill(pid, 'SIGSTOP')
+    await bench.provider.remove(ID, { graceMs: 15_000 })
+    expect(await bench.provider.logLines(ID, 1)).toEqual(['got SIGTERM'])
+  })
+
+  it('R1.5 gives the app a writable copy of a sealed artifact, with links into layers, and takes all of it away', async () => {
+    const layer = await bench.artifact({ 'left-pad/index.js': 'module.exports = 1' })
+    const artifactPath = await bench.artifact({
+      'app.mjs': `
+        import { appendFileSync, chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+        appendFileSync('static/page.html', ' changed')
+        writeFileSync('static/new.html', '')
+        mkdirSync('closed/deep', { recursive: true })
+        writeFileSync('closed/deep/file', '')
+        chmodSync('closed/deep', 0)
+        chmodSync('closed', 0)
+        console.log(readFileSync('node_modules/left-pad/index.js', 'utf8'))
+        setInterval(() => {}, 1000)`,
+      'static/page.html': 'sealed',
+      'bin/tool': '#!/bin/sh',
+    })
+    chmodSync(join(artifactPath, 'bin/tool'), 0o555)
+    chmodSync(join(artifactPath, 'static/page.html'), 0o444)
+    chmodSync(join(artifactPath, 'static'), 0o555)
+    await bench.provider.ensure(await bench.spec('', { artifactPath, links: { node_modules: layer } }))
+    await until(async () => (await bench.provider.logLines(ID, 1))[0] === 'module.exports = 1')
+    const work = join(bench.home, ID, 'work')
+    expect(readFileSync(join(work, 'static/page.html'), 'utf8')).toBe('sealed changed')
+    expect(statSync(join(work, 'bin/tool')).mode & 0o777).toBe(0o755)
+    expect(readFileSync(join(artifactPath, 'static/page.html'), 'utf8')).toBe('sealed')
+    await bench.provider.remove(ID, { graceMs: 0 })
+    expect(existsSync(join(bench.home, ID))).toBe(false)
+    expect(existsSync(join(layer, 'left-pad/index.js'))).toBe(true)
+  })
+
+  it('R4.1 an app cannot write into its installed packages, whoever it runs as', async () => {
+    const layer = await bench.artifact({ 'left-pad/index.js': 'sealed' })
+    chmodSync(join(layer, 'left-pad/index.js'), 0o444)
+    chmodSync(join(layer, 'left-pad'), 0o555)
+    const source = `
+      import { readFileSync, writeFileSync } from 'node:fs'
+      for (const file of ['index.js', 'new.js']) {
+        try { writeFileSync('node_modules/left-pad/' + file, 'changed'); console.log('wrote') } catch (error) { console.log(error.code) }
+      }
+      console.log(/CapEff:\\s*(\\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+      setInterval(() => {}, 1000)`
+    await bench.provider.ensure(await bench.spec(source, { links: { node_modules: layer } }))
+    const lines = await until(
+      () => bench.provider.logLines(ID, 3),
+      (seen) => seen.length === 3,
+    )
+    expect(lines).toEqual(['EACCES', 'EACCES', '0000000000000000'])
+    expect(readFileSync(join(layer, 'left-pad/index.js'), 'utf8')).toBe('sealed')
+  })
+
+  it('R1.6 R14.4 bounds the log of an app that writes without end, while it writes', async () => {
+    const provider = bench.open({ maxLogBytes: 100_000, logIntervalMs: 20 })
+    const noisy = `
+      import { writeSync } from 'node:fs'
+      let line = 0
+      setInterval(() => { for (let i = 0; i < 20; i++) writeSync(1, 'line ' + line++ + ' ' + 'x'.repeat(100) + '\\n') }, 2)`
+    await provider.ensure(await bench.spec(noisy))
+    const log = join(bench.root, 'logs', `${ID}.log`)
+    await until(() => existsSync(`${log}.1`))
+    const number = async () => Number((await provider.logLines(ID, 1))[0]?.split(' ')[1])
+    const seen = await number()
+    await until(async () => (await number()) > seen + 5_000)
+    // Bounds of what was written between two looks on a loaded machine, far below what was written in all.
+    expect(statSync(`${log}.1`).size).toBeLessThanOrEqual(200_000)
+  })
+
+  it('R12.8 a full disk is told as such, and nothing is left running', async () => {
+    const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+    const provider = bench.open({
+      crashPoint: async (point) => {
+        if (point === 'spawned') throw full
+      },
+    })
+    await expect(provider.ensure(await bench.spec(apps.wellBehaved))).rejects.toMatchObject({ code: 'DiskFull' })
+    await until(async () => (await marked()).length === 0)
+    await provider.remove(ID, { graceMs: 0 })
+    expect(readdirSync(bench.home)).toEqual(['.marker'])
+  })
+
+  it('refuses environment variables that would not arrive, by name', async () => {
+    const spec = await bench.spec(apps.wellBehaved)
+    const refused = bench.provider.ensure({ ...spec, env: { ...spec.env, 'a.b': '1' } })
+    await expect(refused).rejects.toMatchObject({ code: 'AppConfigInvalid', message: expect.stringContaining('"a.b"') })
+  })
+})
