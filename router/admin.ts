@@ -1,0 +1,133 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { listenOn } from './listener.ts'
+import { exposition, type MetricsSnapshot } from './metrics.ts'
+import type { Listen, RouterOptions } from './options.ts'
+import type { RouterStatus } from './primary.ts'
+
+export type AdminParts = {
+  options: RouterOptions
+  status(): RouterStatus
+  metrics(): MetricsSnapshot
+  /** By instance id. */
+  sessions(): Promise<Record<string, number>>
+  replaceProcesses(): Promise<void>
+}
+
+/**
+ * For operators and their tools, with a token always (R13.5):
+ * GET /livez, /readyz, /status, /table, /sessions, /metrics; POST /processes/replace.
+ */
+export class Admin {
+  private readonly parts: AdminParts
+  private readonly server: Server
+  private tokenDigest = Buffer.alloc(32)
+  private port = 0
+
+  constructor(parts: AdminParts) {
+    this.parts = parts
+    this.server = createServer((req, res) => {
+      this.handle(req, res).catch((error: Error) =>
+        send(res, 500, { error_code: 'INTERNAL_ERROR', message: error.message }),
+      )
+    })
+  }
+
+  async start(): Promise<void> {
+    this.tokenDigest = digest(await this.token())
+    this.port = await listenOn(this.server, this.parts.options.admin as Listen)
+  }
+
+  address(): string {
+    const address = this.server.address() as AddressInfo | null
+    return `http://${address?.family === 'IPv6' ? `[${address.address}]` : address?.address}:${this.port}`
+  }
+
+  stop(): Promise<void> {
+    this.server.closeAllConnections()
+    return new Promise((resolve) => this.server.close(() => resolve()))
+  }
+
+  private async token(): Promise<string> {
+    const { adminTokenFile, stateDir } = this.parts.options
+    const path = adminTokenFile ?? join(stateDir as string, 'admin-token')
+    try {
+      const token = (await readFile(path, 'utf8')).trim()
+      if (token.length >= 16) return token
+      throw new Error(`${path}: the token is shorter than 16 characters`)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
+    const token = randomBytes(24).toString('base64url')
+    if (stateDir !== null) await mkdir(stateDir, { recursive: true })
+    await writeFile(path, `${token}\n`, { mode: 0o600 })
+    await chmod(path, 0o600)
+    return token
+  }
+
+  private async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const given = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1] ?? ''
+    if (!timingSafeEqual(digest(given), this.tokenDigest)) {
+      send(res, 401, { error_code: 'UNAUTHENTICATED', message: 'Send "Authorization: Bearer <admin token>".' })
+      return
+    }
+    const route = `${req.method} ${req.url?.split('?')[0]}`
+    switch (route) {
+      case 'GET /livez':
+        send(res, 200, { live: true })
+        return
+      case 'GET /readyz': {
+        const { ready, stale, acknowledged } = this.parts.status()
+        send(res, ready ? 200 : 503, { ready, stale, ...acknowledged })
+        return
+      }
+      case 'GET /status': {
+        const { table: _, ...status } = this.parts.status()
+        send(res, 200, status)
+        return
+      }
+      case 'GET /table':
+        send(res, 200, this.parts.status().table)
+        return
+      case 'GET /sessions':
+        send(res, 200, { sessions: await this.parts.sessions() })
+        return
+      case 'GET /metrics':
+        res.setHeader('content-type', 'text/plain; version=0.0.4; charset=utf-8')
+        res.end(this.metrics())
+        return
+      case 'POST /processes/replace':
+        await this.parts.replaceProcesses()
+        send(res, 200, { processes: this.parts.status().processes })
+        return
+      default:
+        send(res, 404, { error_code: 'RESOURCE_DOES_NOT_EXIST', message: `There is no ${route} here.` })
+    }
+  }
+
+  private metrics(): string {
+    const { counters, gauges } = this.parts.metrics()
+    const status = this.parts.status()
+    gauges.coppice_router_ready = Number(status.ready)
+    gauges.coppice_router_stale = Number(status.stale)
+    gauges.coppice_router_processes = status.processes
+    gauges.coppice_router_table_version = status.acknowledged.version
+    gauges.coppice_router_problems = Object.keys(status.problems).length
+    for (const [instance, count] of Object.entries(status.inFlight)) {
+      gauges[`coppice_router_in_flight_requests{instance="${instance}"}`] = count
+    }
+    for (const instance of status.down) gauges[`coppice_router_instance_ejected{instance="${instance}"}`] = 1
+    return exposition(counters, gauges)
+  }
+}
+
+/** Of equal length whatever was sent, as the comparison demands. */
+const digest = (token: string) => createHash('sha256').update(token).digest()
+
+function send(res: ServerResponse, status: number, body: unknown): void {
+  res.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+  res.end(`${JSON.stringify(body, null, 2)}\n`)
+}

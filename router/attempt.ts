@@ -1,0 +1,274 @@
+import type { Dispatcher } from 'undici'
+import { mintKey, type RandomWord } from '../domain/affinity.ts'
+import { endLingering } from './answer.ts'
+import type { Endpoint, LongLived, Recallable } from './endpoint.ts'
+import type { Exchange } from './exchange.ts'
+import { BodyFailure, type RequestBody } from './request-body.ts'
+import { responseHeaders, type UpstreamHeaders } from './response-head.ts'
+import { Tunnel } from './tunnel.ts'
+
+/** How an attempt ended. */
+export type Outcome =
+  /** The answer is with the client, or as much of it as there was. */
+  | { kind: 'done' }
+  /** The client went away first. */
+  | { kind: 'clientGone' }
+  /** Nothing was sent: any other endpoint may have the request (D10). */
+  | { kind: 'notSent'; error: Error }
+  /** It was sent and not answered. */
+  | { kind: 'unanswered'; error: Error }
+
+export type AttemptParts = {
+  random: RandomWord
+  servedBy: boolean
+  writeStallMs: number
+}
+
+/**
+ * One try to get an answer from one endpoint, as undici sees it.
+ *
+ * It goes from `waiting` (for a connection) to `sent` to `answered` (the head of the answer has come) to `ended`;
+ * from each of them an error leads to `ended` too. `finish` is called once, at the end.
+ */
+export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLived {
+  private state: 'waiting' | 'sent' | 'answered' | 'ended' = 'waiting'
+  private readonly exchange: Exchange
+  private readonly endpoint: Endpoint
+  private readonly body: RequestBody | null
+  private readonly parts: AttemptParts
+  private readonly finish: (outcome: Outcome) => void
+  private controller: Dispatcher.DispatchController | null = null
+  private stall: NodeJS.Timeout | null = null
+  private isStream = false
+  private leaving = false
+
+  constructor(
+    exchange: Exchange,
+    endpoint: Endpoint,
+    body: RequestBody | null,
+    parts: AttemptParts,
+    finish: (outcome: Outcome) => void,
+  ) {
+    this.exchange = exchange
+    this.endpoint = endpoint
+    this.body = body
+    this.parts = parts
+    this.finish = finish
+    endpoint.began()
+    if (exchange.idempotent) endpoint.recallable.add(this)
+  }
+
+  /** The client has gone: the instance need not go on. */
+  abandon(): void {
+    this.end({ kind: 'clientGone' })
+  }
+
+  /** The endpoint hangs: somebody else shall answer (R12.2). */
+  recall(): void {
+    if (this.state === 'waiting' || this.state === 'sent') {
+      this.end({ kind: 'unanswered', error: new Error('the instance hangs') })
+    }
+  }
+
+  /** The endpoint drains and its time is up: an event stream ends behind an event, so that the client reconnects. */
+  leave(): void {
+    this.leaving = true
+    setTimeout(() => this.endStream(), 1000).unref()
+  }
+
+  // ---- called by undici ----
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.controller = controller
+    if (this.state === 'ended') controller.abort(new Error('abandoned'))
+    else this.state = 'sent'
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: UpstreamHeaders,
+    statusMessage?: string,
+  ): void {
+    if (this.state === 'ended') return
+    if (status < 200) {
+      this.interim(status, headers)
+      return
+    }
+    this.controller = controller
+    this.answered()
+    const { exchange } = this
+    const { req, res } = exchange
+    const flat = responseHeaders(headers, exchange, this.newKey())
+    if (this.parts.servedBy) flat.push('x-served-by', this.endpoint.servedBy)
+    if (exchange.hasBody && !req.complete) {
+      // The rest of the body may never be read: this connection can carry no further request.
+      res.shouldKeepAlive = false
+      flat.push('connection', 'close')
+    }
+    exchange.status = status
+    res.writeHead(status, statusMessage ?? '', flat)
+    // The head goes out together with the first piece of the body; if none comes with it, alone.
+    process.nextTick(flushHead, this)
+    if (String(headers['content-type'] ?? '').startsWith('text/event-stream')) {
+      this.isStream = true
+      this.endpoint.longLived.add(this)
+    }
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.state === 'ended') return
+    const { res } = this.exchange
+    this.exchange.bytesSent += chunk.length
+    if (!res.write(chunk)) {
+      controller.pause()
+      res.once('drain', () => {
+        if (this.stall !== null) clearTimeout(this.stall)
+        this.stall = null
+        controller.resume()
+      })
+      if (this.parts.writeStallMs > 0) {
+        this.stall ??= setTimeout(() => res.destroy(), this.parts.writeStallMs)
+      }
+    }
+    if (this.leaving && endsEvent(chunk)) this.endStream()
+  }
+
+  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: UpstreamHeaders): void {
+    if (this.state === 'ended') return
+    const { res } = this.exchange
+    for (const _ in trailers) {
+      addTrailers(res, trailers)
+      break
+    }
+    if (this.exchange.hasBody) endLingering(this.exchange, null)
+    else res.end()
+    this.end({ kind: 'done' })
+  }
+
+  onRequestUpgrade(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: UpstreamHeaders,
+    socket: import('node:stream').Duplex,
+  ): void {
+    if (this.state === 'ended') {
+      socket.destroy()
+      return
+    }
+    this.answered()
+    const { exchange, endpoint } = this
+    exchange.status = status
+    const flat = responseHeaders(headers, exchange, this.newKey())
+    if (this.parts.servedBy) flat.push('x-served-by', endpoint.servedBy)
+    // From here on the tunnel holds the endpoint.
+    this.state = 'ended'
+    const tunnel = new Tunnel(exchange, endpoint, socket as import('node:net').Socket, () => {
+      endpoint.longLived.delete(tunnel)
+      endpoint.ended()
+      this.finish({ kind: 'done' })
+    })
+    endpoint.longLived.add(tunnel)
+    tunnel.open(flat)
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    switch (this.state) {
+      case 'waiting':
+        this.end({ kind: 'notSent', error })
+        break
+      case 'sent':
+        this.end({ kind: 'unanswered', error })
+        break
+      case 'answered':
+        // Ended properly, a chunked answer that was cut short would look whole: only a broken connection tells.
+        this.exchange.res.destroy()
+        this.end({ kind: 'done' })
+        break
+      case 'ended':
+        break
+    }
+  }
+
+  // ---- ----
+
+  private answered(): void {
+    this.state = 'answered'
+    this.endpoint.answered = true
+    this.endpoint.recallable.delete(this)
+  }
+
+  private interim(status: number, headers: UpstreamHeaders): void {
+    const { req, res } = this.exchange
+    // HTTP/1.0 knows no interim answers; 101 comes by onRequestUpgrade, and 100 was the router's own.
+    if (req.httpVersion === '1.0' || res.headersSent || status === 101 || status === 100) return
+    try {
+      if (status === 103) res.writeEarlyHints(headers as Record<string, string | string[]>)
+      else if (status === 102) res.writeProcessing()
+    } catch {
+      // A hint that Node cannot express is a hint the client does without.
+    }
+  }
+
+  /** The key that this answer gives to the session, if any; only the endpoint that was chosen for it may (D8). */
+  private newKey(): string | null {
+    const { exchange, endpoint } = this
+    const app = exchange.app
+    if (app === null || !app.row.affinity) return null
+    if (exchange.key === null) {
+      app.metrics.minted++
+      return mintKey(this.parts.random, endpoint.slot, app.slots)
+    }
+    const home = exchange.newHome
+    if (home === null || home.slot !== endpoint.slot) return null
+    app.metrics[home.cause]++
+    return home.key
+  }
+
+  private endStream(): void {
+    if (this.state !== 'answered') return
+    this.exchange.res.end()
+    this.end({ kind: 'done' })
+  }
+
+  private end(outcome: Outcome): void {
+    if (this.state === 'ended') return
+    const wasSent = this.state !== 'waiting'
+    this.state = 'ended'
+    if (this.stall !== null) clearTimeout(this.stall)
+    this.endpoint.recallable.delete(this)
+    if (this.isStream) this.endpoint.longLived.delete(this)
+    this.endpoint.ended()
+    if (wasSent && (outcome.kind !== 'done' || this.leaving)) this.controller?.abort(new Error('abandoned'))
+    if (outcome.kind === 'clientGone') this.body?.destroy()
+    this.finish(outcome)
+  }
+
+  flush(): void {
+    const { res } = this.exchange
+    if (this.state === 'answered' && !res.writableEnded && this.exchange.bytesSent === 0) res.flushHeaders()
+  }
+}
+
+function flushHead(attempt: Attempt): void {
+  attempt.flush()
+}
+
+function addTrailers(res: Exchange['res'], trailers: UpstreamHeaders): void {
+  try {
+    res.addTrailers(trailers as Record<string, string>)
+  } catch {
+    // Trailers are optional by nature (RFC 9110 6.5.1); bad ones are left out.
+  }
+}
+
+/** A blank line ends an event (HTML 9.2.5). */
+function endsEvent(chunk: Buffer): boolean {
+  return (
+    chunk.length >= 2 &&
+    chunk[chunk.length - 1] === 0x0a &&
+    (chunk[chunk.length - 2] === 0x0a || chunk[chunk.length - 2] === 0x0d)
+  )
+}
+
+export { BodyFailure }

@@ -1,0 +1,143 @@
+import type { RequestHandler } from 'express'
+import { isShed, movedKey, pickSlot, rebalancedKey, shedTarget } from '../domain/affinity.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { Exchange } from './exchange.ts'
+import type { Timeouts } from './options.ts'
+import { REFUSALS } from './refusal.ts'
+import type { AppRoutes, Routes } from './routes.ts'
+import type { WaitingRoom } from './waiting-room.ts'
+
+export type Chooser = {
+  /** Third in the chain: which endpoint gets the request. */
+  middleware: RequestHandler
+  /** Chooses again, leaving out what was tried; waits if there is nothing left. Calls back when `endpoint` or `refusal` is set. */
+  again(exchange: Exchange, done: () => void): void
+}
+
+export function chooser(parts: {
+  routes: Routes
+  room: WaitingRoom
+  timeouts: Timeouts
+  /** A number from 0 to below 1. */
+  random: () => number
+}): Chooser {
+  const { routes, room, timeouts, random } = parts
+
+  const again = (exchange: Exchange, done: () => void): void => {
+    // The table may have changed while the request waited.
+    const app = refreshed(exchange, routes)
+    exchange.app = app
+    if (app === null) {
+      exchange.refusal = REFUSALS.noSuchApp
+      done()
+      return
+    }
+    if (!app.row.held) {
+      exchange.endpoint = app.row.affinity ? bySession(app, exchange, random) : byLoad(app, exchange)
+      if (exchange.endpoint !== null) {
+        done()
+        return
+      }
+    }
+    const now = performance.now()
+    if (exchange.waitUntil === 0) {
+      exchange.waitUntil = now + (app.row.held ? timeouts.holdWaitMs : timeouts.noInstanceWaitMs)
+    }
+    const waited = now >= exchange.waitUntil
+    if (waited || !room.enter(exchange, () => again(exchange, done))) {
+      exchange.refusal = !waited
+        ? REFUSALS.tooManyWaiting
+        : app.row.held
+          ? REFUSALS.held
+          : app.row.status === 'starting'
+            ? REFUSALS.starting
+            : REFUSALS.noInstance
+      done()
+      return
+    }
+    // Everything was tried once; when the wait is over each may be tried again.
+    exchange.tried = null
+  }
+
+  return {
+    again,
+    middleware: (req, _res, next) => {
+      const exchange = req.exchange
+      if (exchange.refusal !== null) next()
+      else again(exchange, next)
+    },
+  }
+}
+
+function refreshed(exchange: Exchange, routes: Routes): AppRoutes | null {
+  const app = exchange.app as AppRoutes
+  return exchange.waitUntil === 0 && exchange.attempts === 0 ? app : (routes.forName(app.name) ?? null)
+}
+
+/** A standard app: the endpoint with the fewest requests, of those that answer. */
+function byLoad(app: AppRoutes, exchange: Exchange): Endpoint | null {
+  let best: Endpoint | null = null
+  for (const slot of app.slots) {
+    const endpoint = app.bySlot[slot] as Endpoint
+    if (endpoint.ejected || exchange.tried?.includes(endpoint)) continue
+    if (best === null || endpoint.inFlight < best.inFlight) best = endpoint
+  }
+  return best
+}
+
+/** A scaled app: where the session lives (D8), or anywhere for a new one (R7.1). */
+function bySession(app: AppRoutes, exchange: Exchange, random: () => number): Endpoint | null {
+  const { digest, key } = exchange
+  exchange.newHome = null
+  if (digest === null || key === null) return anywhere(app, exchange, random)
+  const home = pickSlot(digest, app.slots)
+  if (home === -1) return null
+  let target = home
+  if (!app.allUp && !app.isUsable(home)) {
+    target = pickSlot(digest, app.slots, app.isUsable)
+    if (target === -1) return null
+    if (exchange.minted) {
+      exchange.newHome = { slot: target, key: movedKey(key, target, app.slots), cause: 'moved' }
+    }
+  } else if (app.row.rebalance !== null && exchange.minted && isShed(digest, home, app.row.rebalance)) {
+    const shed = shedTarget(digest, app.slots, app.row.rebalance)
+    if (shed !== -1 && app.isUsable(shed)) {
+      target = shed
+      exchange.newHome = {
+        slot: shed,
+        key: rebalancedKey(key, shed, app.slots, app.row.rebalance),
+        cause: 'rebalanced',
+      }
+    }
+  }
+  const chosen = app.bySlot[target] as Endpoint
+  if (exchange.tried === null && chosen.suspectUntil === 0) return chosen
+  return firstUntried(app, exchange, target)
+}
+
+/** The target unless it was tried or just failed someone; then the next in rendezvous order, suspects last. */
+function firstUntried(app: AppRoutes, exchange: Exchange, target: number): Endpoint | null {
+  const now = performance.now()
+  const digest = exchange.digest as NonNullable<Exchange['digest']>
+  const open = (slot: number) => app.isUsable(slot) && !exchange.tried?.includes(app.bySlot[slot] as Endpoint)
+  const calm = (slot: number) => open(slot) && (app.bySlot[slot] as Endpoint).suspectUntil <= now
+  if (calm(target)) return app.bySlot[target] as Endpoint
+  let slot = pickSlot(digest, app.slots, calm)
+  if (slot === -1) slot = open(target) ? target : pickSlot(digest, app.slots, open)
+  return slot === -1 ? null : (app.bySlot[slot] as Endpoint)
+}
+
+function anywhere(app: AppRoutes, exchange: Exchange, random: () => number): Endpoint | null {
+  const now = performance.now()
+  const open: Endpoint[] = []
+  let calm = 0
+  for (const slot of app.slots) {
+    const endpoint = app.bySlot[slot] as Endpoint
+    if (endpoint.ejected || exchange.tried?.includes(endpoint)) continue
+    // Calm ones to the front.
+    if (endpoint.suspectUntil <= now) open.splice(calm++, 0, endpoint)
+    else open.push(endpoint)
+  }
+  const choices = calm > 0 ? calm : open.length
+  return open[Math.floor(random() * choices)] ?? null
+}

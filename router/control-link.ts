@@ -1,0 +1,185 @@
+import { readFile } from 'node:fs/promises'
+import { createParser } from 'eventsource-parser'
+import type { Logger } from 'pino'
+import { type ReportAnswer, type RouterReport, type RouteTable, reportAnswerSchema } from '../domain/route-table.ts'
+import { parseTable } from './table-file.ts'
+
+/** Comments come at least every 2 s; a stream that says nothing for so long is dead. */
+const STREAM_SILENCE_MS = 6000
+const REPORT_EVERY_MS = 2000
+const REPORT_TIMEOUT_MS = 2000
+const FIRST_PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 2000
+
+export type ControlLinkParts = {
+  /** Base URL of the control plane, without a slash at its end. */
+  url: string
+  tokenFile: string
+  name: string
+  log: Logger
+  fetch: typeof fetch
+  onTable(table: RouteTable): void
+  report(): RouterReport
+}
+
+/**
+ * The router's side of D7: takes tables from the stream, tells what is applied and that it lives, and never lets
+ * anything that the control plane does or fails to do come near the traffic.
+ */
+export class ControlLink {
+  private readonly parts: ControlLinkParts
+  private stopped = false
+  private stream: AbortController | null = null
+  private reportTimer: NodeJS.Timeout | null = null
+  private reporting = false
+  private reportAgain = false
+  private lastCounted = Number.NEGATIVE_INFINITY
+  private leaseMs = 10_000
+  private everCounted = false
+
+  constructor(parts: ControlLinkParts) {
+    this.parts = parts
+  }
+
+  start(): void {
+    void this.follow()
+    this.reportTimer = setInterval(() => this.reportNow(), REPORT_EVERY_MS)
+  }
+
+  /** Was in the acknowledgement set at least once since its start. */
+  get synchronised(): boolean {
+    return this.everCounted
+  }
+
+  /** Its lease has run out: what it serves may be older than what is published (R12.10). */
+  get stale(): boolean {
+    return performance.now() - this.lastCounted > this.leaseMs
+  }
+
+  /** Leaves the acknowledgement set at once, so that nobody waits for this router. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    if (this.reportTimer !== null) clearInterval(this.reportTimer)
+    this.stream?.abort()
+    try {
+      await this.call(`/routers/${encodeURIComponent(this.parts.name)}`, { method: 'DELETE' })
+    } catch (error) {
+      this.parts.log.warn(`could not sign off from the control plane: ${(error as Error).message}`)
+    }
+  }
+
+  private async call(path: string, init: RequestInit): Promise<Response> {
+    // Read each time: a token that is rotated is found without a restart.
+    const token = (await readFile(this.parts.tokenFile, 'utf8')).trim()
+    return this.parts.fetch(`${this.parts.url}/api/coppice/v1${path}`, {
+      signal: AbortSignal.timeout(REPORT_TIMEOUT_MS),
+      ...init,
+      headers: { authorization: `Bearer ${token}`, ...init.headers },
+    })
+  }
+
+  // ---- tables ----
+
+  private async follow(): Promise<void> {
+    let pause = FIRST_PAUSE_MS
+    while (!this.stopped) {
+      const outcome = await this.listen()
+      if (this.stopped) return
+      if (outcome === 'heard') pause = FIRST_PAUSE_MS
+      await new Promise((resolve) => setTimeout(resolve, pause))
+      pause = Math.min(pause * 2, LONGEST_PAUSE_MS)
+    }
+  }
+
+  /** One connection of the stream, until it ends. */
+  private async listen(): Promise<'heard' | 'nothing'> {
+    const abort = new AbortController()
+    this.stream = abort
+    let heard: 'heard' | 'nothing' = 'nothing'
+    let silence = setTimeout(() => abort.abort(), STREAM_SILENCE_MS)
+    const parser = createParser({
+      maxBufferSize: 256 * 1024 * 1024,
+      onEvent: (event) => {
+        if (event.event === 'table') this.take(event.data)
+      },
+    })
+    try {
+      const path = `/routes/stream?router=${encodeURIComponent(this.parts.name)}`
+      const answer = await this.call(path, { signal: abort.signal, headers: { accept: 'text/event-stream' } })
+      if (!answer.ok || answer.body === null) throw new Error(`the control plane answered ${answer.status}`)
+      const text = new TextDecoder()
+      for await (const chunk of answer.body) {
+        heard = 'heard'
+        clearTimeout(silence)
+        silence = setTimeout(() => abort.abort(), STREAM_SILENCE_MS)
+        parser.feed(text.decode(chunk, { stream: true }))
+      }
+    } catch (error) {
+      if (!this.stopped) this.parts.log.warn(`route stream: ${causeOf(error)}`)
+    } finally {
+      clearTimeout(silence)
+      abort.abort()
+    }
+    return heard
+  }
+
+  private take(data: string): void {
+    const table = parseTable(data)
+    if ('unusable' in table) this.parts.log.error(`a published table is refused: ${table.unusable}`)
+    else this.parts.onTable(table)
+  }
+
+  // ---- reports ----
+
+  /** One report at a time; what happens meanwhile is told by one more right after it. */
+  reportNow(): void {
+    if (this.stopped) return
+    if (this.reporting) {
+      this.reportAgain = true
+      return
+    }
+    this.reporting = true
+    this.reportAgain = false
+    void this.send().finally(() => {
+      this.reporting = false
+      if (this.reportAgain) this.reportNow()
+    })
+  }
+
+  private async send(): Promise<void> {
+    const sentAt = performance.now()
+    const report = this.parts.report()
+    try {
+      const answer = await this.call('/routers/report', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(report),
+      })
+      if (!answer.ok) throw new Error(`the control plane answered ${answer.status}`)
+      const told = reportAnswerSchema.parse(await answer.json())
+      if (told.counted) {
+        // The lease began at the latest when the report was sent.
+        this.lastCounted = sentAt
+        this.leaseMs = told.leaseMs
+        this.everCounted = true
+      } else {
+        this.synchronise(report, told)
+      }
+    } catch (error) {
+      if (!this.stopped) this.parts.log.warn(`report: ${causeOf(error)}`)
+    }
+  }
+
+  /** Not counted: the table at hand is not the current one. A new stream begins with that. */
+  private synchronise(report: RouterReport, told: ReportAnswer): void {
+    const behind = report.inventory !== told.inventory || report.version < told.version
+    this.parts.log.info({ have: report.version, current: told.version }, 'not counted, synchronises')
+    if (behind) this.stream?.abort()
+    else setTimeout(() => this.reportNow(), FIRST_PAUSE_MS)
+  }
+}
+
+function causeOf(error: unknown): string {
+  const cause = (error as { cause?: Error }).cause
+  return `${(error as Error).message}${cause instanceof Error ? `: ${cause.message}` : ''}`
+}

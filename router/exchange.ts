@@ -1,0 +1,63 @@
+import type { Request, Response } from 'express'
+import type { KeyDigest } from '../domain/affinity.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { Peer } from './peer.ts'
+import type { Refusal } from './refusal.ts'
+import type { RequestHead } from './request-head.ts'
+import type { AppRoutes } from './routes.ts'
+
+/** One request on its way through the middlewares, which fill it in from top to bottom. */
+export class Exchange {
+  readonly req: Request
+  readonly res: Response
+  /** ms of performance.now(). */
+  readonly startedAt: number
+  readonly peer: Peer
+  requestId = ''
+  head: RequestHead | null = null
+  /** Why the router answers this request itself. */
+  refusal: Refusal | null = null
+  app: AppRoutes | null = null
+
+  // identify
+  key: string | null = null
+  digest: KeyDigest | null = null
+  /** The key was made by a router: it may be replaced. */
+  minted = false
+  /** The key came in the __Host- cookie only; on plain http the app's own twin has to be set beside it. */
+  wantsTwin = false
+  hasBody = false
+  /** May be sent again when the first attempt ended without an answer (RFC 9110 9.2.2). */
+  idempotent = false
+  upgradeHead: Buffer | null = null
+
+  // choose
+  endpoint: Endpoint | null = null
+  /** Endpoints that could not be reached or did not answer, in this request's turn. */
+  tried: Endpoint[] | null = null
+  /** Slot in which the session lives from now on, with the key that replaces the old one, if one does. */
+  newHome: { slot: number; key: string; cause: 'moved' | 'rebalanced' } | null = null
+  /** ms of performance.now() after which it does not wait for an instance any more; 0 while it has not waited. */
+  waitUntil = 0
+
+  // forward
+  attempts = 0
+  clientGone = false
+  status = 0
+  bytesSent = 0
+
+  constructor(req: Request, res: Response, peer: Peer, startedAt: number) {
+    this.req = req
+    this.res = res
+    this.peer = peer
+    this.startedAt = startedAt
+  }
+}
+
+declare global {
+  namespace Express {
+    interface Request {
+      exchange: Exchange
+    }
+  }
+}

@@ -1,0 +1,246 @@
+import cluster, { type Worker } from 'node:cluster'
+import type { Logger } from 'pino'
+import type { RouteTable } from '../domain/route-table.ts'
+import type { Beat, FromWorker, ToWorker } from './messages.ts'
+import { addCounts, type MetricsSnapshot } from './metrics.ts'
+import type { RouterOptions } from './options.ts'
+import { countSessions, type SessionSample } from './sessions.ts'
+
+/** A process that dies at once is not started again faster than this. */
+const RESTART_PAUSE_MS = 200
+
+type Member = {
+  worker: Worker
+  /** Table that it has in force; -1 before its first. */
+  applied: { inventory: string; version: number } | null
+  lastBeat: number
+  beat: Beat
+  metrics: MetricsSnapshot
+  stopping: boolean
+}
+
+export type FleetEvents = {
+  onListening(port: number): void
+  onApplied(): void
+  onBeat(answered: string[]): void
+  onSuspect(instance: string): void
+  onProblem(key: string, message: string | null): void
+}
+
+/**
+ * The processes that carry traffic. Keeps their number; replaces those that die or fall silent; gives each the table
+ * before it listens; adds up what they report.
+ */
+export class Fleet {
+  private readonly members = new Map<number, Member>()
+  private readonly retiredCounters: Record<string, number> = {}
+  private readonly options: RouterOptions
+  private readonly events: FleetEvents
+  private readonly log: Logger
+  private table: RouteTable | null = null
+  private down: string[] = []
+  private port = 0
+  private stopped = false
+  private watchdog: NodeJS.Timeout | null = null
+  private asks = 0
+  private readonly answers = new Map<number, (sample: SessionSample) => void>()
+
+  constructor(options: RouterOptions, events: FleetEvents, log: Logger) {
+    this.options = options
+    this.events = events
+    this.log = log
+  }
+
+  get processes(): number {
+    return [...this.members.values()].filter((member) => member.applied !== null && !member.stopping).length
+  }
+
+  start(table: RouteTable, down: string[]): void {
+    this.table = table
+    this.down = down
+    for (let i = 0; i < this.options.processes; i++) this.fork()
+    let lastLook = performance.now()
+    this.watchdog = setInterval(() => {
+      const now = performance.now()
+      // If this process itself did not run, the silence may be its own.
+      const late = now - lastLook > 500
+      lastLook = now
+      if (!late) this.replaceSilent(now)
+    }, 250)
+  }
+
+  private fork(): Member {
+    const listen = this.options.listen
+    // Port 0 is drawn once: a process that comes later has to listen where the others do.
+    const settled = 'host' in listen && listen.port === 0 && this.port !== 0 ? { ...listen, port: this.port } : listen
+    const worker = cluster.fork({ COPPICE_ROUTER_WORKER: JSON.stringify({ ...this.options, listen: settled }) })
+    const member: Member = {
+      worker,
+      applied: null,
+      lastBeat: performance.now() + 5000,
+      beat: { inFlight: {}, longLived: {}, answered: [] },
+      metrics: { counters: {}, gauges: {} },
+      stopping: false,
+    }
+    this.members.set(worker.id, member)
+    worker.on('message', (message: FromWorker) => this.hear(member, message))
+    worker.on('error', (error) => this.log.warn(error, 'a message to a process was lost'))
+    worker.on('exit', (code, signal) => this.ended(member, code, signal))
+    this.send(member, { type: 'table', table: this.table as RouteTable, down: this.down })
+    return member
+  }
+
+  private send(member: Member, message: ToWorker): void {
+    if (member.worker.isConnected()) member.worker.send(message)
+  }
+
+  private hear(member: Member, message: FromWorker): void {
+    member.lastBeat = performance.now()
+    switch (message.type) {
+      case 'applied':
+        member.applied = { inventory: message.inventory, version: message.version }
+        this.take(member, message.beat)
+        this.events.onApplied()
+        break
+      case 'beat':
+        this.take(member, message.beat)
+        this.events.onBeat(message.beat.answered)
+        break
+      case 'listening':
+        this.port = message.port
+        this.events.onListening(message.port)
+        break
+      case 'suspect':
+        this.events.onSuspect(message.instance)
+        break
+      case 'sessions':
+        this.answers.get(message.ask)?.(message.sample)
+        break
+      case 'problem':
+        this.events.onProblem(message.key, message.message)
+        break
+    }
+  }
+
+  private take(member: Member, beat: Beat): void {
+    member.beat = beat
+    if (beat.metrics !== undefined) member.metrics = beat.metrics
+  }
+
+  private ended(member: Member, code: number | null, signal: string | null): void {
+    if (!this.members.delete(member.worker.id)) return
+    addCounts(this.retiredCounters, member.metrics.counters)
+    this.events.onApplied()
+    if (this.stopped || member.stopping) return
+    this.log.error(
+      { pid: member.worker.process.pid, code, signal },
+      'a process of the router ended; another takes its place',
+    )
+    setTimeout(() => {
+      if (!this.stopped) this.fork()
+    }, RESTART_PAUSE_MS)
+  }
+
+  private replaceSilent(now: number): void {
+    for (const member of this.members.values()) {
+      if (now - member.lastBeat < this.options.timeouts.workerSilenceMs) continue
+      this.log.error({ pid: member.worker.process.pid }, 'a process of the router fell silent and is replaced')
+      // Not SIGTERM: it may be stopped, and must not wake up later with an old table.
+      member.worker.process.kill('SIGKILL')
+      member.lastBeat = now
+    }
+  }
+
+  /** Tells every process; `appliedEverywhere` says when they have it in force. */
+  publish(table: RouteTable): void {
+    this.table = table
+    for (const member of this.members.values()) this.send(member, { type: 'table', table, down: this.down })
+  }
+
+  publishHealth(down: string[]): void {
+    this.down = down
+    for (const member of this.members.values()) this.send(member, { type: 'health', down })
+  }
+
+  /** Whether no process serves anything older; one that is about to start may have got an older table too. */
+  appliedEverywhere(inventory: string, version: number): boolean {
+    for (const { applied } of this.members.values()) {
+      if (applied === null || applied.inventory !== inventory || applied.version < version) return false
+    }
+    return this.members.size > 0
+  }
+
+  inFlight(): { inFlight: Record<string, number>; longLived: Record<string, number> } {
+    const inFlight: Record<string, number> = {}
+    const longLived: Record<string, number> = {}
+    for (const { beat } of this.members.values()) {
+      addCounts(inFlight, beat.inFlight)
+      addCounts(longLived, beat.longLived)
+    }
+    return { inFlight, longLived }
+  }
+
+  metrics(): MetricsSnapshot {
+    const sum: MetricsSnapshot = { counters: { ...this.retiredCounters }, gauges: {} }
+    for (const { metrics } of this.members.values()) {
+      addCounts(sum.counters, metrics.counters)
+      addCounts(sum.gauges, metrics.gauges)
+    }
+    return sum
+  }
+
+  /** Sessions by instance id; processes that do not answer within `withinMs` are left out. */
+  async sessions(withinMs: number): Promise<Record<string, number>> {
+    const samples: SessionSample[] = []
+    await Promise.all(
+      [...this.members.values()].map(
+        (member) =>
+          new Promise<void>((resolve) => {
+            const ask = ++this.asks
+            const timer = setTimeout(done, withinMs)
+            this.answers.set(ask, (sample) => {
+              samples.push(sample)
+              done()
+            })
+            this.send(member, { type: 'sessions', ask })
+            const { answers } = this
+            function done() {
+              clearTimeout(timer)
+              answers.delete(ask)
+              resolve()
+            }
+          }),
+      ),
+    )
+    return countSessions(samples)
+  }
+
+  /** Puts a new process in the place of each, one after the other, without refusing or cutting anything. */
+  async replaceOneByOne(): Promise<void> {
+    for (const old of [...this.members.values()]) {
+      const fresh = this.fork()
+      while (fresh.applied === null && this.members.has(fresh.worker.id)) await pause(20)
+      this.stopMember(old)
+      while (this.members.has(old.worker.id) && !this.stopped) await pause(20)
+    }
+  }
+
+  private stopMember(member: Member): void {
+    member.stopping = true
+    const graceMs = this.options.timeouts.stopGraceMs
+    this.send(member, { type: 'stop', graceMs })
+    setTimeout(() => {
+      if (this.members.has(member.worker.id)) member.worker.process.kill('SIGKILL')
+    }, graceMs + 2000).unref()
+  }
+
+  /** Resolves when all have finished what they had, or had no more time. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    if (this.watchdog !== null) clearInterval(this.watchdog)
+    for (const member of this.members.values()) this.stopMember(member)
+    while (this.members.size > 0) await pause(10)
+  }
+}
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

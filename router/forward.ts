@@ -1,0 +1,196 @@
+import type { RequestHandler } from 'express'
+import type { RandomWord } from '../domain/affinity.ts'
+import { answer } from './answer.ts'
+import { Attempt, BodyFailure, type Outcome } from './attempt.ts'
+import type { Chooser } from './choose.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { Exchange } from './exchange.ts'
+import { isSecure } from './identify.ts'
+import type { RouterOptions } from './options.ts'
+import { badRequest, REFUSALS, type Refusal } from './refusal.ts'
+import { RequestBody } from './request-body.ts'
+import type { WaitingRoom } from './waiting-room.ts'
+
+/** An endpoint that failed to connect is asked last for so long; the active check, asked at once, decides the rest. */
+const SUSPECT_MS = 1000
+/** Of requests that were sent and not answered; connects have no such bound. */
+const MAX_ATTEMPTS = 4
+
+/** Errors of the router itself, not of the endpoint: they eject nobody (D8). */
+const OWN_ERRORS = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
+
+export type ForwardParts = {
+  options: RouterOptions
+  chooser: Chooser
+  room: WaitingRoom
+  random: RandomWord
+  suspect(endpoint: Endpoint): void
+}
+
+/** Fourth in the chain: gets the answer of an endpoint to the client; goes on when the client has it, or has gone. */
+export function forward(parts: ForwardParts): RequestHandler {
+  return (req, res, next) => {
+    const exchange = req.exchange
+    const turn = new Turn(exchange, parts)
+    res.on('close', () => {
+      turn.clientClosed()
+      next()
+    })
+    if (req.url === '*' && exchange.refusal === null) res.writeHead(200, ['content-length', '0']).end()
+    else turn.go()
+  }
+}
+
+/** The attempts of one request, one after the other (D10). */
+class Turn {
+  private readonly exchange: Exchange
+  private readonly parts: ForwardParts
+  private readonly body: RequestBody | null
+  private attempt: Attempt | null = null
+  private headers: string[] | null = null
+
+  constructor(exchange: Exchange, parts: ForwardParts) {
+    const { limits, timeouts } = parts.options
+    this.exchange = exchange
+    this.parts = parts
+    this.body = exchange.hasBody ? new RequestBody(exchange.req, limits.maxBodyBytes, timeouts.requestBodyIdleMs) : null
+  }
+
+  go(): void {
+    const { exchange } = this
+    if (exchange.refusal !== null) {
+      answer(exchange, exchange.refusal)
+      return
+    }
+    const endpoint = exchange.endpoint as Endpoint
+    const { req } = exchange
+    exchange.attempts++
+    this.headers ??= requestHeaders(exchange)
+    const attempt = new Attempt(
+      exchange,
+      endpoint,
+      this.body,
+      {
+        random: this.parts.random,
+        servedBy: this.parts.options.servedBy,
+        writeStallMs: this.parts.options.timeouts.writeStallMs,
+      },
+      (outcome) => this.ended(outcome, endpoint),
+    )
+    this.attempt = attempt
+    endpoint.pool(exchange.idempotent).dispatch(
+      {
+        path: req.url,
+        method: req.method as 'GET',
+        headers: this.headers,
+        body: this.body as unknown as import('node:stream').Readable,
+        // Undici would close the connection after a GET or DELETE with a body.
+        reset: exchange.hasBody ? false : undefined,
+        upgrade: exchange.upgradeHead === null ? undefined : 'websocket',
+      } as never,
+      attempt,
+    )
+  }
+
+  clientClosed(): void {
+    const { exchange } = this
+    if (!exchange.res.writableFinished) exchange.clientGone = true
+    this.parts.room.leave(exchange)
+    this.attempt?.abandon()
+    this.body?.destroy()
+  }
+
+  private ended(outcome: Outcome, endpoint: Endpoint): void {
+    this.attempt = null
+    const { exchange } = this
+    switch (outcome.kind) {
+      case 'done':
+      case 'clientGone':
+        return
+      case 'notSent':
+        if (this.refuseForGood(outcome.error)) return
+        if (!OWN_ERRORS.has(codeOf(outcome.error))) {
+          endpoint.suspectUntil = performance.now() + SUSPECT_MS
+          this.parts.suspect(endpoint)
+        }
+        this.retry(endpoint)
+        return
+      case 'unanswered':
+        if (this.refuseForGood(outcome.error)) return
+        if (
+          exchange.idempotent &&
+          exchange.attempts < MAX_ATTEMPTS &&
+          codeOf(outcome.error) !== 'UND_ERR_HEADERS_TIMEOUT'
+        ) {
+          this.parts.suspect(endpoint)
+          this.retry(endpoint)
+          return
+        }
+        answer(
+          exchange,
+          codeOf(outcome.error) === 'UND_ERR_HEADERS_TIMEOUT' ? REFUSALS.upstreamTimeout : REFUSALS.upstreamFailed,
+        )
+        return
+    }
+  }
+
+  /** The fault lies with the request, so no other endpoint would do better. */
+  private refuseForGood(error: Error): boolean {
+    const refusal = faultOfRequest(error)
+    if (refusal === null) return false
+    answer(this.exchange, refusal)
+    return true
+  }
+
+  private retry(endpoint: Endpoint): void {
+    const { exchange } = this
+    if (exchange.clientGone) return
+    exchange.app?.metrics && exchange.app.metrics.retries++
+    if (exchange.tried === null) exchange.tried = [endpoint]
+    else exchange.tried.push(endpoint)
+    // A tick later: a closed pool fails within dispatch, and a chain of those must not grow the stack.
+    setImmediate(() => {
+      if (!exchange.clientGone) this.parts.chooser.again(exchange, () => this.go())
+    })
+  }
+}
+
+function codeOf(error: Error): string {
+  return (error as NodeJS.ErrnoException).code ?? ''
+}
+
+function faultOfRequest(error: Error): Refusal | null {
+  if (error instanceof BodyFailure) return error.reason === 'tooLarge' ? REFUSALS.bodyTooLarge : REFUSALS.requestTimeout
+  switch (codeOf(error)) {
+    case 'UND_ERR_INVALID_ARG':
+    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
+      return badRequest('The request has a header or a body that HTTP does not allow.')
+    default:
+      return OWN_ERRORS.has(codeOf(error)) ? REFUSALS.overloaded : null
+  }
+}
+
+/** What the instance gets: the client's headers that pass, and the router's word on who the client is (R13.2). */
+function requestHeaders(exchange: Exchange): string[] {
+  const { head, peer, requestId } = exchange
+  if (head === null) return []
+  const out = head.headers
+  if (head.cookies !== null) for (const cookie of head.cookies) out.push('cookie', cookie)
+  const host = head.host ?? exchange.app?.row.hostnames[0] ?? ''
+  out.push(
+    'host',
+    host,
+    'x-forwarded-for',
+    head.forwardedFor === null ? peer.ip : `${head.forwardedFor}, ${peer.ip}`,
+    'x-forwarded-host',
+    head.forwardedHost ?? host,
+    'x-forwarded-proto',
+    head.forwardedProto ?? (isSecure(exchange) ? 'https' : 'http'),
+    'x-real-ip',
+    head.realIp ?? peer.ip,
+    'x-request-id',
+    requestId,
+  )
+  if (head.contentLength !== null) out.push('content-length', head.contentLength)
+  return out
+}

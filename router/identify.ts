@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto'
+import type { RequestHandler } from 'express'
+import { digestKey, isMinted, keyFromHeader } from '../domain/affinity.ts'
+import { loopbackCookie } from '../domain/product.ts'
+import { Exchange } from './exchange.ts'
+import type { Peers } from './peer.ts'
+import type { HeadReader, RequestHead } from './request-head.ts'
+import { readRouterCookies } from './router-cookie.ts'
+import type { Routes } from './routes.ts'
+
+/** First in the chain: who asks, for which app, in which session. Malformed requests get their refusal here. */
+export function identify(parts: { heads: HeadReader; peers: Peers; routes: Routes }): RequestHandler {
+  const { heads, peers, routes } = parts
+  return (req, res, next) => {
+    const peer = peers.of(req.socket)
+    const exchange = new Exchange(req, res, peer, performance.now())
+    req.exchange = exchange
+    const head = heads.read(req, peer.trusted)
+    if ('status' in head) {
+      exchange.requestId = randomUUID()
+      exchange.refusal = head
+      next()
+      return
+    }
+    exchange.head = head
+    exchange.upgradeHead = (req as { upgradeHead?: Buffer }).upgradeHead ?? null
+    exchange.requestId = head.requestId ?? randomUUID()
+    exchange.hasBody = head.chunked || (head.contentLength !== null && head.contentLength !== '0')
+    exchange.idempotent = !exchange.hasBody && isIdempotent(req.method)
+    exchange.app = routes.forPort(peer.localPort) ?? routes.forHost(hostName(head.host)) ?? null
+    if (exchange.app?.row.affinity === true) findSession(exchange, head)
+    else if (head.cookies !== null) head.cookies = readRouterCookies(head.cookies, null).rest
+    next()
+  }
+}
+
+function findSession(exchange: Exchange, head: RequestHead): void {
+  const onPlainLoopback = exchange.peer.loopback && !isSecure(exchange)
+  let cookieKey: string | null = null
+  if (head.cookies !== null) {
+    const twinName = onPlainLoopback ? loopbackCookie((exchange.app as { name: string }).name) : null
+    const cookies = readRouterCookies(head.cookies, twinName)
+    head.cookies = cookies.rest
+    // The twin names its app; the other cookie is shared by all apps on ports of one loopback address.
+    cookieKey = cookies.twin ?? cookies.key
+    exchange.wantsTwin = onPlainLoopback && cookies.twin === null
+  }
+  const headerKey = head.routingKey === null ? null : keyFromHeader(head.routingKey)
+  exchange.key = headerKey ?? cookieKey
+  if (exchange.key !== null) {
+    exchange.digest = digestKey(exchange.key)
+    exchange.minted = headerKey === null && isMinted(exchange.key)
+  }
+}
+
+/** Whether the client speaks TLS, to the router or to a trusted proxy before it. */
+export function isSecure(exchange: Exchange): boolean {
+  return exchange.peer.tls || exchange.head?.forwardedProto === 'https'
+}
+
+export function hostName(host: string | null): string {
+  if (host === null) return ''
+  const colon = host.lastIndexOf(':')
+  const name = colon > host.lastIndexOf(']') ? host.slice(0, colon) : host
+  return name.toLowerCase()
+}
+
+function isIdempotent(method: string): boolean {
+  switch (method) {
+    case 'GET':
+    case 'HEAD':
+    case 'OPTIONS':
+    case 'PUT':
+    case 'DELETE':
+    case 'TRACE':
+      return true
+    default:
+      return false
+  }
+}

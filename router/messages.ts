@@ -1,0 +1,35 @@
+import type { RouteTable } from '../domain/route-table.ts'
+import type { MetricsSnapshot } from './metrics.ts'
+import type { SessionSample } from './sessions.ts'
+
+/** What the primary, which owns the table, and the processes that carry traffic tell each other. */
+
+export type ToWorker =
+  | { type: 'table'; table: RouteTable; down: string[] }
+  /** Instances that the active checks have ejected, all of them. */
+  | { type: 'health'; down: string[] }
+  | { type: 'sessions'; ask: number }
+  /** Finish what is in flight and exit; no longer than this. */
+  | { type: 'stop'; graceMs: number }
+
+export type FromWorker =
+  /** The table is in force here and its ports are open (or are reported as problems). */
+  | { type: 'applied'; inventory: string; version: number; beat: Beat }
+  | { type: 'beat'; beat: Beat }
+  | { type: 'listening'; port: number }
+  /** A request could not connect: the primary checks that instance at once. */
+  | { type: 'suspect'; instance: string }
+  | { type: 'sessions'; ask: number; sample: SessionSample }
+  /** Something that an operator has to know; null when it is over. */
+  | { type: 'problem'; key: string; message: string | null }
+
+/** Sign of life of a process, four times a second, and at once when a draining instance has nothing in flight. */
+export type Beat = {
+  /** Requests in flight by instance id; only instances that have some. */
+  inFlight: Record<string, number>
+  longLived: Record<string, number>
+  /** Instances that answered since the last beat: proof of life that an active check lacks under load. */
+  answered: string[]
+  /** Once a second. */
+  metrics?: MetricsSnapshot
+}

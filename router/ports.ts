@@ -1,0 +1,74 @@
+import type { Server } from 'node:http'
+import { listenOn } from './listener.ts'
+import type { Listen } from './options.ts'
+
+/** The open listeners of one process: the common one, and one for each app that has a port of its own (D13). */
+export class Ports {
+  private readonly open = new Map<number, Server>()
+  private readonly main: Server
+  private readonly create: () => Server
+  private readonly host: string
+  private readonly problem: (key: string, message: string | null) => void
+  private mainPort = 0
+  /** Closed, but perhaps with connections that were in the middle of a request. */
+  private readonly closing = new Set<Server>()
+
+  constructor(
+    create: () => Server,
+    /** Where the ports of apps are opened. */
+    host: string,
+    /** A port could not be opened, or could after all. */
+    problem: (key: string, message: string | null) => void,
+  ) {
+    this.create = create
+    this.host = host
+    this.problem = problem
+    this.main = create()
+  }
+
+  async listen(where: Listen): Promise<number> {
+    this.mainPort = await listenOn(this.main, where)
+    return this.mainPort
+  }
+
+  /**
+   * Opens and closes ports until exactly these are open. One that is taken is a problem of that app alone: it is told,
+   * and tried again at the next call.
+   */
+  async set(ports: readonly number[]): Promise<void> {
+    for (const [port, server] of this.open) {
+      if (ports.includes(port)) continue
+      this.open.delete(port)
+      this.close(server)
+    }
+    await Promise.all(
+      ports.filter((port) => !this.open.has(port) && port !== this.mainPort).map((port) => this.add(port)),
+    )
+  }
+
+  private async add(port: number): Promise<void> {
+    const server = this.create()
+    this.open.set(port, server)
+    try {
+      await listenOn(server, { host: this.host, port })
+      this.problem(`port-${port}`, null)
+    } catch (error) {
+      this.open.delete(port)
+      this.problem(`port-${port}`, `port ${port} cannot be opened: ${(error as Error).message}`)
+    }
+  }
+
+  /** No new connections; idle ones end now, the others with their answer. May be called again for those that are idle by then. */
+  closeAll(): void {
+    for (const server of [this.main, ...this.open.values()]) this.close(server)
+    for (const server of this.closing) server.closeIdleConnections()
+    this.open.clear()
+  }
+
+  private close(server: Server): void {
+    if (this.closing.has(server)) return
+    this.closing.add(server)
+    server.close(() => this.closing.delete(server))
+    server.closeIdleConnections()
+  }
+}

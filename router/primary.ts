@@ -1,0 +1,259 @@
+import { randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { RouterReport, RouteTable } from '../domain/route-table.ts'
+import { Admin } from './admin.ts'
+import { Checks } from './checks.ts'
+import { ControlLink } from './control-link.ts'
+import { Fleet } from './fleet.ts'
+import type { RouterOptions } from './options.ts'
+import { RoutesFile } from './routes-file.ts'
+import { TableFile } from './table-file.ts'
+
+const NO_ROUTES: RouteTable = { inventory: '', version: 0, apps: [] }
+
+/** What the admin listener shows. */
+export type RouterStatus = {
+  name: string
+  incarnation: string
+  address: string
+  ready: boolean
+  /** Cut off: serves its last table and does not know whether that is the current one. */
+  stale: boolean
+  table: RouteTable
+  /** Version that is applied in all processes and on disk. */
+  acknowledged: { inventory: string; version: number }
+  processes: number
+  down: string[]
+  inFlight: Record<string, number>
+  longLived: Record<string, number>
+  problems: Record<string, string>
+}
+
+/**
+ * The process that owns the table: it takes it from the control plane or a file, has it applied everywhere and written
+ * down, and only then acknowledges it. It carries no traffic.
+ */
+export class Primary {
+  private readonly options: RouterOptions
+  private readonly log: Logger
+  private readonly incarnation = randomUUID()
+  private readonly fleet: Fleet
+  private readonly checks: Checks
+  private readonly file: TableFile | null
+  private readonly link: ControlLink | null
+  private readonly routesFile: RoutesFile | null
+  private readonly admin: Admin | null
+  private table: RouteTable = NO_ROUTES
+  private onDisk = { inventory: '', version: -1 }
+  private acknowledged = { inventory: '', version: 0 }
+  private readonly problems = new Map<string, string>()
+  private port = 0
+  private announced = false
+  private draining = new Set<string>()
+  private stopping: Promise<void> | null = null
+
+  constructor(options: RouterOptions, log: Logger) {
+    this.options = options
+    this.log = log
+    this.fleet = new Fleet(
+      options,
+      {
+        onListening: (port) => this.listening(port),
+        onApplied: () => this.acknowledge(),
+        onBeat: (answered) => this.heard(answered),
+        onSuspect: (instance) => this.checks.suspect(instance),
+        onProblem: (key, message) => this.problem(key, message),
+      },
+      log,
+    )
+    this.checks = new Checks(options.checks, (down) => {
+      log.warn({ down }, down.length === 0 ? 'all instances are up again' : 'instances are ejected')
+      this.fleet.publishHealth(down)
+      this.link?.reportNow()
+    })
+    this.file = options.stateDir === null ? null : new TableFile(options.stateDir)
+    this.link =
+      options.controlPlane === null
+        ? null
+        : new ControlLink({
+            url: options.controlPlane,
+            tokenFile: options.tokenFile as string,
+            name: options.name,
+            log,
+            fetch,
+            onTable: (table) => this.publish(table),
+            report: () => this.report(),
+          })
+    this.routesFile =
+      options.routes === null
+        ? null
+        : new RoutesFile(
+            options.routes,
+            (table) => this.publish(this.renumbered(table)),
+            (message) => this.problem('routes', message),
+          )
+    this.admin =
+      options.admin === null
+        ? null
+        : new Admin({
+            options,
+            status: () => this.status(),
+            metrics: () => this.fleet.metrics(),
+            sessions: () => this.fleet.sessions(500),
+            replaceProcesses: () => this.fleet.replaceOneByOne(),
+          })
+  }
+
+  async start(): Promise<void> {
+    const stored = (await this.file?.read()) ?? null
+    if (stored !== null && 'unusable' in stored)
+      this.problem('state', `the stored table is not used: ${stored.unusable}`)
+    else if (stored !== null) {
+      this.table = stored
+      this.onDisk = { inventory: stored.inventory, version: stored.version }
+    }
+    await this.routesFile?.start()
+    await this.admin?.start()
+    this.checks.watch(this.table)
+    this.fleet.start(this.table, this.checks.ejected())
+    this.link?.start()
+  }
+
+  /** Signs off, lets the requests in flight end, ends. */
+  stop(): Promise<void> {
+    this.stopping ??= (async () => {
+      this.routesFile?.stop()
+      this.checks.stop()
+      await Promise.all([this.link?.stop(), this.fleet.stop()])
+      await this.admin?.stop()
+    })()
+    return this.stopping
+  }
+
+  replaceProcesses(): Promise<void> {
+    return this.fleet.replaceOneByOne()
+  }
+
+  // ---- tables ----
+
+  private publish(table: RouteTable): void {
+    if (this.stopping !== null) return
+    const current = this.table
+    // Within one inventory versions only grow; anything else is an answer that was overtaken.
+    if (table.inventory === current.inventory && table.version <= current.version && current !== NO_ROUTES) return
+    this.table = table
+    this.draining = new Set(
+      table.apps.flatMap((app) => app.endpoints.filter((e) => e.state === 'draining').map((e) => e.instance)),
+    )
+    this.log.info({ inventory: table.inventory, version: table.version, apps: table.apps.length }, 'route table')
+    this.checks.watch(table)
+    this.fleet.publish(table)
+    void this.keep(table)
+  }
+
+  /** A file that people write carries what version they like; each change of it is a new one here. */
+  private renumbered(table: RouteTable): RouteTable {
+    return { ...table, inventory: 'file', version: this.table.inventory === 'file' ? this.table.version + 1 : 1 }
+  }
+
+  private async keep(table: RouteTable): Promise<void> {
+    try {
+      await this.file?.write(table)
+      this.problem('state', null)
+    } catch (error) {
+      // Not acknowledged then: after a restart this router would serve the table before.
+      this.problem('state', `the table cannot be stored: ${(error as Error).message}`)
+      setTimeout(() => {
+        if (this.table === table) void this.keep(table)
+      }, 1000).unref()
+      return
+    }
+    if (this.table === table) {
+      this.onDisk = { inventory: table.inventory, version: table.version }
+      this.acknowledge()
+    }
+  }
+
+  private acknowledge(): void {
+    const { inventory, version } = this.table
+    if (this.acknowledged.inventory === inventory && this.acknowledged.version === version) return
+    if (this.onDisk.inventory !== inventory || this.onDisk.version !== version) return
+    if (!this.fleet.appliedEverywhere(inventory, version)) return
+    this.acknowledged = { inventory, version }
+    this.announce()
+    this.link?.reportNow()
+  }
+
+  // ---- what the processes tell ----
+
+  private listening(port: number): void {
+    this.port = port
+    this.announce()
+  }
+
+  /** One line that tells supervisors and tests where the router is. */
+  private announce(): void {
+    if (this.announced || this.port === 0) return
+    this.announced = true
+    this.log.info(
+      { event: 'listening', address: this.address(), admin: this.admin?.address() ?? null },
+      'the router listens',
+    )
+  }
+
+  private heard(answered: string[]): void {
+    this.checks.answered(answered)
+    if (this.draining.size === 0) return
+    const { inFlight } = this.fleet.inFlight()
+    for (const instance of this.draining) {
+      if ((inFlight[instance] ?? 0) > 0) continue
+      this.draining.delete(instance)
+      this.link?.reportNow()
+    }
+  }
+
+  private problem(key: string, message: string | null): void {
+    if (message === null) this.problems.delete(key)
+    else if (this.problems.get(key) !== message) {
+      this.problems.set(key, message)
+      this.log.error({ key }, message)
+    }
+  }
+
+  // ---- what others ask ----
+
+  private address(): string {
+    const { listen, tls } = this.options
+    const host = 'host' in listen ? listen.host : '127.0.0.1'
+    return `${tls === null ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${this.port}`
+  }
+
+  private report(): RouterReport {
+    return {
+      router: this.options.name,
+      incarnation: this.incarnation,
+      inventory: this.acknowledged.inventory,
+      version: this.acknowledged.version,
+      ...this.fleet.inFlight(),
+      processes: this.fleet.processes,
+      address: this.address(),
+      down: this.checks.ejected(),
+    }
+  }
+
+  private status(): RouterStatus {
+    return {
+      name: this.options.name,
+      incarnation: this.incarnation,
+      address: this.address(),
+      ready: this.port !== 0 && this.stopping === null && (this.link === null || this.link.synchronised),
+      stale: this.link?.stale ?? false,
+      table: this.table,
+      acknowledged: this.acknowledged,
+      processes: this.fleet.processes,
+      down: this.checks.ejected(),
+      ...this.fleet.inFlight(),
+      problems: Object.fromEntries(this.problems),
+    }
+  }
+}

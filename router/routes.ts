@@ -1,0 +1,146 @@
+import type { AppRoute, RouteTable } from '../domain/route-table.ts'
+import { Endpoint } from './endpoint.ts'
+import type { AppMetrics, Metrics } from './metrics.ts'
+import type { Timeouts } from './options.ts'
+
+/** What one process knows about one app; replaced whole when the app's row changes, endpoints live on. */
+export class AppRoutes {
+  readonly name: string
+  readonly row: AppRoute
+  readonly metrics: AppMetrics
+  /** Slots that have a serving endpoint, ascending: the ground set of the rendezvous hash. */
+  readonly slots: number[]
+  /** Serving endpoints by slot. */
+  readonly bySlot: (Endpoint | undefined)[] = []
+  /** No endpoint is ejected; the fast path. */
+  allUp = true
+  readonly isUsable = (slot: number): boolean => this.bySlot[slot]?.ejected === false
+
+  constructor(row: AppRoute, serving: Endpoint[], metrics: AppMetrics) {
+    this.name = row.app
+    this.row = row
+    this.metrics = metrics
+    for (const endpoint of serving) this.bySlot[endpoint.slot] = endpoint
+    this.slots = [...new Set(serving.map((endpoint) => endpoint.slot))].sort((a, b) => a - b)
+    this.healthChanged()
+  }
+
+  healthChanged(): void {
+    this.allUp = this.slots.every(this.isUsable)
+  }
+}
+
+export type RoutesEvents = {
+  /** Something that a waiting request may have waited for has changed. */
+  onChange: () => void
+  /** A draining or left endpoint has nothing in flight any more. */
+  onIdle: (endpoint: Endpoint) => void
+  /** An endpoint began to drain; called once. */
+  onDraining: (endpoint: Endpoint, drainTimeoutMs: number) => void
+}
+
+/** The route table in force in this process. */
+export class Routes {
+  version = -1
+  inventory = ''
+  private byHost = new Map<string, AppRoutes>()
+  private byPort = new Map<number, AppRoutes>()
+  private apps = new Map<string, AppRoutes>()
+  /** Every endpoint that is in the table or still has requests, by instance and address. */
+  private readonly endpoints = new Map<string, Endpoint>()
+  private down: ReadonlySet<string> = new Set()
+  private readonly timeouts: Timeouts
+  private readonly metrics: Metrics
+  private readonly events: RoutesEvents
+
+  constructor(timeouts: Timeouts, metrics: Metrics, events: RoutesEvents) {
+    this.timeouts = timeouts
+    this.metrics = metrics
+    this.events = events
+  }
+
+  forHost(host: string): AppRoutes | undefined {
+    return this.byHost.get(host)
+  }
+
+  forPort(port: number): AppRoutes | undefined {
+    return this.byPort.get(port)
+  }
+
+  forName(app: string): AppRoutes | undefined {
+    return this.apps.get(app)
+  }
+
+  ports(): number[] {
+    return [...this.byPort.keys()]
+  }
+
+  all(): Iterable<Endpoint> {
+    return this.endpoints.values()
+  }
+
+  /** Puts a table into force at once and whole. */
+  apply(table: RouteTable): void {
+    const known = new Set<string>()
+    const byHost = new Map<string, AppRoutes>()
+    const byPort = new Map<number, AppRoutes>()
+    const apps = new Map<string, AppRoutes>()
+    for (const row of table.apps) {
+      const serving: Endpoint[] = []
+      for (const entry of row.endpoints) {
+        // An instance that was restarted at another address is another endpoint with the same name.
+        const id = `${entry.instance}@${entry.address}#${entry.slot}`
+        known.add(id)
+        let endpoint = this.endpoints.get(id)
+        if (endpoint === undefined || endpoint.state === 'left') {
+          endpoint = new Endpoint(entry, this.timeouts)
+          endpoint.ejected = this.down.has(entry.instance)
+          this.endpoints.set(id, endpoint)
+        }
+        if (entry.state === 'serving') {
+          endpoint.state = 'serving'
+          serving.push(endpoint)
+        } else if (endpoint.state === 'serving') {
+          const draining = endpoint
+          draining.drain(() => this.events.onIdle(draining))
+          this.events.onDraining(draining, row.drainTimeoutMs)
+        }
+      }
+      const app = new AppRoutes(row, serving, this.metrics.app(row.app))
+      apps.set(row.app, app)
+      for (const host of row.hostnames) byHost.set(host.toLowerCase(), app)
+      if (row.port !== null) byPort.set(row.port, app)
+    }
+    for (const [id, endpoint] of this.endpoints) {
+      if (known.has(id)) continue
+      const left = endpoint
+      if (left.state !== 'left') {
+        left.leave(() => {
+          if (this.endpoints.get(id) === left) this.endpoints.delete(id)
+          this.events.onIdle(left)
+        })
+      }
+    }
+    this.apps = apps
+    this.byHost = byHost
+    this.byPort = byPort
+    this.inventory = table.inventory
+    this.version = table.version
+    this.events.onChange()
+  }
+
+  /** @param down ids of all instances that the active checks have ejected */
+  applyHealth(down: readonly string[]): void {
+    this.down = new Set(down)
+    const ejected: Endpoint[] = []
+    for (const endpoint of this.endpoints.values()) {
+      const now = this.down.has(endpoint.instance)
+      if (now && !endpoint.ejected) ejected.push(endpoint)
+      if (!now && endpoint.ejected) endpoint.suspectUntil = 0
+      endpoint.ejected = now
+    }
+    for (const app of this.apps.values()) app.healthChanged()
+    for (const endpoint of ejected) endpoint.recallAll()
+    this.events.onChange()
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Counts sessions for people and predictions, never for routing (DESIGN D8). A session is a routing key seen in the
+ * last 30 minutes. The table is bounded by sampling: when it is full it keeps every second key only, by the hash of
+ * the key, so that all processes keep the same keys and their samples can be united.
+ */
+
+const WINDOW_MS = 30 * 60_000
+
+/** Rows of [hash of app and key, instance index, minute last seen]; every key stands for `2^halvings` sessions. */
+export type SessionSample = { halvings: number; instances: string[]; rows: [number, number, number][] }
+
+type Row = { instance: string; minute: number }
+
+export class Sessions {
+  private readonly rows = new Map<number, Row>()
+  private halvings = 0
+  private readonly maxRows: number
+
+  /** @param maxRows size of the table; 8,192 rows are about 1 MB and estimate to within some 2 %. */
+  constructor(maxRows = 8192) {
+    this.maxRows = maxRows
+  }
+
+  /** @param hash 32 bits that tell one session of one app from another */
+  seen(hash: number, instance: string, minute: number): void {
+    if ((hash & ((1 << this.halvings) - 1)) !== 0) return
+    const row = this.rows.get(hash)
+    if (row !== undefined) {
+      row.instance = instance
+      row.minute = minute
+      return
+    }
+    this.rows.set(hash, { instance, minute })
+    if (this.rows.size > this.maxRows) this.shrink(minute)
+  }
+
+  private shrink(minute: number): void {
+    const oldest = minute - WINDOW_MS / 60_000
+    for (const [hash, row] of this.rows) if (row.minute < oldest) this.rows.delete(hash)
+    while (this.rows.size > this.maxRows / 2 && this.halvings < 20) {
+      this.halvings++
+      for (const hash of this.rows.keys()) if ((hash & ((1 << this.halvings) - 1)) !== 0) this.rows.delete(hash)
+    }
+  }
+
+  sample(minute: number): SessionSample {
+    const instances: string[] = []
+    const index = new Map<string, number>()
+    const rows: SessionSample['rows'] = []
+    for (const [hash, row] of this.rows) {
+      if (row.minute < minute - WINDOW_MS / 60_000) continue
+      let i = index.get(row.instance)
+      if (i === undefined) {
+        i = instances.push(row.instance) - 1
+        index.set(row.instance, i)
+      }
+      rows.push([hash, i, row.minute])
+    }
+    return { halvings: this.halvings, instances, rows }
+  }
+}
+
+/** Sessions by instance id over all processes; a session that several of them saw counts once, where it was last. */
+export function countSessions(samples: SessionSample[]): Record<string, number> {
+  const halvings = Math.max(0, ...samples.map((sample) => sample.halvings))
+  const last = new Map<number, Row>()
+  for (const sample of samples) {
+    for (const [hash, i, minute] of sample.rows) {
+      if ((hash & ((1 << halvings) - 1)) !== 0) continue
+      const known = last.get(hash)
+      if (known === undefined || known.minute <= minute)
+        last.set(hash, { instance: sample.instances[i] as string, minute })
+    }
+  }
+  const counts: Record<string, number> = {}
+  for (const { instance } of last.values()) counts[instance] = (counts[instance] ?? 0) + 2 ** halvings
+  return counts
+}

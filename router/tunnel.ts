@@ -1,0 +1,113 @@
+import { type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Endpoint, LongLived } from './endpoint.ts'
+import type { Exchange } from './exchange.ts'
+import { FrameFollower } from './websocket-frames.ts'
+
+/** Close frame of a server, code 1012 "service restart" (RFC 6455 7.4 and its registry): clients reconnect. */
+const CLOSE_1012 = Buffer.from([0x88, 0x02, 0x03, 0xf4])
+/** How long the peers have to say goodbye after it. */
+const GOODBYE_MS = 2000
+
+/**
+ * A WebSocket: two sockets, wired by hand because that costs less memory than pipes, each paused while the other
+ * cannot take more.
+ */
+export class Tunnel implements LongLived {
+  private readonly exchange: Exchange
+  private readonly instance: Socket
+  private client: Socket | null = null
+  private readonly onEnd: () => void
+  private ended = false
+  private leaving = false
+  private readonly frames = new FrameFollower()
+
+  constructor(exchange: Exchange, _endpoint: Endpoint, instance: Socket, onEnd: () => void) {
+    this.exchange = exchange
+    this.instance = instance
+    this.onEnd = onEnd
+  }
+
+  /** @param headers of the 101 answer, without those of the connection */
+  open(headers: string[]): void {
+    const { res, upgradeHead } = this.exchange
+    const client = res.socket as Socket | null
+    if (client === null || client.destroyed) {
+      this.instance.destroy()
+      this.end()
+      return
+    }
+    this.client = client
+    ;(res as ServerResponse).detachSocket(client as never)
+    let head = `HTTP/1.1 ${this.exchange.status} ${STATUS_CODES[this.exchange.status] ?? ''}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
+    for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
+    client.write(`${head}\r\n`, 'latin1')
+    client.setTimeout(0)
+    client.setNoDelay(true)
+    client.setKeepAlive(true, 60_000)
+    this.instance.setKeepAlive(true, 60_000)
+    if (upgradeHead !== null && upgradeHead.length > 0) this.instance.write(upgradeHead)
+
+    const instance = this.instance
+    client.on('data', (chunk) => {
+      if (!instance.write(chunk)) client.pause()
+    })
+    instance.on('drain', () => client.resume())
+    instance.on('data', (chunk: Buffer) => this.fromInstance(chunk))
+    client.on('drain', () => instance.resume())
+    client.on('end', () => instance.end())
+    instance.on('end', () => client.end())
+    for (const [one, other] of [
+      [client, instance],
+      [instance, client],
+    ] as const) {
+      one.on('error', () => other.destroy())
+      one.on('close', () => {
+        // What is on its way to the other side still arrives there.
+        if (one.errored === null && !other.destroyed) other.destroySoon()
+        else other.destroy()
+        this.end()
+      })
+    }
+    client.resume()
+    instance.resume()
+  }
+
+  /** The instance leaves: the client is told with 1012 as soon as a frame ends. */
+  leave(): void {
+    if (this.leaving || this.client === null) return
+    this.leaving = true
+    if (this.frames.atBoundary) this.sayGoodbye()
+    setTimeout(() => {
+      this.client?.destroySoon()
+      this.instance.destroy()
+    }, GOODBYE_MS).unref()
+  }
+
+  private fromInstance(chunk: Buffer): void {
+    const client = this.client as Socket
+    this.exchange.bytesSent += chunk.length
+    if (!this.leaving) {
+      this.frames.follow(chunk)
+      if (!client.write(chunk)) this.instance.pause()
+      return
+    }
+    if (this.frames.atBoundary) return
+    // Only up to the end of the frame that was under way.
+    const boundary = this.frames.followToBoundary(chunk)
+    client.write(boundary === -1 ? chunk : chunk.subarray(0, boundary))
+    if (boundary !== -1) this.sayGoodbye()
+  }
+
+  private sayGoodbye(): void {
+    this.client?.write(CLOSE_1012)
+  }
+
+  private end(): void {
+    if (this.ended) return
+    this.ended = true
+    this.onEnd()
+    // The chain goes on by this event, as after any answer.
+    this.exchange.res.emit('close')
+  }
+}

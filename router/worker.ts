@@ -1,0 +1,148 @@
+import { randomFillSync, randomUUID } from 'node:crypto'
+import type { Logger } from 'pino'
+import { AccessLog } from './access-log.ts'
+import { DrainDeadlines } from './drain.ts'
+import type { Endpoint } from './endpoint.ts'
+import { createListener } from './listener.ts'
+import type { Beat, FromWorker, ToWorker } from './messages.ts'
+import { Metrics } from './metrics.ts'
+import type { RouterOptions } from './options.ts'
+import { pipeline } from './pipeline.ts'
+import { Ports } from './ports.ts'
+import { Routes } from './routes.ts'
+import { Sessions } from './sessions.ts'
+import { WaitingRoom } from './waiting-room.ts'
+
+const BEAT_MS = 250
+
+/** How a process that carries traffic talks with its primary. */
+export type Channel = {
+  send(message: FromWorker): void
+  onMessage(listener: (message: ToWorker) => void): void
+}
+
+/** A process that carries traffic. It gets its first table before it listens. */
+export function runWorker(options: RouterOptions, channel: Channel, log: Logger, exit: () => void): void {
+  const metrics = new Metrics()
+  const sessions = new Sessions()
+  const room = new WaitingRoom(options.limits.maxWaiting)
+  const drains = new DrainDeadlines(options.timeouts.drainSpreadMs)
+  const random = randomWords()
+  let stopping = false
+
+  const routes = new Routes(options.timeouts, metrics, {
+    onChange: () => room.wake(),
+    onIdle: () => channel.send({ type: 'beat', beat: beat(false) }),
+    onDraining: (endpoint, timeoutMs) => drains.add(endpoint, timeoutMs),
+  })
+  const accessLog = new AccessLog(options.accessLog, process.stdout, Math.random)
+  const handle = pipeline({
+    options,
+    routes,
+    metrics,
+    sessions,
+    room,
+    random,
+    log: accessLog,
+    suspect: (endpoint: Endpoint) => channel.send({ type: 'suspect', instance: endpoint.instance }),
+    stopping: () => stopping,
+  })
+  const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'
+  const create = () =>
+    createListener({ options, metrics, tls: null, handle: handle as never, requestId: () => randomUUID() })
+  const ports = new Ports(create, host, (key, message) => {
+    if (message !== null) log.warn({ key }, message)
+    channel.send({ type: 'problem', key, message })
+  })
+
+  function beat(withMetrics: boolean): Beat {
+    const inFlight: Record<string, number> = {}
+    const longLived: Record<string, number> = {}
+    const answered: string[] = []
+    for (const endpoint of routes.all()) {
+      if (endpoint.inFlight > 0) inFlight[endpoint.instance] = (inFlight[endpoint.instance] ?? 0) + endpoint.inFlight
+      const lasting = endpoint.longLived.size
+      if (lasting > 0) longLived[endpoint.instance] = (longLived[endpoint.instance] ?? 0) + lasting
+      if (endpoint.answered) answered.push(endpoint.instance)
+      endpoint.answered = false
+    }
+    metrics.waiting = room.size
+    return { inFlight, longLived, answered, metrics: withMetrics ? metrics.snapshot() : undefined }
+  }
+
+  let beats = 0
+  const heart = setInterval(() => channel.send({ type: 'beat', beat: beat(++beats % 4 === 0) }), BEAT_MS)
+
+  let listening: Promise<void> | null = null
+  const listen = async () => {
+    try {
+      channel.send({ type: 'listening', port: await ports.listen(options.listen) })
+    } catch (error) {
+      const where =
+        'host' in options.listen ? `${options.listen.host}:${options.listen.port}` : `fd ${options.listen.fd}`
+      log.fatal(
+        `cannot listen on ${where}: ${(error as Error).message}; choose another with --listen or COPPICE_ROUTER_LISTEN`,
+      )
+      channel.send({ type: 'problem', key: 'listen', message: (error as Error).message })
+    }
+  }
+
+  // Tables are applied one after the other, each to the end, so that what is acknowledged is in force.
+  let turn = Promise.resolve()
+  const apply = async (message: Extract<ToWorker, { type: 'table' }>) => {
+    routes.applyHealth(message.down)
+    routes.apply(message.table)
+    listening ??= listen()
+    await listening
+    if (!stopping) await ports.set(routes.ports())
+    channel.send({ type: 'applied', inventory: routes.inventory, version: routes.version, beat: beat(false) })
+  }
+
+  const stop = (graceMs: number) => {
+    if (stopping) return
+    stopping = true
+    drains.leaveAll([...routes.all()], Math.min(graceMs, options.timeouts.drainSpreadMs))
+    const deadline = performance.now() + graceMs
+    const check = setInterval(() => {
+      ports.closeAll()
+      const busy = metrics.connections > 0
+      if (busy && performance.now() < deadline) return
+      clearInterval(check)
+      clearInterval(heart)
+      channel.send({ type: 'beat', beat: beat(true) })
+      accessLog.flush()
+      // The last beat and the last log lines leave first.
+      setTimeout(exit, 20)
+    }, 20)
+  }
+
+  channel.onMessage((message) => {
+    switch (message.type) {
+      case 'table':
+        turn = turn.then(() => apply(message)).catch((error) => log.error(error, 'a table could not be applied'))
+        break
+      case 'health':
+        routes.applyHealth(message.down)
+        break
+      case 'sessions':
+        channel.send({ type: 'sessions', ask: message.ask, sample: sessions.sample((Date.now() / 60_000) | 0) })
+        break
+      case 'stop':
+        stop(message.graceMs)
+        break
+    }
+  })
+}
+
+/** Cryptographic random words, drawn from the system a page at a time. */
+function randomWords(): () => number {
+  const page = new Uint32Array(1024)
+  let next = page.length
+  return () => {
+    if (next === page.length) {
+      randomFillSync(page)
+      next = 0
+    }
+    return page[next++] as number
+  }
+}
