@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, type Stats } from 'node:fs'
-import { chmod, open, readFile, readlink, rename } from 'node:fs/promises'
+import { chmod, copyFile, lstat, open, readFile, readlink, rename, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { compare } from '../../domain/source-rules.ts'
 import { inParallel, walkTree } from './trees.ts'
@@ -34,10 +34,11 @@ export async function describeTree(
   root: string,
   known: ReadonlyMap<string, string> = new Map(),
 ): Promise<ManifestEntry[]> {
-  const entries = await listTree(root)
+  const { entries, shared } = await listTree(root)
   await inParallel(
     entries.map((entry) => async () => {
       const [path, kind] = entry
+      if (shared.has(path)) await ownCopy(join(root, path), entry)
       entry[5] = known.get(path) ?? (await contentOf(join(root, path), kind))
       if (kind === 'l') return
       entry[2] = kind === 'd' || entry[2] & 0o100 ? 0o555 : 0o444
@@ -92,6 +93,19 @@ export function digestOf(entries: readonly ManifestEntry[]): string {
   return hash.digest('hex')
 }
 
+/** The digest of a file or folder that is not to be touched. */
+export async function digestInPlace(path: string): Promise<string> {
+  if (!(await lstat(path)).isDirectory()) return contentOf(path, 'f')
+  const { entries } = await listTree(path)
+  await inParallel(
+    entries.map((entry) => async () => {
+      entry[5] = await contentOf(join(path, entry[0]), entry[1])
+    }),
+    8,
+  )
+  return digestOf(entries)
+}
+
 /** Written beside and renamed, with its own digest in the first line: half a manifest is none. */
 export async function writeManifest(file: string, manifest: Manifest): Promise<void> {
   const body = JSON.stringify(manifest)
@@ -119,14 +133,28 @@ export function sha256(text: string | Uint8Array): string {
   return createHash('sha256').update(text).digest('hex')
 }
 
-async function listTree(root: string): Promise<ManifestEntry[]> {
+async function listTree(root: string): Promise<{ entries: ManifestEntry[]; shared: ReadonlySet<string> }> {
   const entries: ManifestEntry[] = []
+  const shared = new Set<string>()
   await walkTree(root, (path, stats) => {
     const kind = kindOf(stats)
     if (kind === null) throw new Error(`${path} is neither a file nor a directory nor a link`)
     entries.push([path, kind, stats.mode & 0o777, kind === 'd' ? 0 : stats.size, kind === 'd' ? 0 : stats.mtimeMs, ''])
+    if (kind === 'f' && stats.nlink > 1) shared.add(path)
   })
-  return entries.sort((a, b) => compare(a[0], b[0]))
+  return { entries: entries.sort((a, b) => compare(a[0], b[0])), shared }
+}
+
+/**
+ * Installers like to hard-link from their cache (uv does so silently where it cannot clone): then a write through one
+ * name changes every layer with that file.
+ */
+async function ownCopy(path: string, entry: ManifestEntry): Promise<void> {
+  const copy = `${path}.own-copy`
+  await copyFile(path, copy)
+  await utimes(copy, entry[4] / 1000, entry[4] / 1000)
+  await rename(copy, path)
+  entry[4] = (await lstat(path)).mtimeMs
 }
 
 function kindOf(stats: Stats): Kind | null {

@@ -9,7 +9,7 @@ import { type Inspection, inspectSource } from './inspect.ts'
 import { installEnvironment } from './install-environment.ts'
 import { type BuildTools, type Ensured, ensureTree, keyOf, type Workshop } from './job.ts'
 import { buildNode, NODE_MODULES, nodeLayer, nodePlatform, planNode } from './node.ts'
-import { type PythonLayers, type PythonOptions, pythonLayers } from './python.ts'
+import { createPythonBuilder, type PythonLayers, type PythonOptions } from './python.ts'
 import { createSingleFlight } from './single-flight.ts'
 
 export type BuilderOptions = PythonOptions & {
@@ -34,6 +34,7 @@ export type BuilderOptions = PythonOptions & {
 export function createBuilder(options: BuilderOptions): Builder {
   const { artifacts, sources, pins, tools, spawn = nodeSpawn } = options
   const share = createSingleFlight()
+  const pythonLayers = createPythonBuilder(options)
 
   const build: Builder['build'] = async (request, caller) => {
     const pin = (key: string) => pins.pin(key, request.holder)
@@ -48,7 +49,11 @@ export function createBuilder(options: BuilderOptions): Builder {
     const inspection = await inspectSource(source)
     const node = await nodeLayer(workshop, source, inspection, caller)
     const python = needsPython(inspection.shape)
-      ? await pythonLayers(workshop, options, { source, inspection, preinstalled: request.preinstalled }, caller)
+      ? await pythonLayers(
+          workshop,
+          { source, digest: request.source, inspection, preinstalled: request.preinstalled },
+          caller,
+        )
       : null
 
     const layers = [node, python?.preinstalled, python?.dependencies].flatMap((layer) => layer ?? [])

@@ -8,7 +8,8 @@ export type Spawn = (program: string, args: readonly string[], options: SpawnOpt
 
 export type CommandOptions = {
   cwd: string
-  env: Record<string, string>
+  /** The whole environment; what is undefined is left out. */
+  env: Record<string, string | undefined>
   signal: AbortSignal
   /** Gets each line of output, without colours. */
   log: (line: string) => void

@@ -49,18 +49,20 @@ export function installEnvironment({ env, toolPath, cacheDir }: InstallEnvironme
     if (!set && existsSync(join(home, file))) result[name] = join(home, file)
   }
   const uvConfig = join(env.XDG_CONFIG_HOME ?? join(home, '.config'), 'uv', 'uv.toml')
-  if (existsSync(uvConfig)) result.UV_CONFIG_FILE = uvConfig
+  // Else uv would look for settings in every directory above the build, up to the user's own projects.
+  Object.assign(result, existsSync(uvConfig) ? { UV_CONFIG_FILE: uvConfig } : { UV_NO_CONFIG: '1' })
 
   Object.assign(result, {
     PATH: [...toolPath, ...SYSTEM_PATH].join(':'),
     LANG: env.LANG ?? 'C.UTF-8',
     NO_COLOR: '1',
     UV_CACHE_DIR: join(cacheDir, 'uv'),
-    // A hard link would let one app's write change another's layer (D6).
-    UV_LINK_MODE: 'clone',
+    // Not `clone`: where the file system cannot, uv falls back to hard links, and through these one app's write would
+    // change another's layer (D6).
+    UV_LINK_MODE: 'copy',
     UV_COMPILE_BYTECODE: '1',
     // Sealed files do not change, so nothing has to look whether they did; and it does not matter what their times are.
-    PYC_INVALIDATION_MODE: 'unchecked-hash',
+    PYC_INVALIDATION_MODE: 'UNCHECKED_HASH',
     UV_NO_PROGRESS: '1',
     UV_PYTHON_DOWNLOADS: 'never',
     npm_config_cache: join(cacheDir, 'npm'),

@@ -33,7 +33,7 @@ export type Job = Caller & {
   /** Throws BuildFailed. The name is how people know the command. */
   run: (
     argv: readonly string[],
-    options: { cwd: string; name: string; env?: Record<string, string> },
+    options: { cwd: string; name: string; env?: Record<string, string | undefined> },
   ) => Promise<string>
   /** Absolute path of a program of this machine, or null. */
   program: (name: string) => string | null
@@ -84,8 +84,9 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
   await mkdir(temporary, { recursive: true })
   const environment = { ...workshop.environment().env, HOME: home, TMPDIR: temporary }
   // People know their files by the names they have in the source, not by where a build has put them.
-  const readable = (line: string) => line.replaceAll(`${stage.scratch}/`, '').replaceAll(`${stage.tree}/`, '')
-  return (argv, { cwd, name, env = {} }) => {
+  const readable = (line: string) =>
+    [stage.tree, stage.scratch].reduce((text, path) => text.replaceAll(`${path}/`, '').replaceAll(path, '.'), line)
+  return async (argv, { cwd, name, env = {} }) => {
     caller.log(`$ ${name}`)
     return runCommand(argv, {
       cwd,

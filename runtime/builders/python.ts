@@ -1,19 +1,212 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { CoppiceError } from '../../domain/errors.ts'
+import { pythonDeclaration } from '../../domain/runtime-contract.ts'
+import { digestInPlace, sha256 } from '../artifacts/manifest.ts'
+import { copyTree } from '../artifacts/trees.ts'
+import { runCommand } from './command.ts'
 import type { Inspection } from './inspect.ts'
-import type { Ensured, Workshop } from './job.ts'
+import { type Ensured, ensureTree, type Job, keyOf, type Workshop } from './job.ts'
+import { installPreinstalled, layBeneath, notInstalledBeneath, type PreinstalledMeta } from './preinstalled.ts'
+import { createInterpreters, PROMISED_PYTHON } from './python-interpreter.ts'
+import { type Requirements, readRequirements, requirementLines, withoutEditables } from './requirements.ts'
 import type { Caller } from './single-flight.ts'
+import { readUvProject, type UvProject } from './uv-project.ts'
+import { type Environment, makeVenv, pythonOf, tidy } from './venv.ts'
 
 export type PythonOptions = {
   /** File with the libraries that standard apps find installed, one requirement a line; absolute. */
   preinstalledFile: string
+  cacheDir: string
+  env: Readonly<Record<string, string | undefined>>
 }
 
+export type PythonRequest = {
+  /** Path of the source. */
+  source: string
+  /** Its digest. */
+  digest: string
+  inspection: Inspection
+  preinstalled: boolean
+}
+
+/** `dependencies` is what the app sees; without, it is the preinstalled layer itself. */
 export type PythonLayers = { preinstalled: Ensured | null; dependencies: Ensured | null }
 
-export async function pythonLayers(
-  _workshop: Workshop,
-  _options: PythonOptions,
-  _request: { source: string; inspection: Inspection; preinstalled: boolean },
-  _caller: Caller,
-): Promise<PythonLayers> {
-  throw new Error('to come')
+export type PythonBuilder = ReturnType<typeof createPythonBuilder>
+
+/**
+ * Makes the Python layers of an app: a relocatable virtual environment, compiled, whose packages share nothing with
+ * uv's cache. With the pre-installed libraries, these are a layer of their own beneath it, and the app's layer holds
+ * only what differs from them.
+ */
+export function createPythonBuilder(options: PythonOptions) {
+  const interpreters = createInterpreters()
+
+  async function pythonLayers(workshop: Workshop, request: PythonRequest, caller: Caller): Promise<PythonLayers> {
+    const declaration = pythonDeclaration(request.inspection.shape)
+    const project = declaration === 'uv' ? await readUvProject(request.source) : null
+    const environment = await environmentFor(workshop, project, caller)
+    // A project with a lock says exactly what it wants (reference section 3): nothing is put beneath it.
+    const beneath =
+      request.preinstalled && project === null ? await preinstalledLayer(workshop, environment, caller) : null
+
+    if (project !== null)
+      return { preinstalled: null, dependencies: await syncedLayer(workshop, environment, request, project, caller) }
+    if (declaration === 'none') {
+      const dependencies = beneath === null ? await emptyLayer(workshop, environment, caller) : null
+      return { preinstalled: beneath, dependencies }
+    }
+    return {
+      preinstalled: beneath,
+      dependencies: await requirementsLayer(workshop, environment, request, beneath, caller),
+    }
+  }
+
+  async function environmentFor(workshop: Workshop, project: UvProject | null, caller: Caller): Promise<Environment> {
+    const uv = await workshop.tools.uv()
+    const ask = (argv: readonly string[], name: string, env: Record<string, string> = {}) =>
+      runCommand(argv, {
+        cwd: '/',
+        env: { ...workshop.environment().env, HOME: options.cacheDir, ...env },
+        signal: caller.signal,
+        log: () => undefined,
+        name,
+        spawn: workshop.spawn,
+      })
+    const wanted = project?.wantedPython ?? [PROMISED_PYTHON, '>=3.9']
+    const interpreter = await interpreters.find(wanted, { uv, ask, env: options.env })
+    if (interpreter === null) {
+      const asked = project === null ? `Python ${PROMISED_PYTHON}` : `Python ${wanted.at(-1)} (requires-python)`
+      throw new CoppiceError(
+        'BuildFailed',
+        `The app needs ${asked}, and this machine has none that fits; install one`,
+        {
+          step: 'find Python',
+        },
+      )
+    }
+    if (project === null && !interpreter.version.startsWith(`${PROMISED_PYTHON}.`)) {
+      caller.log(`Python ${PROMISED_PYTHON} is not on this machine; using ${interpreter.version}`)
+    }
+    return { uv, interpreter }
+  }
+
+  async function preinstalledLayer(workshop: Workshop, environment: Environment, caller: Caller): Promise<Ensured> {
+    const list = requirementLines(await readFile(options.preinstalledFile, 'utf8'))
+    const key = keyOf('preinstalled', 1, environment.interpreter.identity, list, workshop.environment().sources)
+    return ensureTree(workshop, key, caller, async (job) => {
+      await makeVenv(job, environment)
+      return installPreinstalled(job, environment.uv, list)
+    })
+  }
+
+  return pythonLayers
+}
+
+async function emptyLayer(workshop: Workshop, environment: Environment, caller: Caller): Promise<Ensured> {
+  const key = keyOf('python', 1, environment.interpreter.identity, 'empty')
+  return ensureTree(workshop, key, caller, (job) => makeVenv(job, environment))
+}
+
+async function requirementsLayer(
+  workshop: Workshop,
+  environment: Environment,
+  { source }: PythonRequest,
+  beneath: Ensured | null,
+  caller: Caller,
+): Promise<Ensured> {
+  const read = (path: string) => readFile(join(source, path), 'utf8').catch(() => undefined)
+  const requirements = await readRequirements('requirements.txt', read)
+  const reached = await digestsOf(source, requirements)
+  const key = keyOf(
+    'python',
+    1,
+    environment.interpreter.identity,
+    beneath?.key ?? null,
+    reached,
+    workshop.environment().sources,
+  )
+
+  return ensureTree(workshop, key, caller, async (job) => {
+    const cwd = await workingCopy(job, source, requirements)
+    await makeVenv(job, environment)
+    job.onProgress('Installing the packages of requirements.txt')
+    const install = [environment.uv, 'pip', 'install', '--python', pythonOf(job)]
+    const name = 'uv pip install -r requirements.txt'
+    if (beneath === null || requirements.hashes) {
+      await job.run([...install, '-r', 'requirements.txt'], { cwd, name })
+    } else {
+      const missing = await notInstalledBeneath(job, environment.uv, beneath.meta as PreinstalledMeta, cwd)
+      if (missing !== null) await job.run([...install, '--no-deps', '-r', missing], { cwd, name })
+    }
+    if (beneath !== null) await layBeneath(job, beneath)
+    return null
+  })
+}
+
+async function syncedLayer(
+  workshop: Workshop,
+  environment: Environment,
+  { source, digest }: PythonRequest,
+  project: UvProject,
+  caller: Caller,
+): Promise<Ensured> {
+  const files = await Promise.all(project.files.map(async (name) => [name, sha256(await readFile(join(source, name)))]))
+  const reached = project.readsTheTree ? digest : files
+  const key = keyOf('python', 1, environment.interpreter.identity, 'uv', reached, workshop.environment().sources)
+
+  return ensureTree(workshop, key, caller, async (job) => {
+    const cwd = join(job.stage.scratch, 'source')
+    if (project.readsTheTree) await copyTree(source, cwd, { signal: job.signal })
+    else await copyFiles(source, cwd, project.files)
+    await makeVenv(job, environment)
+    job.onProgress('Installing the packages of uv.lock')
+    const extra = project.readsTheTree ? [] : ['--no-install-project']
+    await job.run([environment.uv, 'sync', '--frozen', '--no-dev', '--no-editable', ...extra], {
+      cwd,
+      name: 'uv sync --frozen',
+      env: {
+        UV_PROJECT_ENVIRONMENT: job.stage.tree,
+        UV_PYTHON: environment.interpreter.path,
+        ...(project.hasSettings ? { UV_NO_CONFIG: undefined, UV_CONFIG_FILE: undefined } : {}),
+      },
+    })
+    await tidy(job)
+    return null
+  })
+}
+
+/** What the declaration reaches in the source: path and digest. */
+async function digestsOf(source: string, { files, local }: Requirements): Promise<string[][]> {
+  return Promise.all(
+    [...files, ...local].map(async (path) => {
+      const digest = await digestInPlace(join(source, path)).catch(() => null)
+      if (digest !== null) return [path, digest]
+      throw new CoppiceError('BuildFailed', `requirements.txt names ${path}, which is not in the source`, {
+        field: path,
+        step: 'read requirements.txt',
+      })
+    }),
+  )
+}
+
+/** Packages are built where they lie, and a build writes beside what it builds: never into the source. */
+async function workingCopy(job: Job, source: string, { files, local }: Requirements): Promise<string> {
+  const cwd = join(job.stage.scratch, 'source')
+  if (local.length > 0) await copyTree(source, cwd, { signal: job.signal })
+  await copyFiles(source, cwd, files, withoutEditables)
+  return cwd
+}
+
+async function copyFiles(
+  from: string,
+  to: string,
+  names: readonly string[],
+  change = (text: string) => text,
+): Promise<void> {
+  for (const name of names) {
+    await mkdir(dirname(join(to, name)), { recursive: true })
+    await writeFile(join(to, name), change(await readFile(join(from, name), 'utf8')))
+  }
 }
