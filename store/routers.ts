@@ -7,7 +7,7 @@
  * must not be used again while any router may still hold a table with it.
  */
 import type { ReportAnswer, RouterReport } from '../domain/route-table.ts'
-import { type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, transact } from './context.ts'
 import { routeVersion } from './routes.ts'
 
 export type RouterOptions = { leaseMs: number; leaseMarginMs: number }
@@ -58,7 +58,7 @@ export class Routers {
         known !== undefined &&
         known.counted === 1 &&
         known.incarnation === report.incarnation &&
-        (await this.#leaseEnd(known.seen_at)) > now()
+        (await this.#leaseEnd(tx, known.seen_at)) > now()
       const counted = version >= current || staysCounted
       const row = {
         incarnation: report.incarnation,
@@ -109,7 +109,7 @@ export class Routers {
     const waitingFor: string[] = []
     for (const router of await this.list()) {
       if (!router.counted || router.version >= version) continue
-      if (!controlPlaneDown && (await this.#leaseEnd(router.seenAt)) <= this.#context.now()) {
+      if (!controlPlaneDown && (await this.#leaseEnd(this.#context.db, router.seenAt)) <= this.#context.now()) {
         await this.#context.db
           .updateTable('routers')
           .set({ counted: 0 })
@@ -145,16 +145,16 @@ export class Routers {
   }
 
   async #controlPlaneAlive(): Promise<boolean> {
-    return this.#context.now() - (await this.#meta(CONTROL_SEEN)) <= CONTROL_SILENCE_MS
+    return this.#context.now() - (await this.#meta(this.#context.db, CONTROL_SEEN)) <= CONTROL_SILENCE_MS
   }
 
-  async #leaseEnd(seenAt: number): Promise<number> {
-    const from = Math.max(seenAt, await this.#meta(CONTROL_STARTED))
+  async #leaseEnd(tx: Db, seenAt: number): Promise<number> {
+    const from = Math.max(seenAt, await this.#meta(tx, CONTROL_STARTED))
     return from + this.#options.leaseMs + this.#options.leaseMarginMs
   }
 
-  async #meta(key: string): Promise<number> {
-    const row = await this.#context.db.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst()
+  async #meta(tx: Db, key: string): Promise<number> {
+    const row = await tx.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst()
     return Number(row?.value ?? 0)
   }
 }

@@ -1,0 +1,161 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { RouterReport } from '../domain/route-table.ts'
+import { openTestStore, type TestStore } from './testing.ts'
+
+let store: TestStore
+beforeEach(async () => {
+  store = await openTestStore({ routerLeaseMs: 10_000, routerLeaseMarginMs: 2_000 })
+  await store.routers.signControlPlane({ starting: true })
+})
+afterEach(() => store.dispose())
+
+const change = () =>
+  store.apps.create({
+    name: `app-${Math.random().toString(36).slice(2, 10)}`,
+    mode: 'standard',
+    instances: 1,
+    creator: 'a',
+  })
+
+async function report(router: string, version: number, more: Partial<RouterReport> = {}) {
+  return store.routers.report({
+    router,
+    incarnation: '1',
+    inventory: store.inventory,
+    version,
+    inFlight: {},
+    longLived: {},
+    processes: 1,
+    address: 'http://127.0.0.1:8080',
+    down: [],
+    ...more,
+  })
+}
+
+async function pass(ms: number): Promise<void> {
+  store.clock.now += ms
+  await store.routers.signControlPlane({ starting: false })
+}
+
+describe('acknowledgements', () => {
+  it('wait for a router that counts and lags, and for no other', async () => {
+    const first = await store.routes.version()
+    expect(await report('a', first)).toMatchObject({ counted: true })
+    await change()
+    const second = await store.routes.version()
+    expect(await report('b', first)).toMatchObject({ counted: false, version: second })
+    expect(await store.routers.acknowledged(second)).toMatchObject({ complete: false, waitingFor: ['a'] })
+    await report('a', second)
+    expect(await store.routers.acknowledged(second)).toMatchObject({ complete: true })
+  })
+
+  it('R12.10 cease to wait for a router when its lease and the margin have passed, not before', async () => {
+    await report('a', await store.routes.version())
+    await change()
+    const version = await store.routes.version()
+    await pass(11_900)
+    expect((await store.routers.acknowledged(version)).waitingFor).toEqual(['a'])
+    await pass(200)
+    expect((await store.routers.acknowledged(version)).complete).toBe(true)
+    // Back again with its old table: it synchronises before it counts.
+    expect(await report('a', version - 1)).toMatchObject({ counted: false })
+    expect(await report('a', version)).toMatchObject({ counted: true })
+  })
+
+  it('R12.4 go on waiting while the control plane is down, and count leases from its start', async () => {
+    await report('a', await store.routes.version())
+    await change()
+    const version = await store.routes.version()
+    store.clock.now += 60_000
+    expect(await store.routers.acknowledged(version)).toMatchObject({ complete: false, controlPlaneDown: true })
+    await store.routers.signControlPlane({ starting: true })
+    expect(await store.routers.acknowledged(version)).toMatchObject({ complete: false, waitingFor: ['a'] })
+    await pass(12_100)
+    expect((await store.routers.acknowledged(version)).complete).toBe(true)
+  })
+
+  it('do not take the word of a router that was started anew for that of its predecessor', async () => {
+    const first = await store.routes.version()
+    await report('a', first)
+    await change()
+    expect(await report('a', first, { incarnation: '2' })).toMatchObject({ counted: false })
+  })
+
+  it('tell of an instance in flight only what was counted under the table that drains it', async () => {
+    const first = await store.routes.version()
+    await report('a', first, { inFlight: { x: 0 } })
+    await change()
+    const second = await store.routes.version()
+    expect(await store.routers.inFlight('x', second)).toBeNull()
+    await report('a', second, { inFlight: { x: 3 } })
+    expect(await store.routers.inFlight('x', second)).toBe(3)
+    await report('a', second)
+    expect(await store.routers.inFlight('x', second)).toBe(0)
+  })
+})
+
+describe('ports', () => {
+  it('rest until every router that is registered has a table without them', async () => {
+    const plan = await store.transitions.admit({
+      id: 'op-00000001',
+      app: 'hello',
+      type: 'deploy',
+      workflowId: 'w',
+      runId: 'r',
+      byHand: {
+        startedBy: 'ada',
+        instances: 1,
+        deployment: {
+          sourceCodePath: 'x',
+          source: null,
+          command: null,
+          env: [],
+          health: { path: null, timeoutMs: 1 },
+          creator: 'ada',
+        },
+      },
+    })
+    const id = plan.add[0]?.id as string
+    const port = await store.ports.acquire(id)
+    expect(await store.ports.acquire(id)).toBe(port)
+    await store.instances.observe(id, { observed: 'running', address: `127.0.0.1:${port}` })
+    await store.transitions.commit(plan)
+    await store.transitions.finish(plan)
+    await report('stale', await store.routes.version())
+
+    const stop = await store.transitions.admit({
+      id: 'op-00000002',
+      app: 'hello',
+      type: 'stop',
+      workflowId: 'w',
+      runId: 'r',
+      byHand: { startedBy: 'ada' },
+    })
+    await store.transitions.commit(stop)
+    await store.ports.release(id)
+    expect(await store.ports.acquire('other-1')).not.toBe(port)
+    await store.transitions.finish(stop)
+    // The lease of the router has lapsed long ago, but it may still hold its old table.
+    await pass(60_000)
+    expect(await store.ports.acquire('other-2')).not.toBe(port)
+    await report('stale', await store.routes.version())
+    expect(await store.ports.acquire('other-3')).toBe(port)
+  })
+
+  it('of an instance that no table ever had are free at once', async () => {
+    const port = await store.ports.acquire('standby')
+    await store.ports.release('standby')
+    expect(await store.ports.acquire('next')).toBe(port)
+  })
+
+  it('R12.8 are replaced where something foreign listens, and run out with a clear word', async () => {
+    const small = await openTestStore({ instancePorts: { first: 20_000, last: 20_001 } })
+    try {
+      const port = await small.ports.acquire('a')
+      expect(await small.ports.replace('a', port)).not.toBe(port)
+      await expect(small.ports.acquire('b')).rejects.toMatchObject({ code: 'PortUnavailable' })
+    } finally {
+      await small.dispose()
+    }
+  })
+})

@@ -1,0 +1,44 @@
+/** The settings that the worker and the control plane of one data directory have to agree on. */
+import { resolve } from 'node:path'
+import { DEFAULTS } from '../domain/limits.ts'
+import type { PortRange } from './ports.ts'
+import type { StoreOptions } from './store.ts'
+
+/**
+ * | variable | default | when to change it |
+ * |---|---|---|
+ * | COPPICE_HOME | `.coppice` | another data directory, e.g. for a second stack |
+ * | COPPICE_INSTANCE_PORTS | 20000-29999 | these ports belong to something else here |
+ * | COPPICE_APP_PORTS | 8100-8299 | likewise, for the ports on which routers serve one app each |
+ * | COPPICE_DRAIN_TIMEOUT_MS | 30000 | requests of an app take longer than that |
+ * | COPPICE_MAX_INSTANCES | 5 | an app needs more instances |
+ *
+ * @throws Error that names the variable and what it takes.
+ */
+export function storeOptionsFrom(env: NodeJS.ProcessEnv): StoreOptions & { home: string } {
+  return {
+    home: resolve(env.COPPICE_HOME ?? '.coppice'),
+    instancePorts: range(env, 'COPPICE_INSTANCE_PORTS', { first: 20_000, last: 29_999 }),
+    appPorts: range(env, 'COPPICE_APP_PORTS', { first: 8100, last: 8299 }),
+    drainTimeoutMs: count(env, 'COPPICE_DRAIN_TIMEOUT_MS', DEFAULTS.drainTimeoutMs),
+    maxInstancesPerApp: count(env, 'COPPICE_MAX_INSTANCES', DEFAULTS.maxInstancesPerApp),
+  }
+}
+
+function range(env: NodeJS.ProcessEnv, name: string, fallback: PortRange): PortRange {
+  const text = env[name]
+  if (text === undefined || text === '') return fallback
+  const match = /^(\d{1,5})-(\d{1,5})$/.exec(text)
+  const first = Number(match?.[1])
+  const last = Number(match?.[2])
+  if (match === null || first < 1 || last > 65_535 || first > last)
+    throw new Error(`${name} is "${text}"; it takes two ports, such as ${fallback.first}-${fallback.last}`)
+  return { first, last }
+}
+
+function count(env: NodeJS.ProcessEnv, name: string, fallback: number): number {
+  const text = env[name]
+  if (text === undefined || text === '') return fallback
+  if (!/^\d{1,9}$/.test(text)) throw new Error(`${name} is "${text}"; it takes a whole number, such as ${fallback}`)
+  return Number(text)
+}

@@ -1,0 +1,19 @@
+/** The second process of `startRival` in `testing.ts`. */
+import { openStore } from './store.ts'
+import type { Request } from './transitions.ts'
+
+const store = await openStore({ home: process.argv[2] as string })
+process.on('message', async (message: { request?: Request; create?: string }) => {
+  const work =
+    message.request === undefined
+      ? store.apps.create({ name: message.create as string, mode: 'standard', instances: 1, creator: 'rival' })
+      : store.transitions.request(message.request)
+  process.send?.(
+    await work.then(
+      () => 'won',
+      (error: { code: string }) => error.code,
+    ),
+  )
+})
+process.on('disconnect', () => void store.close())
+process.send?.('ready')

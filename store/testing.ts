@@ -1,0 +1,52 @@
+/** A store in a directory of its own, for tests: real SQLite, a clock that stands still. */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openStore, type Store, type StoreOptions } from './store.ts'
+import type { Request } from './transitions.ts'
+
+export type TestStore = Store & {
+  home: string
+  clock: { now: number }
+  dispose: () => Promise<void>
+}
+
+export async function openTestStore(options: Partial<StoreOptions> = {}): Promise<TestStore> {
+  const home = mkdtempSync(join(tmpdir(), 'coppice-store-'))
+  const clock = { now: 1_700_000_000_000 }
+  const settings: StoreOptions = { home, now: () => clock.now, random: () => 0, ...options }
+  const store = await openStore(settings)
+  return Object.assign(store, {
+    home,
+    clock,
+    dispose: async () => {
+      await store.close()
+      rmSync(home, { recursive: true, force: true })
+    },
+  })
+}
+
+/**
+ * A second process on the same inventory. It has to be one: two connections of one process wait for each other without
+ * letting the event loop go on.
+ */
+export async function startRival(home: string) {
+  const child = fork(join(import.meta.dirname, 'testing-rival.ts'), [home])
+  await once(child, 'message')
+  const ask = async (message: object): Promise<string> => {
+    const answer = once(child, 'message')
+    child.send(message)
+    return (await answer)[0] as string
+  }
+  return {
+    /** `won`, or the code of the error. */
+    request: (request: Request) => ask({ request }),
+    create: (name: string) => ask({ create: name }),
+    stop: async () => {
+      child.disconnect()
+      await once(child, 'exit')
+    },
+  }
+}

@@ -1,0 +1,60 @@
+/** What the runtime knows of the inventory, and what it needs to start an instance. */
+import { dirname } from 'node:path'
+import { CoppiceError } from '../domain/errors.ts'
+import type { Artifacts, InstanceInventory, InstanceSpec } from '../runtime/contracts.ts'
+import { makeEnvironment } from '../runtime/environment.ts'
+import type { Store } from '../store/store.ts'
+import type { WorkerOptions } from './options.ts'
+
+export function createInstanceInventory(
+  store: Store,
+  artifacts: Artifacts,
+  options: Pick<WorkerOptions, 'apiUrl' | 'workspaceId' | 'urlTemplate'>,
+): InstanceInventory {
+  return {
+    list: () => store.instances.records(),
+    get: (id) => store.instances.record(id),
+    observe: (id, patch) => store.instances.observe(id, patch),
+    retire: (id) => store.instances.retire(id),
+    forget: (id) => store.instances.forget(id),
+    event: (event) => store.instances.event(event),
+    spec: async (id): Promise<InstanceSpec | null> => {
+      const instance = await store.instances.record(id)
+      const app = instance === null ? null : await store.apps.get(instance.app)
+      const deployment = instance === null ? null : await store.deployments.get(instance.deployment)
+      if (instance === null || app === null || deployment === null) return null
+      const artifact = deployment.artifact === null ? null : await artifacts.open(deployment.artifact)
+      if (artifact === null)
+        throw new CoppiceError(
+          'Internal',
+          `The artifact of deployment ${deployment.id} of ${app.name} is missing or damaged; deploy again to build it anew`,
+        )
+      const { env, portVariables } = makeEnvironment({
+        app: app.name,
+        slot: instance.slot,
+        deployment: deployment.id,
+        url: options.urlTemplate.replace('{app}', app.name),
+        host: options.apiUrl,
+        workspaceId: options.workspaceId,
+        run: artifact.run,
+        overrides: await store.deployments.env(deployment.id),
+        secret: () => undefined,
+        toolPath: [dirname(process.execPath)],
+        inherited: process.env,
+      })
+      return {
+        id,
+        app: app.name,
+        slot: instance.slot,
+        deployment: deployment.id,
+        artifactPath: artifact.path,
+        links: artifact.run.links,
+        command: deployment.command ?? artifact.run.command,
+        env,
+        portVariables,
+        health: deployment.health,
+        mode: app.mode,
+      }
+    },
+  }
+}

@@ -1,0 +1,43 @@
+/** Options of the worker: flag-less, because it is started by a supervisor. Every variable with its default. */
+import { resolve } from 'node:path'
+import { storeOptionsFrom } from '../store/settings.ts'
+import type { StoreOptions } from '../store/store.ts'
+
+export type WorkerOptions = {
+  store: StoreOptions & { home: string }
+  temporal: {
+    /** `COPPICE_TEMPORAL_ADDRESS`, host:port; default 127.0.0.1:7233, the Temporal CLI's own. */
+    address: string
+    /** `COPPICE_TEMPORAL_NAMESPACE`; default `default`. */
+    namespace: string
+  }
+  /** `COPPICE_SOURCE_ROOTS`, folders separated by colons; default: the folder of the program. */
+  sourceRoots: string[]
+  /** `COPPICE_API_URL`: what apps get as DATABRICKS_HOST; default none. */
+  apiUrl: string | null
+  /** `COPPICE_WORKSPACE_ID`: what apps get as DATABRICKS_WORKSPACE_ID; default 1. */
+  workspaceId: string
+  /** `COPPICE_PREINSTALLED`: requirements file of the pre-installed libraries; default `config/preinstalled.txt`. */
+  preinstalledFile: string
+  /** `COPPICE_URL_TEMPLATE`: URL of an app, `{app}` for its name; what apps get as DATABRICKS_APP_URL. */
+  urlTemplate: string
+  logLevel: string
+}
+
+const PROGRAM = resolve(import.meta.dirname, '..')
+
+export function workerOptionsFrom(env: NodeJS.ProcessEnv): WorkerOptions {
+  return {
+    store: storeOptionsFrom(env),
+    temporal: {
+      address: env.COPPICE_TEMPORAL_ADDRESS ?? '127.0.0.1:7233',
+      namespace: env.COPPICE_TEMPORAL_NAMESPACE ?? 'default',
+    },
+    sourceRoots: (env.COPPICE_SOURCE_ROOTS ?? PROGRAM).split(':').filter((root) => root !== ''),
+    apiUrl: env.COPPICE_API_URL ?? null,
+    workspaceId: env.COPPICE_WORKSPACE_ID ?? '1',
+    preinstalledFile: env.COPPICE_PREINSTALLED ?? resolve(PROGRAM, 'config', 'preinstalled.txt'),
+    urlTemplate: env.COPPICE_URL_TEMPLATE ?? 'http://{app}.localhost:8080',
+    logLevel: env.COPPICE_LOG_LEVEL ?? 'info',
+  }
+}
