@@ -165,6 +165,19 @@ describe('the process provider alone', () => {
     expect(await marked()).toEqual([pid])
   })
 
+  it('ends children that wiped their environment, as long as they stay in the group, also when the app is gone', async () => {
+    const wipes = `
+      import { spawn } from 'node:child_process'
+      const child = spawn('env', ['-i', 'sleep', '600'], { stdio: 'ignore' })
+      child.once('spawn', () => setTimeout(() => { console.log(child.pid); process.exit(1) }, 100))`
+    await bench.provider.ensure(await bench.spec(wipes))
+    await exited(bench.provider, ID)
+    const child = Number((await bench.provider.logLines(ID, 1))[0])
+    expect([await marked(), isRunning(child)]).toEqual([[], true])
+    await bench.provider.remove(ID, { graceMs: 0 })
+    expect(isRunning(child)).toBe(false)
+  })
+
   it('ends an instance that is stopped by a signal, within its grace', async () => {
     const { pid, address } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
     await get(address)

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
-import { chmod, copyFile, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { copyTree, removeTree } from '../../artifacts/trees.ts'
 
 /**
  * What lies on disk of one instance: `<home>/<id>/` with `record.json`, and the three directories that the app sees,
@@ -70,9 +71,8 @@ export async function furnish(
   artifactPath: string,
   links: Readonly<Record<string, string>>,
 ): Promise<void> {
-  await clear(directory)
-  await mkdir(directory.home, { recursive: true, mode: 0o700 })
-  await mkdir(directory.tmp, { mode: 0o700 })
+  for (const path of [directory.work, directory.home, directory.tmp]) await removeTree(path)
+  for (const path of [directory.work, directory.home, directory.tmp]) await mkdir(path, { mode: 0o700 })
   await copyTree(artifactPath, directory.work)
   for (const [name, target] of Object.entries(links)) {
     const link = join(directory.work, name)
@@ -82,58 +82,6 @@ export async function furnish(
   }
 }
 
-/** The three directories of the app; the record stays. */
-async function clear(directory: InstanceDirectory): Promise<void> {
-  for (const path of [directory.work, directory.home, directory.tmp]) await removeTree(path)
-}
-
 export function removeDirectory(directory: InstanceDirectory): Promise<void> {
   return removeTree(directory.path)
-}
-
-/**
- * The artifact is sealed, its copy is the app's own: everything becomes writable for the owner. Blocks are shared
- * where the file system can (reflinks); never by hard links, which would let the app write into the artifact.
- */
-async function copyTree(from: string, to: string): Promise<void> {
-  await mkdir(to, { recursive: true, mode: 0o700 })
-  const entries = await readdir(from, { withFileTypes: true })
-  await inParallel(8, entries, async (entry) => {
-    const source = join(from, entry.name)
-    const target = join(to, entry.name)
-    if (entry.isDirectory()) return copyTree(source, target)
-    if (entry.isSymbolicLink()) return symlink(await readlink(source), target)
-    if (!entry.isFile()) return
-    await copyFile(source, target, constants.COPYFILE_FICLONE)
-    const { mode } = await lstat(target)
-    if ((mode & 0o600) !== 0o600) await chmod(target, mode | 0o600)
-  })
-}
-
-/** An app may have taken away its own right to delete; being the owner we give it back. */
-async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true })
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'ENOTEMPTY') throw error
-    await openUp(path)
-    await rm(path, { recursive: true, force: true })
-  }
-}
-
-async function openUp(path: string): Promise<void> {
-  const found = await lstat(path).catch(() => null)
-  if (!found?.isDirectory()) return
-  await chmod(path, 0o700)
-  for (const name of await readdir(path)) await openUp(join(path, name))
-}
-
-async function inParallel<T>(width: number, items: T[], work: (item: T) => Promise<unknown>): Promise<void> {
-  const rest = items.values()
-  await Promise.all(
-    Array.from({ length: Math.min(width, items.length) }, async () => {
-      for (const item of rest) await work(item)
-    }),
-  )
 }
