@@ -1,16 +1,20 @@
 /** What the runtime knows of the inventory, and what it needs to start an instance. */
-import { dirname } from 'node:path'
 import { CoppiceError } from '../domain/errors.ts'
 import type { Artifacts, InstanceInventory, InstanceSpec } from '../runtime/contracts.ts'
 import { makeEnvironment } from '../runtime/environment.ts'
 import type { Store } from '../store/store.ts'
 import type { WorkerOptions } from './options.ts'
 
-export function createInstanceInventory(
-  store: Store,
-  artifacts: Artifacts,
-  options: Pick<WorkerOptions, 'apiUrl' | 'workspaceId' | 'urlTemplate'>,
-): InstanceInventory {
+export type InstanceInventoryDeps = {
+  store: Store
+  artifacts: Pick<Artifacts, 'open'>
+  options: Pick<WorkerOptions, 'apiUrl' | 'workspaceId' | 'urlTemplate'>
+  /** Directories of node and npm. */
+  toolPath: readonly string[]
+}
+
+export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceInventory {
+  const { store, artifacts, options } = deps
   return {
     list: () => store.instances.records(),
     get: (id) => store.instances.record(id),
@@ -39,7 +43,7 @@ export function createInstanceInventory(
         run: artifact.run,
         overrides: await store.deployments.env(deployment.id),
         secret: () => undefined,
-        toolPath: [dirname(process.execPath)],
+        toolPath: deps.toolPath,
         inherited: process.env,
       })
       return {

@@ -1,5 +1,6 @@
 /** Options of the worker: flag-less, because it is started by a supervisor. Every variable with its default. */
 import { resolve } from 'node:path'
+import { DEFAULTS } from '../domain/limits.ts'
 import { storeOptionsFrom } from '../store/settings.ts'
 import type { StoreOptions } from '../store/store.ts'
 
@@ -21,6 +22,9 @@ export type WorkerOptions = {
   preinstalledFile: string
   /** `COPPICE_URL_TEMPLATE`: URL of an app, `{app}` for its name; what apps get as DATABRICKS_APP_URL. */
   urlTemplate: string
+  /** `COPPICE_STOP_GRACE_MS`: from SIGTERM to SIGKILL; default 15 s, as the runtime contract has it. */
+  stopGraceMs: number
+  /** `COPPICE_LOG_LEVEL`, a pino level; default `info`. */
   logLevel: string
 }
 
@@ -38,6 +42,7 @@ export function workerOptionsFrom(env: NodeJS.ProcessEnv): WorkerOptions {
     workspaceId: env.COPPICE_WORKSPACE_ID ?? '1',
     preinstalledFile: env.COPPICE_PREINSTALLED ?? resolve(PROGRAM, 'config', 'preinstalled.txt'),
     urlTemplate: env.COPPICE_URL_TEMPLATE ?? 'http://{app}.localhost:8080',
+    stopGraceMs: Number(env.COPPICE_STOP_GRACE_MS ?? DEFAULTS.stopGraceMs),
     logLevel: env.COPPICE_LOG_LEVEL ?? 'info',
   }
 }

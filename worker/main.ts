@@ -1,0 +1,126 @@
+/**
+ * The worker process: runs sagas and activities, and its provider runs the instances.
+ *
+ * SIGTERM: exits and leaves the instances running; the next worker adopts them. SIGINT: stops the instances first, but
+ * leaves them wanted, so that the next start brings them back.
+ */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createActivities } from '../activities/activities.ts'
+import { CoppiceError, withHint } from '../domain/errors.ts'
+import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
+import { createBuilder } from '../runtime/builders/builder.ts'
+import { createInstances } from '../runtime/instances.ts'
+import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
+import { resolveSource } from '../runtime/source-roots.ts'
+import { createSources } from '../runtime/sources/sources.ts'
+import { toolPath } from '../runtime/tool-path.ts'
+import { resolveTool } from '../scripts/toolchain/resolve.ts'
+import { acquireProcessLock } from '../store/process-lock.ts'
+import { openStore } from '../store/store.ts'
+import { openBuildLog } from './build-log.ts'
+import { createInstanceInventory } from './instance-inventory.ts'
+import { createLogger } from './logger.ts'
+import { workerOptionsFrom } from './options.ts'
+import { runTemporalWorker } from './temporal.ts'
+import { workflowBundle } from './workflow-bundle.ts'
+
+const RECONCILE_MS = 10_000
+
+async function main(): Promise<void> {
+  const options = workerOptionsFrom(process.env)
+  const { home } = options.store
+  const logger = createLogger(options.logLevel)
+  const lock = acquireProcessLock(join(home, 'run', 'worker.lock'))
+  if (lock === null)
+    throw new CoppiceError('InvalidInput', `Another worker runs on the data directory ${home}; one is enough`)
+
+  const now = Date.now
+  const store = await openStore(options.store)
+  const artifacts = createArtifacts({ directory: join(home, 'artifacts'), pins: store.pins, now })
+  const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now })
+  const cacheDir = join(home, 'cache')
+  const tools = toolPath(process.execPath, process.env)
+  const builder = createBuilder({
+    artifacts,
+    sources,
+    pins: store.pins,
+    tools: { uv: async () => (await resolveTool('uv')).path },
+    cacheDir,
+    toolPath: tools,
+    env: process.env,
+    preinstalledFile: options.preinstalledFile,
+  })
+  const provider = createProcessProvider({
+    home: join(home, 'instances'),
+    logsDir: join(home, 'logs', 'instances'),
+    ports: store.ports,
+    logger,
+  })
+  const inventory = createInstanceInventory({ store, artifacts, options, toolPath: tools })
+  const instances = createInstances({
+    provider,
+    inventory,
+    logger,
+    graceMs: options.stopGraceMs,
+    reconcileEveryMs: RECONCILE_MS,
+  })
+  const reconciled = instances
+    .reconcile()
+    .catch((error: unknown) => logger.error({ err: error }, 'could not reconcile'))
+
+  const stopping = new AbortController()
+  let stopInstances = false
+  process.on('SIGTERM', () => stopping.abort())
+  process.on('SIGINT', () => {
+    stopInstances = true
+    stopping.abort()
+  })
+
+  await runTemporalWorker(
+    {
+      ...options.temporal,
+      bundle: () => workflowBundle(join(cacheDir, 'workflows')),
+      activities: createActivities({
+        store,
+        instances,
+        sources,
+        builder,
+        now,
+        resolveSource: (path) => resolveSource(options.sourceRoots, path),
+        openBuildLog: (app, deployment) => openBuildLog(join(home, 'logs', 'builds'), app, deployment),
+      }),
+      store,
+      logger,
+      now,
+      onReady: (ready) => {
+        if (ready) sayReady()
+      },
+    },
+    stopping.signal,
+  )
+
+  await reconciled
+  await instances.close()
+  if (stopInstances)
+    await Promise.all((await provider.list()).map((id) => provider.remove(id, { graceMs: options.stopGraceMs })))
+  provider.close()
+  await store.close()
+  lock.release()
+  logger.info({ stopInstances }, 'stopped')
+}
+
+/** The supervisor waits for this: our pid in the file that it named. */
+function sayReady(): void {
+  const file = process.env.COPPICE_READY_FILE
+  if (file !== undefined) writeFileSync(file, String(process.pid))
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    const text = error instanceof CoppiceError ? withHint(error.code, error.message) : String((error as Error).stack)
+    process.stderr.write(`coppice worker: ${text}\n`)
+    process.exit(1)
+  },
+)
