@@ -22,6 +22,14 @@ export type StackSpec = SupervisedSpec & {
 /** Other main files than the real ones, for tests of the supervision itself. */
 export type Programs = { [name in Exclude<ProcessName, 'temporal'>]?: string }
 
+export type DescribeRequest = {
+  /** More for the environment of the processes. */
+  env: NodeJS.ProcessEnv
+  programs: Programs
+  onProgress: (words: string) => void
+  signal?: AbortSignal
+}
+
 const READY_TIMEOUT_MS = 30_000
 /** SIGTERM, 15 s, SIGKILL for instances (R3.6), all at once, and something for a loaded machine. */
 const WORKER_GRACE_MS = 40_000
@@ -30,12 +38,7 @@ const ROUTER_GRACE_MS = 35_000
 const GRACE_MS = 10_000
 
 /** What a stack consists of: commands, environments, readiness. */
-export async function describeProcesses(
-  options: StackOptions,
-  extra: NodeJS.ProcessEnv,
-  programs: Programs,
-  onProgress: (words: string) => void,
-): Promise<StackSpec[]> {
+export async function describeProcesses(options: StackOptions, request: DescribeRequest): Promise<StackSpec[]> {
   const paths = homePaths(options.home)
   mkdirSync(join(options.home, 'run'), { recursive: true })
   const temporalAddress = options.temporalAddress ?? `127.0.0.1:${options.temporalPort}`
@@ -55,11 +58,11 @@ export async function describeProcesses(
     COPPICE_ROUTER_CONTROL_PLANE: apiUrl,
     COPPICE_ROUTER_TOKEN_FILE: paths.token,
     COPPICE_ROUTER_STATE_DIR: paths.router,
-    ...extra,
+    ...request.env,
   }
   const program = (name: Exclude<ProcessName, 'temporal'>) => ({
     name,
-    command: [process.execPath, programs[name] ?? join(ROOT, name, 'main.ts')],
+    command: [process.execPath, request.programs[name] ?? join(ROOT, name, 'main.ts')],
     env: { ...env, COPPICE_READY_FILE: paths.ready(name) },
     cwd: ROOT,
     logFile: paths.log(name),
@@ -92,17 +95,17 @@ export async function describeProcesses(
     },
   ]
   if (options.temporalAddress !== null) return specs
-  return [await embeddedTemporal(options, env, onProgress), ...specs]
+  return [await embeddedTemporal(options, env, request), ...specs]
 }
 
 async function embeddedTemporal(
   options: StackOptions,
   env: NodeJS.ProcessEnv,
-  onProgress: (words: string) => void,
+  { onProgress, signal }: DescribeRequest,
 ): Promise<StackSpec> {
   const { home, temporalPort: port, uiPort } = options
   const folder = homePaths(home).temporal
-  const tool = await resolveTool('temporal', { onProgress })
+  const tool = await orAborted(resolveTool('temporal', { onProgress }), signal)
   refuseToLeaveOpenOperations(folder, tool.version)
   return {
     name: 'temporal',
@@ -122,6 +125,15 @@ async function embeddedTemporal(
       { port: uiPort, row: STACK_ROWS.uiPort },
     ],
   }
+}
+
+/** A tool that is being built takes minutes, and nobody who has pressed Ctrl-C waits for that. */
+function orAborted<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (signal === undefined) return work
+  return new Promise((resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    work.then(resolve, reject)
+  })
 }
 
 function accepts(port: number): Promise<boolean> {

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { CoppiceError } from '../../domain/errors.ts'
 import { systemListeners } from '../../runtime/listeners.ts'
+import { rotateLog } from '../../runtime/log-file.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../../store/process-lock.ts'
 import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions } from '../stack-options.ts'
@@ -47,7 +48,11 @@ export type StartStackOptions = {
   onProgress?: (words: string) => void
   /** What happens to the processes afterwards: deaths, restarts, adoptions. */
   onEvent?: (words: string) => void
+  /** Aborted: gives up the start, and ends what it has started so far. */
+  signal?: AbortSignal
 }
+
+const MAX_EVENT_LOG_BYTES = 1024 * 1024
 
 const DEFAULTS: Omit<StackOptions, 'home'> = {
   port: Number(STACK_ROWS.port.fallback),
@@ -90,7 +95,8 @@ class Starter {
   readonly #options: StackOptions
   readonly #lock: ProcessLock
   readonly #stateFile: string
-  readonly #processes = new Map<ProcessName, Supervised>()
+  readonly #processes = new Map<ProcessName, { process: Supervised; spec: StackSpec }>()
+  #stopped: Promise<void> | null = null
   #state!: StackState
 
   constructor(request: StartStackOptions, options: StackOptions, lock: ProcessLock) {
@@ -101,36 +107,40 @@ class Starter {
   }
 
   async start(): Promise<Stack> {
-    const table = systemProcessTable()
-    const left = readState(this.#stateFile)?.processes ?? {}
-    const own = await table.row(process.pid)
+    const own = await systemProcessTable().row(process.pid)
     this.#state = {
       format: 1,
       starter: { pid: process.pid, startTime: own?.startTime ?? '' },
       phase: 'starting',
       options: this.#options,
-      processes: left,
+      processes: readState(this.#stateFile)?.processes ?? {},
     }
     this.#save()
-    const token = ensureToken(homePaths(this.#options.home).token)
-    const specs = await describeProcesses(
-      this.#options,
-      this.#request.env ?? {},
-      this.#request.programs ?? {},
-      this.#progress,
-    )
-    for (const spec of specs) this.#add(spec)
-    await this.#endUnfit(specs)
-    await this.#refuseTakenPorts(specs)
+    const giveUp = () => void this.#stop({})
+    this.#request.signal?.addEventListener('abort', giveUp, { once: true })
     try {
+      const token = ensureToken(homePaths(this.#options.home).token)
+      const { env = {}, programs = {} } = this.#request
+      const specs = await describeProcesses(this.#options, {
+        env,
+        programs,
+        onProgress: this.#progress,
+        signal: this.#request.signal,
+      })
+      for (const spec of specs) this.#add(spec)
+      await this.#endUnfit(specs)
+      await this.#refuseTakenPorts(specs)
       await this.#startAll(specs)
+      this.#request.signal?.throwIfAborted()
+      this.#state.phase = 'ready'
+      this.#save()
+      return this.#toStack(token)
     } catch (error) {
-      await this.#stopAll(specs, { keepInstances: true })
+      await this.#stop({})
       throw error
+    } finally {
+      this.#request.signal?.removeEventListener('abort', giveUp)
     }
-    this.#state.phase = 'ready'
-    this.#save()
-    return this.#toStack(specs, token)
   }
 
   #add(spec: StackSpec): void {
@@ -141,9 +151,9 @@ class Starter {
         else this.#state.processes[name] = record
         this.#save()
       },
-      onEvent: (words) => this.#request.onEvent?.(words),
+      onEvent: this.#event,
     })
-    this.#processes.set(name, supervised)
+    this.#processes.set(name, { process: supervised, spec })
   }
 
   /** What a killed starter left is adopted if it is what would be started now, and ended if not. */
@@ -153,10 +163,10 @@ class Starter {
       const record = this.#state.processes[name]
       if (record === undefined) continue
       const alive = await isAlive(table, record.pid, record.startTime)
-      if (alive && this.#processes.get(name)?.fingerprint === record.fingerprint) continue
+      if (alive && this.#processes.get(name)?.process.fingerprint === record.fingerprint) continue
       const spec = specs.find((other) => other.name === name) ?? { stopSignal: 'SIGTERM', stopGraceMs: 10_000 }
       if (alive) {
-        this.#request.onEvent?.(`${name}: left by another start with other options, ended (pid ${record.pid})`)
+        this.#event(`${name}: left by another start with other options, ended (pid ${record.pid})`)
         await endRecorded(record, spec, table)
       }
       delete this.#state.processes[name]
@@ -183,10 +193,10 @@ class Starter {
 
   async #startAll(specs: StackSpec[]): Promise<void> {
     const start = async (spec: StackSpec) => {
-      const process = this.#processes.get(spec.name) as Supervised
-      await process.start(this.#state.processes[spec.name])
+      await this.#processes.get(spec.name)?.process.start(this.#state.processes[spec.name])
     }
     for (const stage of [0, 1] as const) {
+      this.#request.signal?.throwIfAborted()
       const members = specs.filter((spec) => spec.stage === stage)
       if (members.length > 0) this.#progress(`Starting ${members.map((spec) => spec.label).join(', ')}`)
       // All are waited for: one that fails must not leave another half started behind its back.
@@ -196,34 +206,42 @@ class Starter {
     }
   }
 
-  async #stopAll(specs: StackSpec[], options: { keepInstances?: boolean }): Promise<void> {
+  /** In the reverse order of the start; once, however often it is asked for. */
+  #stop(how: { keepInstances?: boolean }): Promise<void> {
+    this.#stopped ??= this.#stopAll(how)
+    return this.#stopped
+  }
+
+  async #stopAll(how: { keepInstances?: boolean }): Promise<void> {
     this.#state.phase = 'stopping'
     this.#save()
     for (const name of [...PROCESS_NAMES].reverse()) {
-      const process = this.#processes.get(name)
-      const spec = specs.find((other) => other.name === name)
-      if (process === undefined || spec === undefined) continue
+      const entry = this.#processes.get(name)
+      if (entry === undefined) continue
+      const { process, spec } = entry
       // SIGINT tells the worker to stop the instances of the apps, SIGTERM to leave them running.
-      const signal = name === 'worker' && !options.keepInstances ? 'SIGINT' : spec.stopSignal
-      if (process.pid !== null)
-        this.#progress(`Stopping ${spec.label}${signal === 'SIGINT' ? ' and the instances' : ''}`)
-      if ((await process.stop(signal)) === 'killed') {
-        this.#request.onEvent?.(`${name}: did not end within ${spec.stopGraceMs / 1000} s and was killed`)
+      const withInstances = name === 'worker' && !how.keepInstances
+      if (process.pid !== null) this.#progress(`Stopping ${spec.label}${withInstances ? ' and the instances' : ''}`)
+      if ((await process.stop(withInstances ? 'SIGINT' : spec.stopSignal)) === 'killed') {
+        this.#event(`${name}: did not end within ${spec.stopGraceMs / 1000} s and was killed`)
       }
     }
-    rmSync(this.#stateFile, { force: true })
+    // What a predecessor left and this start has not taken over yet stays written down for the next one.
+    const table = systemProcessTable()
+    const left = Object.values(this.#state.processes)
+    const living = await Promise.all(left.map(({ pid, startTime }) => isAlive(table, pid, startTime)))
+    if (!living.includes(true)) rmSync(this.#stateFile, { force: true })
     this.#lock.release()
   }
 
-  #toStack(specs: StackSpec[], token: string): Stack {
+  #toStack(token: string): Stack {
     const { home, port, apiPort, uiPort, temporalPort, temporalAddress } = this.#options
     const of = (name: ProcessName): Supervised => {
-      const process = this.#processes.get(name)
-      if (process === undefined) throw new Error(`this stack runs no ${name}`)
-      return process
+      const entry = this.#processes.get(name)
+      if (entry === undefined) throw new Error(`this stack runs no ${name}`)
+      return entry.process
     }
     const processes = this.#processes
-    let stopped: Promise<void> | null = null
     return {
       home,
       options: this.#options,
@@ -233,15 +251,13 @@ class Starter {
       temporalAddress: temporalAddress ?? `127.0.0.1:${temporalPort}`,
       temporalUiUrl: temporalAddress === null ? `http://127.0.0.1:${uiPort}` : null,
       get pids() {
-        return Object.fromEntries([...processes].flatMap(([name, { pid }]) => (pid === null ? [] : [[name, pid]])))
+        const entries = [...processes].map(([name, { process }]) => [name, process.pid ?? undefined])
+        return Object.fromEntries(entries.filter(([, pid]) => pid !== undefined))
       },
       kill: (name, signal) => of(name).kill(signal),
       fell: (name) => of(name).holdDown(),
       raise: (name) => of(name).start(),
-      stop: (options = {}) => {
-        stopped ??= this.#stopAll(specs, options)
-        return stopped
-      },
+      stop: (how = {}) => this.#stop(how),
     }
   }
 
@@ -250,6 +266,15 @@ class Starter {
   }
 
   readonly #progress = (words: string): void => this.#request.onProgress?.(words)
+
+  /** Also into a log: whoever attaches reads it there. */
+  readonly #event = (words: string): void => {
+    this.#request.onEvent?.(words)
+    const { log, logs } = homePaths(this.#options.home)
+    mkdirSync(logs, { recursive: true })
+    appendFileSync(log('start'), `${new Date().toISOString()} ${words}\n`)
+    void rotateLog(log('start'), MAX_EVENT_LOG_BYTES).catch(() => {})
+  }
 }
 
 /** The control plane makes it too if it is not there; here it is made first, so that all of them can read it. */

@@ -1,0 +1,60 @@
+import pc from 'picocolors'
+
+/** Shows what is being done: one line with a spinner on a terminal, plain lines elsewhere. */
+export type Progress = {
+  /** Begins the next thing; what was before it is done. */
+  step(words: string): void
+  /** The last thing is done. */
+  end(): void
+  /** The last thing went wrong. */
+  fail(): void
+  /** A line beside the progress. */
+  note(words: string): void
+}
+
+const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏']
+const FRAME_MS = 100
+
+export function startProgress(out: NodeJS.WriteStream = process.stderr): Progress {
+  return out.isTTY ? spinner(out) : plain(out)
+}
+
+function plain(out: NodeJS.WriteStream): Progress {
+  return {
+    step: (words) => out.write(`- ${words}\n`),
+    end: () => {},
+    fail: () => {},
+    note: (words) => out.write(`${words}\n`),
+  }
+}
+
+function spinner(out: NodeJS.WriteStream): Progress {
+  let current: { words: string; since: number; timer: NodeJS.Timeout } | null = null
+  const seconds = () => pc.dim(`${((Date.now() - (current?.since ?? 0)) / 1000).toFixed(1)} s`)
+  const line = (sign: string) => {
+    // Cut to the width: a line that wraps cannot be cleared.
+    const words = current?.words.slice(0, Math.max(20, out.columns - 12)) ?? ''
+    return `\r\x1b[K${sign} ${words} ${seconds()}`
+  }
+  const finish = (sign: string) => {
+    if (current === null) return
+    clearInterval(current.timer)
+    out.write(`${line(sign)}\n`)
+    current = null
+  }
+  return {
+    step: (words) => {
+      finish(pc.green('✓'))
+      let frame = 0
+      const draw = () => out.write(line(pc.cyan(FRAMES[frame++ % FRAMES.length] as string)))
+      current = { words, since: Date.now(), timer: setInterval(draw, FRAME_MS).unref() }
+      draw()
+    },
+    end: () => finish(pc.green('✓')),
+    fail: () => finish(pc.red('✗')),
+    note: (words) => {
+      if (current !== null) out.write('\r\x1b[K')
+      out.write(`${words}\n`)
+    },
+  }
+}

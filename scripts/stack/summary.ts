@@ -1,0 +1,58 @@
+import { relative } from 'node:path'
+import pc from 'picocolors'
+import { homePaths, type StackOptions } from '../stack-options.ts'
+import { EXAMPLE, type Reached } from './example-app.ts'
+
+/** What `npm start` prints once everything runs. */
+export function summary(options: StackOptions, example: Reached | null, attached: boolean): string {
+  const paths = homePaths(options.home)
+  const short = (path: string) => {
+    const near = relative(process.cwd(), path)
+    return near.startsWith('..') ? path : near
+  }
+  const api = `http://127.0.0.1:${options.apiPort}`
+  const temporal = options.temporalAddress ?? `127.0.0.1:${options.temporalPort}`
+  const rows: [string, string][] = [
+    ...appRows(example),
+    ['API', `${api}  ${pc.dim(`token in ${short(paths.token)}`)}`],
+    options.temporalAddress === null
+      ? ['Temporal UI', `http://127.0.0.1:${options.uiPort}`]
+      : ['Temporal', options.temporalAddress],
+    ['Logs', short(paths.logs)],
+  ]
+  const address = temporal === '127.0.0.1:7233' ? '' : ` --address ${temporal}`
+  const commands: [string, string][] = [
+    [`curl ${example?.urls[0] ?? api}`, 'again and again: each browser sticks to an instance, curl does not'],
+    ['node cli/coppice.mjs apps deploy my-app --source ../my-folder', 'deploy a folder of yours'],
+    [`temporal workflow list${address}`, 'the operations as Temporal sees them'],
+  ]
+  const width = Math.max(...commands.map(([command]) => command.length))
+  return [
+    '',
+    pc.bold(attached ? 'Attached to the Coppice that runs here.' : 'Coppice runs.'),
+    '',
+    ...rows.map(([name, value]) => `  ${name.padEnd(12)} ${value}`),
+    '',
+    'Try next:',
+    ...commands.map(([command, what]) => `  ${command.padEnd(width)}  ${pc.dim(what)}`),
+    '',
+    'Apps run as processes of this user: deploy only code that you trust.',
+    attached ? 'Ctrl-C leaves it running.' : 'Ctrl-C stops everything; the apps come back with the next "npm start".',
+    '',
+  ].join('\n')
+}
+
+function appRows(example: Reached | null): [string, string][] {
+  if (example === null) return []
+  const [first, ...others] = example.urls
+  const { app_status, compute_status } = example.app
+  const state =
+    compute_status.state === 'STOPPED' ? 'stopped' : `${app_status.running_instances ?? 0} instances behind one URL`
+  return [
+    ['App', `${pc.bold(first ?? '')}  ${pc.dim(`${EXAMPLE.app}: ${state}`)}`],
+    ...others.map((url): [string, string] => ['', url]),
+    ...(example.answers || compute_status.state === 'STOPPED'
+      ? []
+      : [['', pc.yellow(app_status.message)] as [string, string]]),
+  ]
+}

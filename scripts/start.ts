@@ -1,0 +1,124 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pc from 'picocolors'
+import { CoppiceError, withHint } from '../domain/errors.ts'
+import { startProgress } from './progress.ts'
+import { followAttached } from './stack/attach.ts'
+import { ensureExample } from './stack/example-app.ts'
+import { AlreadyRunning, type Stack, startStack } from './stack/stack.ts'
+import { summary } from './stack/summary.ts'
+import { StartFailed } from './stack/supervised.ts'
+import { helpText, homePaths, resolveStackOptions, type StackOptions } from './stack-options.ts'
+
+/**
+ * `npm start`: the whole platform on this machine, with an example app, until Ctrl-C (issue: one command sets
+ * everything up). The work is in `stack/`; here is what a person sees of it.
+ */
+const progress = startProgress()
+
+async function main(): Promise<number> {
+  const { options, flags } = resolveStackOptions(process.argv.slice(2), process.env)
+  if (flags.help) {
+    process.stdout.write(`${helpText()}\n`)
+    return 0
+  }
+  if (flags.check) return (await import('./start-check.ts')).check(progress)
+  return run(options)
+}
+
+async function run(options: StackOptions): Promise<number> {
+  const interrupted = interruption()
+  let stack: Stack
+  try {
+    stack = await startStack({
+      home: options.home,
+      ports: options,
+      onProgress: (words) => progress.step(words),
+      onEvent: (words) => progress.note(pc.dim(words)),
+      signal: interrupted.signal,
+    })
+  } catch (error) {
+    if (interrupted.signal.aborted) return stoppedEarly()
+    if (error instanceof AlreadyRunning) return followAttached(options.home, progress, interrupted.signal)
+    throw error
+  }
+  try {
+    const example = await Promise.race([ensureExample(stack, (words) => progress.step(words)), interrupted.promise])
+    progress.end()
+    if (example !== 'interrupted') process.stdout.write(summary(options, example, false))
+  } catch (error) {
+    progress.fail()
+    // The platform itself runs; the example can be mended and deployed again.
+    explain(error, options)
+    process.stdout.write(summary(options, null, false))
+  }
+  // Only a signal ends it.
+  const alive = setInterval(() => {}, 60_000)
+  await interrupted.promise
+  clearInterval(alive)
+  progress.end()
+  await stack.stop()
+  progress.end()
+  process.stderr.write('Stopped.\n')
+  return 0
+}
+
+/** 128 + SIGINT, as shells have it: what was asked for did not come to be. */
+function stoppedEarly(): number {
+  progress.end()
+  process.stderr.write('Stopped before it was ready.\n')
+  return 130
+}
+
+type Interruption = { promise: Promise<'interrupted'>; signal: AbortSignal }
+
+/** npm passes on the signals that the terminal has sent to all of them already, so one Ctrl-C may arrive twice. */
+const SAME_SIGNAL_MS = 1_000
+
+/** The first signal asks for an orderly stop, a second one that is meant as such ends at once. */
+function interruption(): Interruption {
+  const controller = new AbortController()
+  const { promise, resolve } = Promise.withResolvers<'interrupted'>()
+  let first = 0
+  for (const [name, number] of [
+    ['SIGINT', 2],
+    ['SIGTERM', 15],
+    ['SIGHUP', 1],
+  ] as const) {
+    process.on(name, () => {
+      if (first === 0) {
+        first = Date.now()
+        controller.abort()
+        resolve('interrupted')
+      } else if (Date.now() - first > SAME_SIGNAL_MS) {
+        process.stderr.write('\nEnded without waiting; the next start tidies up.\n')
+        process.exit(128 + number)
+      }
+    })
+  }
+  return { promise, signal: controller.signal }
+}
+
+function explain(error: unknown, options: StackOptions): void {
+  progress.fail()
+  const say = (words: string) => process.stderr.write(`${words}\n`)
+  if (error instanceof StartFailed) {
+    say(pc.red(`\n${error.message}.`))
+    if (error.logLines.length > 0)
+      say(`The last lines of its log:\n${error.logLines.map((line) => `  ${line}`).join('\n')}`)
+    say(`Logs: ${homePaths(options.home).logs}`)
+  } else if (error instanceof CoppiceError) {
+    say(pc.red(`\n${error.code === 'InvalidInput' ? error.message : withHint(error.code, error.message)}`))
+  } else {
+    say(pc.red(`\n${(error as Error).stack ?? error}`))
+  }
+}
+
+try {
+  process.exitCode = await main()
+} catch (error) {
+  explain(error, { home: '.coppice' } as StackOptions)
+  process.exitCode = 1
+}
+// A line that is still on its way to a pipe must arrive.
+await sleep(0)
+process.exit()
