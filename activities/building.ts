@@ -2,10 +2,12 @@
 import type { Plan } from '../domain/plan.ts'
 import type { Builder, Sources } from '../runtime/contracts.ts'
 import type { Store } from '../store/store.ts'
+import type { Faults } from './faults.ts'
 import { withStep } from './step.ts'
 
 export type BuildingDeps = {
   store: Store
+  faults?: Faults
   sources: Sources
   builder: Builder
   /** The folder that a source path names. Throws InvalidInput, SourceNotFound. */
@@ -17,68 +19,71 @@ export type BuildingDeps = {
   ) => Promise<{ write: (line: string) => void; close: () => Promise<void> }>
 }
 
-export const createBuildingActivities = ({ store, sources, builder, resolveSource, openBuildLog }: BuildingDeps) => ({
-  /** Takes the snapshot that is deployed, whatever happens to the folder afterwards. */
-  async snapshotSource(plan: Plan): Promise<{ source: string }> {
-    const ref = { operation: plan.operation, step: 'snapshot', words: 'Take a snapshot of the source' }
-    return withStep(
-      store.operations,
-      ref,
-      async ({ signal, note }) => {
-        const deployment = await deploymentOf(store, plan)
-        if (deployment.source !== null) {
-          await store.pins.pin(deployment.source, plan.operation)
-          if ((await sources.path(deployment.source)) !== null) return { source: deployment.source }
-        }
-        const folder = await resolveSource(deployment.sourceCodePath ?? '')
-        const { digest, files, bytes } = await sources.snapshot(folder, { signal })
-        await store.pins.pin(digest, plan.operation)
-        note(`${files} files, ${bytes} bytes`)
-        return { source: digest }
-      },
-      ({ source }) =>
-        async (tx) => {
-          await tx.updateTable('deployments').set({ source }).where('id', '=', plan.deployment).execute()
+export const createBuildingActivities = (deps: BuildingDeps) => {
+  const { store, sources, builder, resolveSource, openBuildLog } = deps
+  return {
+    /** Takes the snapshot that is deployed, whatever happens to the folder afterwards. */
+    async snapshotSource(plan: Plan): Promise<{ source: string }> {
+      const ref = { operation: plan.operation, step: 'snapshot', words: 'Take a snapshot of the source' }
+      return withStep(
+        deps,
+        ref,
+        async ({ signal, note }) => {
+          const deployment = await deploymentOf(store, plan)
+          if (deployment.source !== null) {
+            await store.pins.pin(deployment.source, plan.operation)
+            if ((await sources.path(deployment.source)) !== null) return { source: deployment.source }
+          }
+          const folder = await resolveSource(deployment.sourceCodePath ?? '')
+          const { digest, files, bytes } = await sources.snapshot(folder, { signal })
+          await store.pins.pin(digest, plan.operation)
+          note(`${files} files, ${bytes} bytes`)
+          return { source: digest }
         },
-    )
-  },
+        ({ source }) =>
+          async (tx) => {
+            await tx.updateTable('deployments').set({ source }).where('id', '=', plan.deployment).execute()
+          },
+      )
+    },
 
-  /** Builds what is missing; nothing when everything is there (R4.1, R4.2). */
-  async buildArtifact(plan: Plan, source: string): Promise<{ artifact: string; built: string[] }> {
-    const ref = { operation: plan.operation, step: 'build', words: 'Build the artifact' }
-    return withStep(
-      store.operations,
-      ref,
-      async ({ signal, note }) => {
-        const app = await store.apps.get(plan.app)
-        const log = await openBuildLog(plan.app, plan.deployment ?? '')
-        try {
-          const result = await builder.build(
-            { app: plan.app, source, preinstalled: app?.preinstalled === true, holder: plan.operation },
-            { signal, log: log.write, onProgress: note },
-          )
-          const words = result.built.length === 0 ? 'nothing had to be built' : `built ${result.built.join(', ')}`
-          log.write(`coppice: ${words}`)
-          note(words)
-          return { artifact: result.artifact, layers: result.layers, built: result.built }
-        } finally {
-          await log.close()
-        }
-      },
-      // The deployment needs it as long as it is kept, longer than the operation that built it (R4.3).
-      ({ artifact, layers }) =>
-        async (tx) => {
-          await tx.updateTable('deployments').set({ artifact }).where('id', '=', plan.deployment).execute()
-          for (const key of [artifact, ...layers, source])
-            await tx
-              .insertInto('pins')
-              .values({ key, holder: plan.deployment as string })
-              .onConflict((conflict) => conflict.doNothing())
-              .execute()
+    /** Builds what is missing; nothing when everything is there (R4.1, R4.2). */
+    async buildArtifact(plan: Plan, source: string): Promise<{ artifact: string; built: string[] }> {
+      const ref = { operation: plan.operation, step: 'build', words: 'Build the artifact' }
+      return withStep(
+        deps,
+        ref,
+        async ({ signal, note }) => {
+          const app = await store.apps.get(plan.app)
+          const log = await openBuildLog(plan.app, plan.deployment ?? '')
+          try {
+            const result = await builder.build(
+              { app: plan.app, source, preinstalled: app?.preinstalled === true, holder: plan.operation },
+              { signal, log: log.write, onProgress: note },
+            )
+            const words = result.built.length === 0 ? 'nothing had to be built' : `built ${result.built.join(', ')}`
+            log.write(`coppice: ${words}`)
+            note(words)
+            return { artifact: result.artifact, layers: result.layers, built: result.built }
+          } finally {
+            await log.close()
+          }
         },
-    )
-  },
-})
+        // The deployment needs it as long as it is kept, longer than the operation that built it (R4.3).
+        ({ artifact, layers }) =>
+          async (tx) => {
+            await tx.updateTable('deployments').set({ artifact }).where('id', '=', plan.deployment).execute()
+            for (const key of [artifact, ...layers, source])
+              await tx
+                .insertInto('pins')
+                .values({ key, holder: plan.deployment as string })
+                .onConflict((conflict) => conflict.doNothing())
+                .execute()
+          },
+      )
+    },
+  }
+}
 
 async function deploymentOf(store: Store, plan: Plan) {
   const deployment = plan.deployment === null ? null : await store.deployments.get(plan.deployment)

@@ -5,6 +5,7 @@ import type { Operation, OperationFailure } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
 import type { Store } from '../store/store.ts'
 import { toFailure } from './failure.ts'
+import { type Faults, noFaults } from './faults.ts'
 
 export type AdmitRequest = {
   operation: string
@@ -16,7 +17,7 @@ export type AdmitRequest = {
   runId: string
 }
 
-export const createInventoryActivities = ({ store }: { store: Store }) => {
+export const createInventoryActivities = ({ store, faults = noFaults }: { store: Store; faults?: Faults }) => {
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -25,9 +26,18 @@ export const createInventoryActivities = ({ store }: { store: Store }) => {
     }
   }
 
+  /** A transaction: its effect and its record are one, so there are two moments only. */
+  const transaction = async <T>(step: string, work: () => Promise<T>): Promise<T> =>
+    guarded(async () => {
+      await faults(step, 'before')
+      const result = await work()
+      await faults(step, 'recorded')
+      return result
+    })
+
   return {
     admit: (request: AdmitRequest): Promise<Plan> =>
-      guarded(() => {
+      transaction('admit', () => {
         const { input, type, startedBy } = request
         return store.transitions.admit({
           id: request.operation,
@@ -59,15 +69,16 @@ export const createInventoryActivities = ({ store }: { store: Store }) => {
     refuse: (operation: string, failure: OperationFailure): Promise<void> =>
       guarded(() => store.operations.refuse(operation, failure)),
 
-    commit: (plan: Plan): Promise<{ version: number }> => guarded(() => store.transitions.commit(plan)),
+    commit: (plan: Plan): Promise<{ version: number }> => transaction('commit', () => store.transitions.commit(plan)),
 
-    finish: (plan: Plan, owner: string): Promise<void> => guarded(() => store.transitions.finish(plan, owner)),
+    finish: (plan: Plan, owner: string): Promise<void> =>
+      transaction('finish', () => store.transitions.finish(plan, owner)),
 
     abandon: (
       operation: string,
       end: { state: 'FAILED' | 'CANCELLED'; failure: OperationFailure },
       owner: string,
-    ): Promise<void> => guarded(() => store.transitions.abandon(operation, end, owner)),
+    ): Promise<void> => transaction('abandon', () => store.transitions.abandon(operation, end, owner)),
 
     takeOver: (repair: { id: string; app: string; workflowId: string; runId: string }): Promise<LostOperation | null> =>
       guarded(async () => {

@@ -5,6 +5,7 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity'
 import type { Operations, StepRef } from '../store/operations.ts'
 import { toFailure } from './failure.ts'
+import { type Faults, noFaults } from './faults.ts'
 
 /** A third of the shortest heartbeat timeout that the workflows use. */
 const HEARTBEAT_MS = 1_000
@@ -16,14 +17,19 @@ export type StepContext = {
   note: (words: string) => void
 }
 
-/** What `withStep` needs of the store. */
-type Effect = Parameters<Operations['endStep']>[2]
+type Effect<T> = (outcome: T) => NonNullable<Parameters<Operations['endStep']>[2]>
 
+export type StepDeps = { store: { operations: Operations }; faults?: Faults }
+
+/**
+ * @param work the effect.
+ * @param effect what is written into the inventory together with the outcome.
+ */
 export async function withStep<T>(
-  operations: Operations,
+  { store: { operations }, faults = noFaults }: StepDeps,
   ref: StepRef,
   work: (step: StepContext) => Promise<T>,
-  effect?: (outcome: T) => NonNullable<Effect>,
+  effect?: Effect<T>,
 ): Promise<T> {
   const signal = cancellationSignal()
   const pulse = setInterval(() => heartbeat(), HEARTBEAT_MS)
@@ -31,13 +37,17 @@ export async function withStep<T>(
   try {
     const done = await operations.beginStep<T>(ref)
     if (done !== null) return done.outcome
+    await faults(ref.step, 'before')
     const note = (words: string) => {
       heartbeat()
       noted = noted.then(() => operations.noteStep(ref, words)).catch(() => {})
     }
     const outcome = await work({ signal, note })
     await noted
-    return await operations.endStep(ref, outcome, effect?.(outcome))
+    await faults(ref.step, 'effect')
+    const recorded = await operations.endStep(ref, outcome, effect?.(outcome))
+    await faults(ref.step, 'recorded')
+    return recorded
   } catch (error) {
     await noted
     if (!signal.aborted)

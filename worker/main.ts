@@ -19,6 +19,7 @@ import { resolveTool } from '../scripts/toolchain/resolve.ts'
 import { acquireProcessLock } from '../store/process-lock.ts'
 import { openStore } from '../store/store.ts'
 import { openBuildLog } from './build-log.ts'
+import { createFaults } from './faults.ts'
 import { createInstanceInventory } from './instance-inventory.ts'
 import { createLogger } from './logger.ts'
 import { workerOptionsFrom } from './options.ts'
@@ -87,6 +88,7 @@ async function main(): Promise<void> {
         sources,
         builder,
         now,
+        faults: createFaults(process.env.COPPICE_FAULTS),
         resolveSource: (path) => resolveSource(options.sourceRoots, path),
         openBuildLog: (app, deployment) => openBuildLog(join(home, 'logs', 'builds'), app, deployment),
       }),
