@@ -172,8 +172,9 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     const remaining = new Map(all.map((entry) => [entry.key, entry]))
     let bytes = all.reduce((sum, entry) => sum + entry.bytes, 0)
     const removed: string[] = []
-    // An artifact goes before the layers it stands on, so these get their chance in a second round.
-    for (let round = 0; round < 2; round++) {
+    // An artifact goes before the layers it stands on; these get their chance in the next round.
+    for (let before = -1; before < removed.length; ) {
+      before = removed.length
       for (const { key, bytes: size, usedAt } of all) {
         const tooMany = remaining.size > options.maxCount || bytes > options.maxBytes
         if (!remaining.has(key) || !(tooMany || now() - usedAt > options.maxAgeMs)) continue

@@ -20,7 +20,7 @@ export type Interpreter = {
 export type Ask = (argv: readonly string[], name: string, env?: Record<string, string>) => Promise<string>
 
 export type FindOptions = {
-  uv: string
+  uv: () => Promise<string>
   ask: Ask
   /** Environment of the worker: where else to look for interpreters. */
   env: Readonly<Record<string, string | undefined>>
@@ -55,9 +55,13 @@ export function createInterpreters() {
   }
 
   async function search(request: string, { uv, ask, env }: FindOptions): Promise<Interpreter | null> {
-    const place = await ask([uv, 'python', 'find', '--system', '--no-project', request], `uv python find ${request}`, {
-      PATH: searchPath(env),
-    }).catch(isNotFound)
+    const place = await ask(
+      [await uv(), 'python', 'find', '--system', '--no-project', request],
+      `uv python find ${request}`,
+      {
+        PATH: searchPath(env),
+      },
+    ).catch(isNotFound)
     if (place === null) return null
     const path = await realpath(place.trim())
     const [version = '', ...platform] = (await ask([path, '-I', '-c', IDENTIFY], `${path} --version`)).trim().split(' ')

@@ -51,8 +51,9 @@ export function createPythonBuilder(options: PythonOptions) {
     const beneath =
       request.preinstalled && project === null ? await preinstalledLayer(workshop, environment, caller) : null
 
-    if (project !== null)
+    if (project !== null) {
       return { preinstalled: null, dependencies: await syncedLayer(workshop, environment, request, project, caller) }
+    }
     if (declaration === 'none') {
       const dependencies = beneath === null ? await emptyLayer(workshop, environment, caller) : null
       return { preinstalled: beneath, dependencies }
@@ -64,7 +65,8 @@ export function createPythonBuilder(options: PythonOptions) {
   }
 
   async function environmentFor(workshop: Workshop, project: UvProject | null, caller: Caller): Promise<Environment> {
-    const uv = await workshop.tools.uv()
+    let resolved: Promise<string> | undefined
+    const uv = () => (resolved ??= workshop.tools.uv())
     const ask = (argv: readonly string[], name: string, env: Record<string, string> = {}) =>
       runCommand(argv, {
         cwd: '/',
@@ -78,13 +80,8 @@ export function createPythonBuilder(options: PythonOptions) {
     const interpreter = await interpreters.find(wanted, { uv, ask, env: options.env })
     if (interpreter === null) {
       const asked = project === null ? `Python ${PROMISED_PYTHON}` : `Python ${wanted.at(-1)} (requires-python)`
-      throw new CoppiceError(
-        'BuildFailed',
-        `The app needs ${asked}, and this machine has none that fits; install one`,
-        {
-          step: 'find Python',
-        },
-      )
+      const message = `The app needs ${asked}, and this machine has none that fits; install one`
+      throw new CoppiceError('BuildFailed', message, { step: 'find Python' })
     }
     if (project === null && !interpreter.version.startsWith(`${PROMISED_PYTHON}.`)) {
       caller.log(`Python ${PROMISED_PYTHON} is not on this machine; using ${interpreter.version}`)
@@ -97,7 +94,7 @@ export function createPythonBuilder(options: PythonOptions) {
     const key = keyOf('preinstalled', 1, environment.interpreter.identity, list, workshop.environment().sources)
     return ensureTree(workshop, key, caller, async (job) => {
       await makeVenv(job, environment)
-      return installPreinstalled(job, environment.uv, list)
+      return installPreinstalled(job, await environment.uv(), list)
     })
   }
 
@@ -132,12 +129,12 @@ async function requirementsLayer(
     const cwd = await workingCopy(job, source, requirements)
     await makeVenv(job, environment)
     job.onProgress('Installing the packages of requirements.txt')
-    const install = [environment.uv, 'pip', 'install', '--python', pythonOf(job)]
+    const install = [await environment.uv(), 'pip', 'install', '--python', pythonOf(job)]
     const name = 'uv pip install -r requirements.txt'
     if (beneath === null || requirements.hashes) {
       await job.run([...install, '-r', 'requirements.txt'], { cwd, name })
     } else {
-      const missing = await notInstalledBeneath(job, environment.uv, beneath.meta as PreinstalledMeta, cwd)
+      const missing = await notInstalledBeneath(job, await environment.uv(), beneath.meta as PreinstalledMeta, cwd)
       if (missing !== null) await job.run([...install, '--no-deps', '-r', missing], { cwd, name })
     }
     if (beneath !== null) await layBeneath(job, beneath)
@@ -163,7 +160,7 @@ async function syncedLayer(
     await makeVenv(job, environment)
     job.onProgress('Installing the packages of uv.lock')
     const extra = project.readsTheTree ? [] : ['--no-install-project']
-    await job.run([environment.uv, 'sync', '--frozen', '--no-dev', '--no-editable', ...extra], {
+    await job.run([await environment.uv(), 'sync', '--frozen', '--no-dev', '--no-editable', ...extra], {
       cwd,
       name: 'uv sync --frozen',
       env: {

@@ -5,15 +5,15 @@ import type { Interpreter } from './python-interpreter.ts'
 
 /** What virtual environments are made with. */
 export type Environment = {
-  /** Absolute path of uv. */
-  uv: string
+  /** Absolute path of uv; asked only when something has to be made, because finding it takes time. */
+  uv: () => Promise<string>
   interpreter: Interpreter
 }
 
 /** Makes the stage an empty virtual environment that works wherever it is moved to. */
 export async function makeVenv(job: Job, { uv, interpreter }: Environment): Promise<null> {
   await job.run(
-    [uv, 'venv', '--quiet', '--relocatable', '--no-project', '--python', interpreter.path, job.stage.tree],
+    [await uv(), 'venv', '--quiet', '--relocatable', '--no-project', '--python', interpreter.path, job.stage.tree],
     { cwd: job.stage.scratch, name: `uv venv (Python ${interpreter.version})` },
   )
   await tidy(job)

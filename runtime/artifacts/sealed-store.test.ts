@@ -1,0 +1,251 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  appendFileSync,
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createSealedStore } from './sealed-store.ts'
+import { removeTree } from './trees.ts'
+
+let home: string
+let clock: number
+let pinned: Set<string>
+
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'coppice-store-'))
+  clock = 1_000_000_000_000
+  pinned = new Set()
+})
+afterEach(() => removeTree(home))
+
+const make = () =>
+  createSealedStore({ directory: home, now: () => clock, pins: { isPinned: async (key) => pinned.has(key) } })
+
+async function put(store: ReturnType<typeof make>, key: string, content = 'content', meta: unknown = null) {
+  const stage = await store.stage()
+  mkdirSync(join(stage.tree, 'bin'))
+  writeFileSync(join(stage.tree, 'bin', 'run'), content, { mode: 0o755 })
+  writeFileSync(join(stage.tree, 'file'), content)
+  symlinkSync('bin/run', join(stage.tree, 'link'))
+  return stage.seal(key, meta)
+}
+
+const list = (...path: string[]) => {
+  try {
+    return readdirSync(join(home, ...path))
+  } catch {
+    return []
+  }
+}
+const modeOf = (path: string) => lstatSync(path).mode & 0o777
+
+describe('a sealed tree', () => {
+  it('is read-only, and comes back with what was noted with it', async () => {
+    const store = make()
+    const sealed = await put(store, 'k1', 'x', { note: 1 })
+    expect(sealed).toMatchObject({ files: 3, bytes: 2 })
+    const found = await store.open('k1')
+    expect(found?.meta).toEqual({ note: 1 })
+    const path = found?.path as string
+    expect([path, join(path, 'bin'), join(path, 'bin', 'run'), join(path, 'file')].map(modeOf)).toEqual([
+      0o555, 0o555, 0o555, 0o444,
+    ])
+    expect(list('making')).toEqual([])
+  })
+
+  it('shares no file with anything else, even where an installer made hard links', async () => {
+    const store = make()
+    const elsewhere = join(home, 'cache-of-an-installer')
+    writeFileSync(elsewhere, 'original')
+    const stage = await store.stage()
+    linkSync(elsewhere, join(stage.tree, 'file'))
+    const { path } = await stage.seal('k1', null)
+    writeFileSync(elsewhere, 'changed!')
+    expect(readFileSync(join(path, 'file'), 'utf8')).toBe('original')
+    expect(modeOf(elsewhere)).toBe(0o644)
+    expect(await store.open('k1')).not.toBeNull()
+  })
+
+  it.each<[string, (tree: string) => void]>([
+    ['a changed file', (tree) => writeFileSync(join(tree, 'file'), 'changed')],
+    [
+      'a file of the same size and time with another content',
+      (tree) => {
+        const { atime, mtime } = lstatSync(join(tree, 'file'))
+        writeFileSync(join(tree, 'file'), 'CONTENT')
+        utimesSync(join(tree, 'file'), atime, new Date(mtime.getTime() + 1))
+      },
+    ],
+    ['a file too many', (tree) => writeFileSync(join(tree, 'bin', 'more'), '')],
+    ['a file too few', (tree) => rmSync(join(tree, 'file'))],
+    [
+      'a link to elsewhere',
+      (tree) => {
+        rmSync(join(tree, 'link'))
+        symlinkSync('bin/rum', join(tree, 'link'))
+      },
+    ],
+    [
+      'a manifest cut short',
+      (tree) => {
+        const manifest = join(tree, '..', 'manifest')
+        writeFileSync(manifest, readFileSync(manifest).subarray(0, -20))
+      },
+    ],
+    ['no manifest', (tree) => rmSync(join(tree, '..', 'manifest'))],
+  ])('R4.3 with %s is not given out, and can be made again', async (_, damage) => {
+    const store = make()
+    const { path } = await put(store, 'k1')
+    chmodSync(path, 0o755)
+    chmodSync(join(path, 'bin'), 0o755)
+    chmodSync(join(path, 'file'), 0o644)
+    damage(path)
+    expect(await store.open('k1')).toBeNull()
+    expect(list('kept')).toEqual([])
+    expect(list('trash')).toEqual([])
+    await put(store, 'k1')
+    expect(await store.open('k1')).not.toBeNull()
+  })
+
+  it('whose times or permissions alone changed, as after a restored backup, is still good and sealed again', async () => {
+    const store = make()
+    const { path } = await put(store, 'k1')
+    chmodSync(join(path, 'file'), 0o666)
+    utimesSync(join(path, 'bin', 'run'), 1, 1)
+    expect(await store.open('k1')).not.toBeNull()
+    expect(modeOf(join(path, 'file'))).toBe(0o444)
+  })
+
+  it('R4.3 whose bytes rotted without a trace is found by a scrub', async () => {
+    const store = make()
+    const { path } = await put(store, 'k1')
+    await put(store, 'k2')
+    const file = join(path, 'file')
+    const { atimeMs, mtimeMs, mode } = lstatSync(file)
+    chmodSync(file, 0o644)
+    writeFileSync(file, 'rotten!')
+    utimesSync(file, atimeMs / 1000, mtimeMs / 1000)
+    chmodSync(file, mode)
+    const scrubbed = await store.scrub()
+    expect(scrubbed).toEqual({ checked: 2, damaged: ['k1'] })
+    expect(await store.open('k1')).toBeNull()
+    expect(await store.open('k2')).not.toBeNull()
+  })
+})
+
+describe('two that make the same', () => {
+  it('both get the one that was there first', async () => {
+    const store = make()
+    const [first, second] = await Promise.all([put(store, 'k1'), put(store, 'k1')])
+    expect(first.path).toBe(second.path)
+    expect(list('making')).toEqual([])
+    expect(list('trash')).toEqual([])
+    expect(await store.open('k1')).not.toBeNull()
+  })
+
+  it('do not believe a winner that is damaged', async () => {
+    const store = make()
+    const { path } = await put(store, 'k1', 'good')
+    chmodSync(join(path, 'file'), 0o644)
+    appendFileSync(join(path, 'file'), 'bad')
+    await put(store, 'k1', 'good')
+    expect(readFileSync(join(store.treeOf('k1'), 'file'), 'utf8')).toBe('good')
+  })
+})
+
+describe('what is half built', () => {
+  it.skipIf(process.platform !== 'linux')(
+    'is gone after a discard, and is swept away only when its owner is gone',
+    async () => {
+      const store = make()
+      const mine = await store.stage()
+      writeFileSync(join(mine.tree, 'half'), '')
+      const other = spawn('sleep', ['60'])
+      const gone = spawn('true')
+      await once(gone, 'exit')
+      const started = readFileSync(`/proc/${other.pid}/stat`, 'utf8').split(' ')[21]
+      mkdirSync(join(home, 'making', `${other.pid}.${started}-living`))
+      mkdirSync(join(home, 'making', `${other.pid}.12345-had-the-same-pid`))
+      mkdirSync(join(home, 'making', `${gone.pid}.12345-dead`))
+      mkdirSync(join(home, 'making', 'nobody'))
+
+      await store.sweep()
+      expect(list('making').filter((name) => !name.startsWith(`${process.pid}.`))).toEqual([
+        `${other.pid}.${started}-living`,
+      ])
+      expect(list('making')).toHaveLength(2)
+      await mine.discard()
+      expect(list('making')).toHaveLength(1)
+      await ended(other)
+    },
+  )
+})
+
+describe('the collector', () => {
+  const keep = { maxCount: 100, maxBytes: 1e9, maxAgeMs: 1e9 }
+
+  it('takes the least recently used first, until count and bytes are within their limits', async () => {
+    const store = make()
+    for (const key of ['a', 'b', 'c', 'd']) {
+      clock += 1000
+      await put(store, key, 'x'.repeat(50))
+      await store.open(key)
+    }
+    clock += 1000
+    await store.open('a')
+    expect(await store.collect({ ...keep, maxCount: 3 })).toEqual({ removed: ['b'], kept: 3 })
+    expect(await store.collect({ ...keep, maxBytes: 250 })).toEqual({ removed: ['c'], kept: 2 })
+    expect(list('kept').sort()).toEqual(['a', 'd'])
+    expect(list('trash')).toEqual([])
+  })
+
+  it('R4.3 takes what is too old, but never what is pinned or what a kept one stands on', async () => {
+    const store = make()
+    for (const key of ['layer', 'other-layer', 'pinned']) {
+      await put(store, key)
+      await store.open(key)
+    }
+    await put(store, 'artifact', 'x', { on: ['layer'] })
+    await store.open('artifact')
+    pinned.add('artifact').add('pinned')
+    clock += 10_000
+    const standsOn = (meta: unknown) => (meta as { on?: string[] } | null)?.on ?? []
+    expect(await store.collect({ ...keep, maxAgeMs: 5000 }, standsOn)).toEqual({ removed: ['other-layer'], kept: 3 })
+    pinned.delete('artifact')
+    expect((await store.collect({ ...keep, maxAgeMs: 5000 }, standsOn)).removed.sort()).toEqual(['artifact', 'layer'])
+    expect(list('kept')).toEqual(['pinned'])
+  })
+
+  it('gives back what was pinned while it was being taken', async () => {
+    let asked = 0
+    const store = createSealedStore({
+      directory: home,
+      now: () => clock,
+      // Not pinned when first asked, pinned when asked again after the rename.
+      pins: { isPinned: async () => ++asked > 1 },
+    })
+    await put(store, 'k1')
+    expect(await store.collect({ ...keep, maxCount: 0 })).toEqual({ removed: [], kept: 1 })
+    expect(asked).toBe(2)
+    expect(await store.open('k1')).not.toBeNull()
+    expect(list('trash')).toEqual([])
+  })
+})
+
+async function ended(child: ChildProcess): Promise<void> {
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+}

@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { CoppiceError } from '../../domain/errors.ts'
+import { type CommandOptions, runCommand } from './command.ts'
+
+let home: string
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'coppice-command-'))
+})
+afterEach(() => rmSync(home, { recursive: true }))
+
+function options(patch: Partial<CommandOptions> = {}): CommandOptions {
+  return {
+    cwd: home,
+    env: { PATH: '/usr/bin:/bin' },
+    signal: new AbortController().signal,
+    log: () => undefined,
+    name: 'the command',
+    spawn,
+    ...patch,
+  }
+}
+const sh = (script: string, patch?: Partial<CommandOptions>) => runCommand(['/bin/sh', '-c', script], options(patch))
+
+/** A program that notes its pid and never ends, neither by itself nor by a polite signal. */
+const STUBBORN = 'trap "" TERM INT HUP; echo $$ > pid; while :; do sleep 1; done'
+
+async function pidIn(directory: string): Promise<number> {
+  return vi.waitFor(() => {
+    const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'))
+    expect(pid).toBeGreaterThan(0)
+    return pid
+  })
+}
+
+/** Gone, or dead and not yet collected by whoever has to. */
+function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return true
+  }
+}
+
+describe('a command', () => {
+  it('gives its output as text and as lines, without colours and overwritten progress', async () => {
+    const lines: string[] = []
+    const script = 'printf "\\033[31mred\\033[0m\\n10%%\\r100%%\\n\\n"; echo wrong >&2; printf "no newline"'
+    expect(await sh(script, { log: (line) => lines.push(line) })).toContain('100%')
+    expect(lines.sort()).toEqual(['100%', 'no newline', 'red', 'wrong'])
+  })
+
+  it('that fails throws BuildFailed with its last 20 lines', async () => {
+    const error: CoppiceError = await sh('for i in $(seq 30); do echo line $i; done; exit 3').then(
+      () => expect.unreachable(),
+      (error) => error,
+    )
+    expect(error).toBeInstanceOf(CoppiceError)
+    expect(error.code).toBe('BuildFailed')
+    expect(error.message).toBe('the command ended with exit code 3')
+    expect(error.details.logLines).toHaveLength(20)
+    expect(error.details.logLines?.at(-1)).toBe('line 30')
+  })
+
+  it('R12.8 that fails because the disk is full says so', async () => {
+    await expect(sh('echo "cp: No space left on device"; exit 1')).rejects.toMatchObject({ code: 'DiskFull' })
+  })
+
+  it('leaves nothing of its group behind when it ends', async () => {
+    await sh(`(${STUBBORN}) >/dev/null 2>&1 & while [ ! -s pid ]; do sleep 0.01; done`)
+    const pid = await pidIn(home)
+    await vi.waitFor(() => expect(isGone(pid)).toBe(true))
+  })
+
+  it('ends at once, with everything it started, when it is aborted', async () => {
+    const controller = new AbortController()
+    const running = sh(`(${STUBBORN}) & wait`, { signal: controller.signal })
+    const pid = await pidIn(home)
+    controller.abort(new Error('cancelled'))
+    await expect(running).rejects.toThrow('cancelled')
+    await vi.waitFor(() => expect(isGone(pid)).toBe(true))
+  })
+
+  it('R10.2 ends when the process that wanted it is killed with SIGKILL', async () => {
+    const script = join(home, 'worker.ts')
+    writeFileSync(
+      script,
+      `import { spawn } from 'node:child_process'
+import { runCommand } from ${JSON.stringify(join(import.meta.dirname, 'command.ts'))}
+await runCommand(['/bin/sh', '-c', ${JSON.stringify(STUBBORN)}], {
+  cwd: ${JSON.stringify(home)}, env: { PATH: '/usr/bin:/bin' }, signal: new AbortController().signal,
+  log: () => undefined, name: 'x', spawn,
+})`,
+    )
+    const worker = spawn(process.execPath, [script], { stdio: 'ignore' })
+    const pid = await pidIn(home)
+    expect(isGone(pid)).toBe(false)
+    worker.kill('SIGKILL')
+    await vi.waitFor(() => expect(isGone(pid)).toBe(true), { timeout: 5000 })
+  })
+})
