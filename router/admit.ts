@@ -21,7 +21,7 @@ function reasonToRefuse(exchange: Exchange, limits: Limits): Refusal | null {
   }
   const app = exchange.app
   if (app === null) return REFUSALS.noSuchApp
-  if (app.slots.length > 0) return null
+  if (app.hasServing) return null
   switch (app.row.status) {
     case 'stopped':
     case 'deleting':

@@ -78,8 +78,8 @@ function refreshed(exchange: Exchange, routes: Routes): AppRoutes | null {
 function byLoad(app: AppRoutes, exchange: Exchange): Endpoint | null {
   let best: Endpoint | null = null
   for (const slot of app.slots) {
-    const endpoint = app.bySlot[slot] as Endpoint
-    if (endpoint.ejected || exchange.tried?.includes(endpoint)) continue
+    const endpoint = app.bySlot[slot]
+    if (endpoint === undefined || endpoint.ejected || exchange.tried?.includes(endpoint)) continue
     if (best === null || endpoint.inFlight < best.inFlight) best = endpoint
   }
   return best
@@ -132,8 +132,8 @@ function anywhere(app: AppRoutes, exchange: Exchange, random: () => number): End
   const open: Endpoint[] = []
   let calm = 0
   for (const slot of app.slots) {
-    const endpoint = app.bySlot[slot] as Endpoint
-    if (endpoint.ejected || exchange.tried?.includes(endpoint)) continue
+    const endpoint = app.bySlot[slot]
+    if (endpoint === undefined || endpoint.ejected || exchange.tried?.includes(endpoint)) continue
     // Calm ones to the front.
     if (endpoint.suspectUntil <= now) open.splice(calm++, 0, endpoint)
     else open.push(endpoint)

@@ -8,11 +8,14 @@ export class AppRoutes {
   readonly name: string
   readonly row: AppRoute
   readonly metrics: AppMetrics
-  /** Slots that have a serving endpoint, ascending: the ground set of the rendezvous hash. */
+  /**
+   * All slots of the table, also those whose endpoint only drains: the ground set of the rendezvous hash. While a slot
+   * drains, its sessions are seen to be away from home, and get keys that keep them where they go.
+   */
   readonly slots: number[]
   /** Serving endpoints by slot. */
   readonly bySlot: (Endpoint | undefined)[] = []
-  /** No endpoint is ejected; the fast path. */
+  /** Every slot is usable; the fast path. */
   allUp = true
   readonly isUsable = (slot: number): boolean => this.bySlot[slot]?.ejected === false
 
@@ -21,8 +24,12 @@ export class AppRoutes {
     this.row = row
     this.metrics = metrics
     for (const endpoint of serving) this.bySlot[endpoint.slot] = endpoint
-    this.slots = [...new Set(serving.map((endpoint) => endpoint.slot))].sort((a, b) => a - b)
+    this.slots = [...new Set(row.endpoints.map((endpoint) => endpoint.slot))].sort((a, b) => a - b)
     this.healthChanged()
+  }
+
+  get hasServing(): boolean {
+    return this.bySlot.some((endpoint) => endpoint !== undefined)
   }
 
   healthChanged(): void {
