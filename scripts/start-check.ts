@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
+import { systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { askWithKey, BrowserLike, startLoad } from './check/traffic.ts'
 import type { Progress } from './progress.ts'
 import { type ApiInstance, callApi, deploy } from './stack/client.ts'
@@ -146,7 +147,10 @@ async function stopsAll(stack: Stack): Promise<string> {
   const instances = await servingInstances(stack)
   const pids = [...Object.values(stack.pids), ...instances.map(({ pid }) => pid)].filter((pid) => pid !== undefined)
   await stack.stop()
-  const left = pids.filter((pid) => lives(pid))
+  const table = systemProcessTable()
+  const rows = await Promise.all(pids.map((pid) => table.row(pid)))
+  // A zombie is dead, and stays in the table where no init reaps.
+  const left = rows.filter((row) => row !== null && !row.zombie).map((row) => row?.pid)
   expect(left.length === 0, `still there: ${left.join(', ')}`)
   return `${pids.length} processes ended`
 }
@@ -178,15 +182,6 @@ async function attempt(claim: string, prove: () => Promise<string>): Promise<Row
 
 function expect(holds: boolean, otherwise: string): void {
   if (!holds) throw new Broken(otherwise)
-}
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
 }
 
 function table(rows: Row[], tookMs: number): string {
