@@ -6,8 +6,8 @@ import { type AppView, appUrls, appView } from './views.ts'
 
 export type AppReaderOptions = {
   domains: string[]
-  /** Base URL of the routers; null takes what they report. */
-  routerAddress: string | null
+  /** URL of an app with `{app}` for its name; null makes it of the first domain and what routers report. */
+  urlTemplate: string | null
 }
 
 /** Where `npm start` puts the router; what is shown until one has reported. */
@@ -41,12 +41,11 @@ export class AppReader {
       instances: await this.#store.instances.ofApp(app.name),
       active: await deployment(app.activeDeployment),
       pending: await deployment(app.pendingDeployment),
-      urls: appUrls(app, { domains: this.#options.domains, router: await this.#router() }),
+      urls: appUrls(app, { ...this.#options, router: await this.#router() }),
     })
   }
 
   async #router(): Promise<string> {
-    if (this.#options.routerAddress !== null) return this.#options.routerAddress
     const routers = await this.#store.routers.list()
     const newest = routers.filter(({ address }) => URL.canParse(address)).sort((a, b) => b.seenAt - a.seenAt)[0]
     return newest?.address ?? DEFAULT_ROUTER

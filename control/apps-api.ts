@@ -4,7 +4,6 @@ import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import { healthCheckOf } from '../domain/inputs.ts'
 import type { Deployment } from '../domain/records.ts'
-import type { OperationType } from '../domain/states.ts'
 import type { Store } from '../store/store.ts'
 import type { AppReader } from './app-reader.ts'
 import { ADMIN } from './auth.ts'
@@ -103,23 +102,22 @@ export function appsApi(deps: AppsApiDeps): Router {
     response.json(await apps.view(app.name))
   })
 
-  const operate = async (app: string, type: Exclude<OperationType, 'repair' | 'deploy'>) => {
-    await operations.start({ app, type, startedBy: ADMIN })
+  /** The app as the operation that has just started left it, with its id even if it has ended already. */
+  const operate = async (name: string, type: 'start' | 'stop' | 'delete') => {
+    const before = await apps.view(name)
+    const { id } = await operations.start({ app: name, type, startedBy: ADMIN })
+    const app = await store.apps.get(name)
+    return { ...(app === null ? before : await apps.viewOf(app)), operation: id }
   }
 
   router.delete('/:name', async (request, response) => {
-    const before = await apps.view(request.params.name)
-    await operate(request.params.name, 'delete')
-    // It can be gone already.
-    const app = await store.apps.get(request.params.name)
-    response.json(app === null ? before : await apps.viewOf(app))
+    response.json(await operate(request.params.name, 'delete'))
   })
 
   for (const type of ['start', 'stop'] as const)
     router.post(`/:name/${type}`, async (request, response) => {
       readBody(emptySchema, request.body)
-      await operate(request.params.name, type)
-      response.json(await apps.view(request.params.name))
+      response.json(await operate(request.params.name, type))
     })
 
   router.post('/:name/deployments', async (request, response) => {
@@ -173,7 +171,7 @@ function withinLimit(app: string, wanted: number, limit: number): void {
   if (wanted <= limit) return
   throw new CoppiceError(
     'LimitExceeded',
-    `compute_max_instances: ${app} asks for ${wanted} instances (it has 0 now), and an app may have ${limit}. The setting COPPICE_MAX_INSTANCES_PER_APP raises the limit`,
+    `compute_max_instances: ${app} asks for ${wanted} instances (it has 0 now), and an app may have ${limit}. The setting COPPICE_MAX_INSTANCES raises the limit`,
     { field: 'compute_max_instances', limit, use: 0, wanted },
   )
 }

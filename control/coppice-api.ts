@@ -8,7 +8,7 @@ import type { AppReader } from './app-reader.ts'
 import { ADMIN } from './auth.ts'
 import { emptySchema, read, readBody } from './bodies.ts'
 import type { Doctor } from './doctor.ts'
-import { openEventStream } from './event-stream.ts'
+import { onEveryChange, openEventStream } from './event-stream.ts'
 import { type InstanceLogs, isInstanceOf } from './logs.ts'
 import type { OperationStarter } from './operations.ts'
 import { pageQuery, pageSize, pageStart, toPage } from './paging.ts'
@@ -34,8 +34,8 @@ export function coppiceApi({ store, apps, operations, logs, receiveSource, docto
 
   router.post('/apps/:name/restart', async (request, response) => {
     readBody(emptySchema, request.body)
-    await operations.start({ app: request.params.name, type: 'restart', startedBy: ADMIN })
-    response.json(await apps.view(request.params.name))
+    const { id } = await operations.start({ app: request.params.name, type: 'restart', startedBy: ADMIN })
+    response.json({ ...(await apps.view(request.params.name)), operation: id })
   })
 
   router.get('/apps/:name/instances', async (request, response) => {
@@ -52,9 +52,19 @@ export function coppiceApi({ store, apps, operations, logs, receiveSource, docto
       return void response.json({ instances: await Promise.all(parts) })
     }
     const stream = openEventStream(request, response, { stopping })
-    const send = (id: string) => (line: string) => stream.send({ event: 'line', data: { instance: id, line } })
-    for (const id of chosen) for (const line of await logs.lastLines(id, lines)) send(id)(line)
-    await Promise.all(chosen.map((id) => logs.follow(id, stream.closed, send(id))))
+    const followed = new Map<string, Promise<void>>()
+    const add = (id: string) => {
+      if (followed.has(id)) return
+      const send = (line: string) => stream.send({ event: 'line', data: { instance: id, line } })
+      followed.set(id, logs.follow(id, { signal: stream.closed, lines }, send))
+    }
+    for (const id of chosen) add(id)
+    // Without a choice also those that a deployment brings later.
+    if (instance === undefined)
+      await onEveryChange(store.watch, stream.closed, async () => {
+        for (const { id } of await store.instances.ofApp(name)) add(id)
+      })
+    await Promise.all(followed.values())
   })
 
   /** An app that a failed creation took away again still left its logs. */

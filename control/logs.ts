@@ -30,11 +30,17 @@ export class InstanceLogs {
     return this.#options.lastLines(this.#path(instance), count)
   }
 
-  /** Calls back with each line that is written from now on, until the signal is aborted. */
-  async follow(instance: string, signal: AbortSignal, onLine: (line: string) => void): Promise<void> {
+  /** Calls back with the last `lines` and then with each one that is written, until the signal is aborted. */
+  async follow(
+    instance: string,
+    { signal, lines }: { signal: AbortSignal; lines: number },
+    onLine: (line: string) => void,
+  ): Promise<void> {
     let decoder = new StringDecoder('utf8')
     let rest = ''
+    // Measured first: a line that comes in between is shown twice rather than never.
     let offset = await this.#size(instance)
+    for (const line of await this.lastLines(instance, lines)) onLine(line)
     while (!signal.aborted) {
       await pause(this.#options.pollMs ?? 200, signal)
       const size = await this.#size(instance)
@@ -48,9 +54,9 @@ export class InstanceLogs {
         const chunk = await this.#read(instance, offset, Math.min(size - offset, READ_BYTES))
         if (chunk.length === 0) break
         offset += chunk.length
-        const lines = (rest + decoder.write(chunk)).split('\n')
-        rest = lines.pop() ?? ''
-        for (const line of lines) onLine(line.replace(/\r$/, ''))
+        const written = (rest + decoder.write(chunk)).split('\n')
+        rest = written.pop() ?? ''
+        for (const line of written) onLine(line.replace(/\r$/, ''))
         if (rest.length > MAX_LINE_CHARS) {
           onLine(rest)
           rest = ''

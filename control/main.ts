@@ -18,34 +18,29 @@ import { openTemporal } from './temporal.ts'
 
 async function main(): Promise<void> {
   const options = resolveOptions(process.argv.slice(2), process.env)
-  const log = pino({ level: options.logLevel, base: { process: 'control' } })
-  const lock = acquireProcessLock(join(options.home, 'run', 'control.lock'))
+  const { home } = options.store
+  const log = pino({ level: options.logLevel, base: { process: 'control' }, timestamp: pino.stdTimeFunctions.isoTime })
+  const lock = acquireProcessLock(join(home, 'run', 'control.lock'))
   if (lock === null)
-    throw new CoppiceError('InvalidInput', `Another control plane runs on the data directory ${options.home}`, {
+    throw new CoppiceError('InvalidInput', `Another control plane runs on the data directory ${home}`, {
       field: 'home',
     })
   const token = readOrMakeToken(options.tokenFile)
-  const store = await openStore({
-    home: options.home,
-    instancePorts: options.instancePorts,
-    appPorts: options.appPorts,
-    drainTimeoutMs: options.drainTimeoutMs,
-    maxInstancesPerApp: options.maxInstancesPerApp,
-  })
+  const store = await openStore(options.store)
   const temporal = openTemporal(options.temporal)
-  const sources = createSources({ directory: join(options.home, 'sources'), pins: store.pins, now: Date.now })
+  const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now: Date.now })
   const control = await startControlPlane({
     options,
     store,
     temporal,
     token,
     log,
-    logs: new InstanceLogs({ directory: join(options.home, 'logs', 'instances'), lastLines }),
+    logs: new InstanceLogs({ directory: join(home, 'logs', 'instances'), lastLines }),
     receiveSource: sources.receive,
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(options.sourceRoots, path),
   })
-  log.info({ url: control.url, home: options.home, temporal: options.temporal.address }, 'the control plane listens')
+  log.info({ url: control.url, home, temporal: options.temporal.address }, 'the control plane listens')
 
   let stopping = false
   const stop = async (signal: string) => {

@@ -24,6 +24,9 @@ export type OperationsOptions = {
   newId?: () => string
 }
 
+/** Past this the start has failed for good; 10 s after the request the worker takes it for lost and repairs it. */
+const START_BUDGET_MS = 8_000
+
 export class OperationStarter {
   readonly #store: Store
   readonly #temporal: Temporal
@@ -93,27 +96,30 @@ export class OperationStarter {
     { app, type, startedBy }: OperationRequest,
   ): Promise<{ workflowId: string; runId: string }> {
     const workflowId = appWorkflowId(app)
+    const deadline = Date.now() + START_BUDGET_MS
+    const closeDeadline = Date.now() + this.#closeTimeoutMs
     const start = () =>
-      this.#temporal.call((client) =>
-        client.workflow.start(type, {
-          workflowId,
-          taskQueue: TASK_QUEUE,
-          args: [{ app, operation: id }],
-          workflowIdConflictPolicy: 'FAIL',
-          workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-          // A task whose worker was killed is given to another one after this; the default is 10 s (DESIGN D14).
-          workflowTaskTimeout: '3s',
-          staticSummary: `${type} ${app} (${id}, by ${startedBy})`,
-        }),
+      this.#temporal.call(
+        (client) =>
+          client.workflow.start(type, {
+            workflowId,
+            taskQueue: TASK_QUEUE,
+            args: [{ app, operation: id }],
+            workflowIdConflictPolicy: 'FAIL',
+            workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+            // A task whose worker was killed is given to another one after this; the default is 10 s (DESIGN D14).
+            workflowTaskTimeout: '3s',
+            staticSummary: `${type} ${app} (${id}, by ${startedBy})`,
+          }),
+        deadline - Date.now(),
       )
-    const deadline = Date.now() + this.#closeTimeoutMs
     for (;;) {
       try {
         const handle = await start()
         return { workflowId, runId: handle.firstExecutionRunId }
       } catch (error) {
         if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
-        if (!(await this.#awaitClose(app, deadline))) throw await this.#lockTaken(app)
+        if (!(await this.#awaitClose(app, closeDeadline))) throw await this.#lockTaken(app)
       }
     }
   }

@@ -3,11 +3,13 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
 import { DEFAULTS } from '../domain/limits.ts'
+import { storeOptionsFrom } from '../store/settings.ts'
+import type { StoreOptions } from '../store/store.ts'
 
 /** Everything the control plane can be told. Resolved once: flag, then environment, then default. */
 export type ControlOptions = {
-  /** The data directory. Default `.coppice` in the clone. The worker needs the same one. */
-  home: string
+  /** What the worker has to agree on: data directory (default `.coppice` in the clone), ports, drain, limits. */
+  store: StoreOptions & { home: string; maxInstancesPerApp: number }
   /**
    * Where the API listens, `host:port`; default 127.0.0.1:7400. Beyond loopback everybody who holds the token can run
    * programs on this machine, and the token crosses the network in clear text: put TLS in front (R13.5).
@@ -21,18 +23,10 @@ export type ControlOptions = {
   /** Domains under which every app has a host name. Default `localhost`. */
   domains: string[]
   /**
-   * Base URL of the routers as people reach them, for the `url` of apps. Null takes what the routers report; set it
-   * when something stands in front of them.
+   * URL of an app, `{app}` for its name: what the API shows first and what apps get as DATABRICKS_APP_URL. Null makes
+   * it of the first domain and the address that routers report; set it when something stands in front of them.
    */
-  routerAddress: string | null
-  /** Ports that instances get. Outside of the kernel's ephemeral range, else client sockets take them (DESIGN D11). */
-  instancePorts: PortRange
-  /** Ports on which routers serve one app each. */
-  appPorts: PortRange
-  /** How long an instance that leaves may finish what it has in flight, in ms. Raise it for long requests. */
-  drainTimeoutMs: number
-  /** Most instances one app may have, 1 to 64 (R2.3). */
-  maxInstancesPerApp: number
+  urlTemplate: string | null
   /** Given to apps and to clients that ask for it; a number as text. */
   workspaceId: string
   /** pino level: debug, info, warn, error, silent. */
@@ -40,7 +34,6 @@ export type ControlOptions = {
 }
 
 export type Listen = { host: string; port: number }
-export type PortRange = { first: number; last: number }
 export type TemporalOptions = { address: string; namespace: string }
 
 const FLAGS = {
@@ -51,11 +44,11 @@ const FLAGS = {
   'token-file': { type: 'string' },
   'source-roots': { type: 'string' },
   domains: { type: 'string' },
-  'router-address': { type: 'string' },
+  'url-template': { type: 'string' },
   'instance-ports': { type: 'string' },
   'app-ports': { type: 'string' },
   'drain-timeout-ms': { type: 'string' },
-  'max-instances-per-app': { type: 'string' },
+  'max-instances': { type: 'string' },
   'workspace-id': { type: 'string' },
   'log-level': { type: 'string' },
 } as const
@@ -73,36 +66,26 @@ export const projectRoot = (): string => dirname(dirname(fileURLToPath(import.me
 export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv): ControlOptions {
   const flags = parseFlags(argv)
   const text = (flag: Flag): string | undefined => flags[flag] ?? (env[envName(flag)] || undefined)
-  const home = resolve(text('home') ?? join(projectRoot(), '.coppice'))
+  const store = storeOptions({
+    ...env,
+    ...Object.fromEntries(SHARED.map((flag) => [envName(flag), text(flag)])),
+    COPPICE_HOME: text('home') ?? join(projectRoot(), '.coppice'),
+  })
   return {
-    home,
+    store,
     listen: listenOf('api-listen', text('api-listen') ?? '127.0.0.1:7400'),
     temporal: {
       address: text('temporal-address') ?? '127.0.0.1:7233',
       namespace: text('temporal-namespace') ?? 'default',
     },
-    tokenFile: resolve(text('token-file') ?? join(home, 'token')),
+    tokenFile: resolve(text('token-file') ?? join(store.home, 'token')),
     sourceRoots: (text('source-roots')?.split(':').filter(Boolean) ?? [projectRoot()]).map((root) => resolve(root)),
     domains: text('domains')
       ?.split(',')
       .map((domain) => domain.trim())
       .filter(Boolean) ?? ['localhost'],
-    routerAddress: baseUrl('router-address', text('router-address')),
-    instancePorts: portRange('instance-ports', text('instance-ports') ?? '20000-29999'),
-    appPorts: portRange('app-ports', text('app-ports') ?? '8100-8299'),
-    drainTimeoutMs: wholeNumber(
-      'drain-timeout-ms',
-      text('drain-timeout-ms') ?? String(DEFAULTS.drainTimeoutMs),
-      0,
-      86_400_000,
-    ),
-    maxInstancesPerApp: wholeNumber(
-      'max-instances-per-app',
-      text('max-instances-per-app') ?? String(DEFAULTS.maxInstancesPerApp),
-      1,
-      64,
-    ),
-    workspaceId: text('workspace-id') ?? '0',
+    urlTemplate: template('url-template', text('url-template')),
+    workspaceId: text('workspace-id') ?? '1',
     logLevel: text('log-level') ?? 'info',
   }
 }
@@ -128,25 +111,21 @@ function listenOf(flag: Flag, text: string): Listen {
   return { host: (match[1] ?? match[2]) as string, port }
 }
 
-function portRange(flag: Flag, text: string): PortRange {
-  const match = /^(\d{1,5})-(\d{1,5})$/.exec(text)
-  const [first, last] = [Number(match?.[1]), Number(match?.[2])]
-  if (match === null || first < 1 || last > 65535 || first > last)
-    throw invalid(flag, `"${text}" is not a range of ports such as 20000-29999`)
-  return { first, last }
+/** Settings of `store/settings.ts` that have a flag here. */
+const SHARED = ['instance-ports', 'app-ports', 'drain-timeout-ms', 'max-instances'] as const
+
+function storeOptions(env: NodeJS.ProcessEnv): ControlOptions['store'] {
+  try {
+    const options = storeOptionsFrom(env)
+    return { ...options, maxInstancesPerApp: options.maxInstancesPerApp ?? DEFAULTS.maxInstancesPerApp }
+  } catch (error) {
+    throw new CoppiceError('InvalidInput', (error as Error).message)
+  }
 }
 
-function wholeNumber(flag: Flag, text: string, min: number, max: number): number {
-  const value = Number(text)
-  if (!/^\d+$/.test(text) || value < min || value > max)
-    throw invalid(flag, `"${text}" is not a whole number from ${min} to ${max}`)
-  return value
-}
-
-function baseUrl(flag: Flag, text: string | undefined): string | null {
+function template(flag: Flag, text: string | undefined): string | null {
   if (text === undefined) return null
-  const url = URL.canParse(text) ? new URL(text) : null
-  if (url === null || !/^https?:$/.test(url.protocol) || url.pathname !== '/' || url.search !== '')
-    throw invalid(flag, `"${text}" is not a base URL such as http://127.0.0.1:8080`)
-  return url.origin
+  if (!text.includes('{app}') || !URL.canParse(text.replace('{app}', 'app')))
+    throw invalid(flag, `"${text}" is not a URL with {app} in it, such as http://{app}.localhost:8080`)
+  return text
 }

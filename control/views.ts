@@ -6,15 +6,19 @@ import { type ApplicationState, assertNever } from '../domain/states.ts'
 export type Urls = { url: string; urls: string[] }
 
 /** Where people reach an app: by host name, and at a port of its own where names do not resolve (DESIGN D13). */
-export function appUrls(app: Pick<App, 'name' | 'port'>, options: { domains: string[]; router: string }): Urls {
+export function appUrls(
+  app: Pick<App, 'name' | 'port'>,
+  options: { domains: string[]; urlTemplate: string | null; router: string },
+): Urls {
   const router = new URL(options.router)
+  const first = options.urlTemplate === null ? [] : [options.urlTemplate.replace('{app}', app.name)]
   const byName = options.domains.map((domain) => {
     const url = new URL(router)
     url.hostname = `${app.name}.${domain}`
     return url.origin
   })
   const byPort = app.port === null ? [] : [`${router.protocol}//${router.hostname}:${app.port}`]
-  const urls = [...byName, ...byPort]
+  const urls = [...new Set([...first, ...byName, ...byPort])]
   return { url: urls[0] ?? router.origin, urls }
 }
 

@@ -1,0 +1,199 @@
+/** The platform's API, as the CLI uses it. */
+import { isIP } from 'node:net'
+import { Readable } from 'node:stream'
+import { TextDecoderStream } from 'node:stream/web'
+import { EventSourceParserStream } from 'eventsource-parser/stream'
+import { Agent, type Dispatcher, EnvHttpProxyAgent, fetch, type RequestInit, type Response } from 'undici'
+import { CoppiceError, isErrorCode } from '../domain/errors.ts'
+import type { OperationFailure } from '../domain/records.ts'
+import { ApiError, Unreachable } from './failure.ts'
+import type { Settings } from './settings.ts'
+
+export type AppAnswer = {
+  name: string
+  description: string
+  url: string
+  urls: string[]
+  mode: 'standard' | 'scaled'
+  compute_min_instances?: number
+  compute_status: { state: string; message: string; active_instances: number }
+  app_status: { state: string; message: string; running_instances: number }
+  active_deployment?: DeploymentAnswer
+  pending_deployment?: DeploymentAnswer
+  create_time: string
+  update_time: string
+  /** The operation that was started, or that runs. */
+  operation?: string
+}
+
+export type DeploymentAnswer = {
+  deployment_id: string
+  source_code_path?: string
+  source_digest?: string
+  status: { state: string; message: string }
+  create_time: string
+  operation: string
+}
+
+export type StepAnswer = {
+  step: string
+  words: string
+  state: string
+  detail: string
+  start_time: string
+  duration_ms?: number
+}
+
+export type OperationAnswer = {
+  id: string
+  app: string
+  type: string
+  state: string
+  phase: string
+  started_by: string
+  request_time: string
+  end_time?: string
+  failure?: OperationFailure
+  steps?: StepAnswer[]
+}
+
+export type InstanceAnswer = {
+  id: string
+  slot: number
+  role: string
+  state: string
+  crashes: number
+  address?: string
+  message?: string
+  start_time?: string
+}
+
+export type ServerEvent = { id: string; event: string; data: unknown }
+
+export class Api {
+  readonly #settings: Settings
+  readonly #dispatcher: Dispatcher
+
+  constructor(settings: Settings) {
+    this.#settings = settings
+    // Event streams are silent for at most 2 s; an operation's answer may wait 10 s for Temporal. Uploads may be long.
+    const timeouts = { headersTimeout: 120_000, bodyTimeout: 30_000 }
+    // What is on this machine is never asked for through a proxy (DESIGN D15).
+    this.#dispatcher = isLoopback(settings.apiUrl) ? new Agent(timeouts) : new EnvHttpProxyAgent(timeouts)
+  }
+
+  /** @throws ApiError, Unreachable */
+  async call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.#send(path, {
+      method,
+      ...(body !== undefined && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+    })
+    return (await response.json()) as T
+  }
+
+  /** `call`, with null for what does not exist. */
+  async find<T>(path: string): Promise<T | null> {
+    return this.call<T>('GET', path).catch((error: unknown) => {
+      if (error instanceof ApiError && error.code === 'NotFound') return null
+      throw error
+    })
+  }
+
+  /** Sends a packed source. What `bytes` throws (a file that is refused) comes out as it is. */
+  async upload(bytes: AsyncIterable<Buffer>): Promise<{ digest: string; files: number; bytes: number }> {
+    const response = await this.#send('/api/coppice/v1/sources', {
+      method: 'POST',
+      body: Readable.from(bytes),
+      duplex: 'half',
+      headers: { 'content-type': 'application/gzip' },
+    })
+    return (await response.json()) as { digest: string; files: number; bytes: number }
+  }
+
+  /** A stream of server-sent events, until the connection ends or the signal is aborted. */
+  async *events(path: string, options: { signal: AbortSignal; lastId?: string }): AsyncGenerator<ServerEvent> {
+    const response = await this.#send(path, {
+      signal: options.signal,
+      headers: {
+        accept: 'text/event-stream',
+        ...(options.lastId !== undefined && { 'last-event-id': options.lastId }),
+      },
+    })
+    if (response.body === null) return
+    const events = response.body
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(new EventSourceParserStream({ maxBufferSize: 16 * 1024 * 1024 }))
+    try {
+      for await (const { id, event, data } of events)
+        yield { id: id ?? '', event: event ?? 'message', data: JSON.parse(data) }
+    } catch (error) {
+      if (!options.signal.aborted) throw this.#unreachable(error)
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#dispatcher.destroy()
+  }
+
+  async #send(path: string, init: RequestInit): Promise<Response> {
+    const { apiUrl, token, home } = this.#settings
+    if (token === null)
+      throw new CoppiceError('Unauthenticated', `There is no token: ${home}/token does not exist`, { field: 'token' })
+    let response: Response
+    try {
+      response = await fetch(apiUrl + path, {
+        ...init,
+        dispatcher: this.#dispatcher,
+        headers: { ...(init.headers as Record<string, string>), authorization: `Bearer ${token}` },
+      })
+    } catch (error) {
+      const cause = (error as Error).cause
+      if (cause instanceof CoppiceError) throw cause
+      throw this.#unreachable(error)
+    }
+    if (response.ok) return response
+    throw await refusal(response, apiUrl)
+  }
+
+  #unreachable(error: unknown): Error {
+    const { cause } = error as Error
+    const reason =
+      (cause as NodeJS.ErrnoException | undefined)?.code ?? (cause as Error | undefined)?.message ?? String(error)
+    return new Unreachable(
+      `The API at ${this.#settings.apiUrl} cannot be reached (${reason})`,
+      'Start the platform (coppice up), name another one (--api-url, COPPICE_API_URL), or ask: coppice doctor.',
+      { cause: error },
+    )
+  }
+}
+
+async function refusal(response: Response, apiUrl: string): Promise<Error> {
+  const text = await response.text()
+  const body = parse(text) as { error_code?: string; message?: string; coppice?: Record<string, unknown> } | null
+  const own = body?.coppice
+  if (own !== undefined && isErrorCode(own.code))
+    return new ApiError(
+      response.status,
+      own.code,
+      String(own.message),
+      String(own.hint),
+      own.field === undefined ? undefined : String(own.field),
+    )
+  return new Unreachable(
+    `${apiUrl} answered ${response.status} and is not a Coppice API: ${text.slice(0, 200)}`,
+    'Check --api-url and COPPICE_API_URL.',
+  )
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
+}
+
+function isLoopback(url: string): boolean {
+  const host = new URL(url).hostname.replace(/^\[|\]$/g, '')
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}

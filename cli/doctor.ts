@@ -1,0 +1,130 @@
+/** What is wrong, seen from outside; what the control plane knows is asked of it. */
+import { accessSync, constants, existsSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { homedir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import type { Context } from './context.ts'
+import { ApiError, tellFailure } from './failure.ts'
+import { readRunState } from './settings.ts'
+
+export type Check = { name: string; ok: boolean; message: string; hint?: string }
+
+/** Of `npm start`, when nothing runs on the data directory that says otherwise. */
+const DEFAULT_PORTS = { port: 8080, apiPort: 7400, temporalPort: 7233, uiPort: 8233 }
+
+export async function examine(context: Context): Promise<Check[]> {
+  const server = await askPlatform(context)
+  return [
+    nodeVersion(),
+    dataDirectory(context),
+    ...server.checks,
+    // Whether ports are free matters only to a platform that is yet to start here.
+    ...(server.answers ? [] : await freePorts(context)),
+    ...tools(context.env),
+  ]
+}
+
+function nodeVersion(): Check {
+  const version = process.versions.node
+  return Number(version.split('.')[0]) >= 24
+    ? { name: 'node', ok: true, message: version }
+    : { name: 'node', ok: false, message: `${version} is too old`, hint: 'Set the project up: node scripts/setup.mjs.' }
+}
+
+function dataDirectory({ settings: { home } }: Context): Check {
+  const name = 'data directory'
+  if (!existsSync(home)) return { name, ok: true, message: `${home} is made by the first start` }
+  try {
+    accessSync(home, constants.R_OK | constants.W_OK | constants.X_OK)
+    return { name, ok: true, message: home }
+  } catch {
+    return {
+      name,
+      ok: false,
+      message: `${home} cannot be written`,
+      hint: 'Give yourself the right, or name another one: --home.',
+    }
+  }
+}
+
+async function askPlatform(context: Context): Promise<{ answers: boolean; checks: Check[] }> {
+  const { api, settings } = context
+  try {
+    const { checks } = await api.call<{ checks: Check[] }>('GET', '/api/coppice/v1/doctor')
+    return { answers: true, checks: [{ name: 'api', ok: true, message: settings.apiUrl }, ...checks] }
+  } catch (error) {
+    const { lines } = tellFailure(error)
+    const state = readRunState(settings.home)
+    const starter = state !== null && isRunning(state.starter.pid)
+    const hint = starter
+      ? `The platform was started (process ${state.starter.pid}) and does not answer: read ${join(settings.home, 'logs', 'control.log')}.`
+      : 'Start it: coppice up.'
+    return {
+      answers: error instanceof ApiError,
+      checks: [{ name: 'api', ok: false, message: lines[0] ?? '', hint: error instanceof ApiError ? lines[1] : hint }],
+    }
+  }
+}
+
+async function freePorts({ settings }: Context): Promise<Check[]> {
+  const state = readRunState(settings.home)
+  if (state !== null && isRunning(state.starter.pid)) return []
+  const ports = { ...DEFAULT_PORTS, ...state?.options }
+  const rows: Array<[label: string, port: number, flag: string]> = [
+    ['apps', ports.port, '--port'],
+    ['API', ports.apiPort, '--api-port'],
+    ['Temporal', ports.temporalPort, '--temporal-port'],
+    ['Temporal UI', ports.uiPort, '--ui-port'],
+  ]
+  return Promise.all(
+    rows.map(async ([label, port, flag]): Promise<Check> => {
+      const name = `port ${port}`
+      if (await canListen(port)) return { name, ok: true, message: `free, for ${label}` }
+      return {
+        name,
+        ok: false,
+        message: `taken by another program; ${label} cannot have it`,
+        hint: `coppice up ${flag} ${port + 1}`,
+      }
+    }),
+  )
+}
+
+function canListen(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)))
+  })
+}
+
+/** None of them is missing for good: each is fetched when it is first needed. One that was named has to be there. */
+function tools(env: NodeJS.ProcessEnv): Check[] {
+  return [
+    { program: 'temporal', label: 'temporal CLI', variable: 'COPPICE_TEMPORAL_CLI', needed: 'coppice up' },
+    { program: 'uv', label: 'uv', variable: 'COPPICE_UV', needed: 'the first build of a Python app' },
+  ].map(({ program, label: name, variable, needed }): Check => {
+    const named = env[variable]
+    if (named !== undefined && named !== '') {
+      if (existsSync(named)) return { name, ok: true, message: `${named} (${variable})` }
+      const message = `${variable} names ${named}, which does not exist`
+      return { name, ok: false, message, hint: `Correct ${variable} or unset it.` }
+    }
+    const folders = [
+      ...(env.PATH ?? '').split(delimiter),
+      join(homedir(), 'go', 'bin'),
+      join(homedir(), '.local', 'bin'),
+    ]
+    const found = folders.map((folder) => join(folder, program)).find((path) => existsSync(path))
+    return { name, ok: true, message: found ?? `not installed; fetched by ${needed}` }
+  })
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}

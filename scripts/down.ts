@@ -1,0 +1,119 @@
+import { existsSync, rmSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { pino } from 'pino'
+import { CoppiceError } from '../domain/errors.ts'
+import { removeTree } from '../runtime/artifacts/trees.ts'
+import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
+import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
+import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
+import { storeOptionsFrom } from '../store/settings.ts'
+import { openStore } from '../store/store.ts'
+import { PROCESS_NAMES, readState, type StackState } from './stack/state-file.ts'
+import { endRecorded } from './stack/supervised.ts'
+import { homePaths, ROOT } from './stack-options.ts'
+
+/**
+ * `coppice down [--purge]`: ends what runs on a data directory, whoever started it and however much of it is left:
+ * a starter, processes that a killed starter left, instances that a killed worker left. `--purge` removes the directory.
+ */
+const { values } = parseArgs({
+  options: { home: { type: 'string' }, purge: { type: 'boolean' }, quiet: { type: 'boolean' } },
+})
+
+/** SIGTERM, 15 s, SIGKILL for instances (R3.6), and something for a loaded machine. */
+const STOP_MS = { worker: 40_000, router: 35_000, control: 10_000, temporal: 10_000 }
+const STARTER_MS = 120_000
+const INSTANCE_GRACE_MS = 15_000
+
+const say = (words: string): void => {
+  if (!values.quiet) process.stderr.write(`${words}\n`)
+}
+
+async function down(home: string, purge: boolean): Promise<void> {
+  if (!existsSync(home)) return say(`There is no data directory ${home}; nothing runs on it.`)
+  if (purge) refuseForeignFolder(home)
+  const paths = homePaths(home)
+  const state = readState(paths.state)
+  if (state !== null) await endStarter(state)
+  const lock = await takeOver(home)
+  try {
+    const left = readState(paths.state)?.processes ?? {}
+    for (const name of [...PROCESS_NAMES].reverse()) {
+      const record = left[name]
+      if (record === undefined) continue
+      say(`Stopping the ${name} process (pid ${record.pid})`)
+      // SIGINT makes a worker stop the instances, too.
+      await endRecorded(record, { stopSignal: name === 'worker' ? 'SIGINT' : 'SIGTERM', stopGraceMs: STOP_MS[name] })
+    }
+    await removeInstances(home)
+    rmSync(paths.state, { force: true })
+  } finally {
+    lock.release()
+  }
+  if (!purge) return say(`Stopped. The apps are kept in ${home}; coppice up brings them back.`)
+  await removeTree(home)
+  say(`Stopped, and ${home} is removed.`)
+}
+
+/** The starter knows how to stop what it has started; it removes its state file when that is done. */
+async function endStarter({ starter }: StackState): Promise<void> {
+  const table = systemProcessTable()
+  if (!(await isAlive(table, starter.pid, starter.startTime))) return
+  say(`Stopping the platform (pid ${starter.pid})`)
+  process.kill(starter.pid, 'SIGTERM')
+  for (const end = Date.now() + STARTER_MS; await isAlive(table, starter.pid, starter.startTime); await sleep(50))
+    if (Date.now() > end)
+      throw new CoppiceError('Unavailable', `Process ${starter.pid} has not stopped within ${STARTER_MS / 1000} s`)
+}
+
+/** Nothing may start on the directory while it is being emptied. */
+async function takeOver(home: string): Promise<ProcessLock> {
+  for (const end = Date.now() + 5_000; ; await sleep(50)) {
+    const lock = acquireProcessLock(homePaths(home).lock)
+    if (lock !== null) return lock
+    if (Date.now() > end) throw new CoppiceError('Unavailable', `Another program starts or stops a platform on ${home}`)
+  }
+}
+
+/** Instances outlive their worker on purpose (DESIGN D11); these outlived all of it. */
+async function removeInstances(home: string): Promise<void> {
+  const folder = join(home, 'instances')
+  if (!existsSync(folder)) return
+  const store = await openStore({ ...storeOptionsFrom(process.env), home })
+  const provider = createProcessProvider({
+    home: folder,
+    logsDir: join(home, 'logs', 'instances'),
+    ports: store.ports,
+    logger: pino({ level: 'silent' }),
+  })
+  try {
+    const ids = await provider.list()
+    if (ids.length > 0) say(`Stopping ${ids.length} instance${ids.length === 1 ? '' : 's'}: ${ids.join(', ')}`)
+    await Promise.all(ids.map((id) => provider.remove(id, { graceMs: INSTANCE_GRACE_MS })))
+  } finally {
+    provider.close()
+    await store.close()
+  }
+}
+
+/** Removing a folder by a mistyped name cannot be undone: only what a platform has made is removed. */
+function refuseForeignFolder(home: string): void {
+  const never = [ROOT, homedir(), '/', dirname(ROOT)]
+  const ours = existsSync(join(home, 'inventory.db')) || existsSync(join(home, 'run', 'start.lock'))
+  if (ours && !never.includes(home)) return
+  throw new CoppiceError('InvalidInput', `${home} is not a data directory of Coppice; it is not removed`, {
+    field: 'home',
+  })
+}
+
+try {
+  await down(resolve(values.home ?? join(ROOT, '.coppice')), values.purge === true)
+} catch (error) {
+  const known = error instanceof CoppiceError
+  process.stderr.write(`${known ? error.message : ((error as Error).stack ?? error)}\n`)
+  process.exit(known && error.code === 'InvalidInput' ? 2 : 1)
+}
+process.exit(0)
