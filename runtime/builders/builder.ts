@@ -61,7 +61,7 @@ export function createBuilder(options: BuilderOptions): Builder {
     const artifact = await ensureTree(workshop, key, caller, async (job) => {
       job.onProgress('Putting the source in place')
       await copyTree(source, job.stage.tree, { signal: job.signal })
-      const { linked } = await buildNode(job, inspection, source, node)
+      const { linked } = await buildNode(job, inspection, source, node, pythonVariables(python, environment().env.PATH))
       const used = layers.filter((layer) => layer !== node || linked)
       return {
         layers: used.map((layer) => layer.key),
@@ -105,6 +105,12 @@ function runSpec({ command, config, shape }: Inspection, node: Ensured | null, p
     links: node === null ? {} : { [NODE_MODULES]: inLayer(node.key, NODE_MODULES) },
     runtime: shape.scripts === null && environment ? 'python' : 'node',
   }
+}
+
+/** For build scripts that run Python. */
+function pythonVariables(python: PythonLayers | null, path = ''): Record<string, string> {
+  const layer = python?.dependencies ?? python?.preinstalled
+  return layer ? { PATH: `${layer.path}/bin:${path}`, VIRTUAL_ENV: layer.path } : {}
 }
 
 function builtOf(node: Ensured | null, python: PythonLayers | null, artifact: Ensured): BuildResult['built'] {

@@ -13,6 +13,8 @@ export type CommandOptions = {
   signal: AbortSignal
   /** Gets each line of output, without colours. */
   log: (line: string) => void
+  /** Lines that say nothing and would push out those that do. */
+  skip?: (line: string) => boolean
   /** How the command is called in messages, e.g. `npm ci`. */
   name: string
   spawn: Spawn
@@ -53,6 +55,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const lines: string[] = []
   const output: string[] = []
   const onLine = (line: string) => {
+    if (options.skip?.(line)) return
     lines.push(line)
     if (lines.length > LAST_LINES) lines.shift()
     options.log(line)

@@ -6,7 +6,7 @@ import { sha256 } from '../artifacts/manifest.ts'
 import type { OpenSealed, Stage } from '../artifacts/sealed-store.ts'
 import { diskFull } from '../disk.ts'
 import { findProgram } from '../tool-path.ts'
-import { runCommand, type Spawn } from './command.ts'
+import { type CommandOptions, runCommand, type Spawn } from './command.ts'
 import type { InstallEnvironment } from './install-environment.ts'
 import type { Caller, SingleFlight } from './single-flight.ts'
 
@@ -33,7 +33,7 @@ export type Job = Caller & {
   /** Throws BuildFailed. The name is how people know the command. */
   run: (
     argv: readonly string[],
-    options: { cwd: string; name: string; env?: Record<string, string | undefined> },
+    options: Pick<CommandOptions, 'cwd' | 'name' | 'skip'> & { env?: Record<string, string | undefined> },
   ) => Promise<string>
   /** Absolute path of a program of this machine, or null. */
   program: (name: string) => string | null
@@ -86,11 +86,10 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
   // People know their files by the names they have in the source, not by where a build has put them.
   const readable = (line: string) =>
     [stage.tree, stage.scratch].reduce((text, path) => text.replaceAll(`${path}/`, '').replaceAll(path, '.'), line)
-  return async (argv, { cwd, name, env = {} }) => {
-    caller.log(`$ ${name}`)
+  return async (argv, { env = {}, ...options }) => {
+    caller.log(`$ ${options.name}`)
     return runCommand(argv, {
-      cwd,
-      name,
+      ...options,
       env: { ...environment, ...env },
       signal: caller.signal,
       log: (line) => caller.log(readable(line)),

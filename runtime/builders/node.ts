@@ -64,13 +64,15 @@ export async function nodeLayer(
 
 /**
  * Installs, where that is part of the build, and runs the build script, in the stage, which holds the source already.
- * Returns whether node_modules is linked from the layer; else it is part of the stage now.
+ * `env` is what the app's other layers need. Returns whether node_modules is linked from the layer; else it is part of the
+ * stage now.
  */
 export async function buildNode(
   job: Job,
   inspection: Inspection,
   source: string,
   layer: OpenSealed | null,
+  env: Record<string, string>,
 ): Promise<{ linked: boolean }> {
   const plan = planNode(inspection)
   if (plan === null) return { linked: false }
@@ -80,7 +82,7 @@ export async function buildNode(
     // Build tools write into node_modules; what they get is a copy.
     if (layer !== null) await copyTree(join(layer.path, NODE_MODULES), join(tree, NODE_MODULES), { signal: job.signal })
     job.onProgress('Running npm run build')
-    await job.run([npm(job), 'run', BUILD_SCRIPT], { cwd: tree, name: `npm run ${BUILD_SCRIPT}` })
+    await job.run([npm(job), 'run', BUILD_SCRIPT], { cwd: tree, name: `npm run ${BUILD_SCRIPT}`, env })
   }
   if (layer === null) return { linked: false }
   // A build that generates code into its packages (an ORM's client) keeps them: the layer does not have that code.
@@ -106,7 +108,11 @@ async function install(
       }))
     case 'npm ci':
     case 'npm install':
-      return void (await job.run([npm(job), ...installer.split(' ').slice(1)], { cwd: directory, name: installer }))
+      return void (await job.run([npm(job), ...installer.split(' ').slice(1)], {
+        cwd: directory,
+        name: installer,
+        skip: npmUsage(),
+      }))
   }
 }
 
@@ -114,6 +120,17 @@ function npm(job: Job): string {
   const path = job.program('npm')
   if (path === null) throw new CoppiceError('ToolMissing', 'npm is not on the PATH, and this app is built with it')
   return path
+}
+
+/** npm explains its 60 options after each error, which buries the one line that says what is wrong. */
+function npmUsage(): (line: string) => boolean {
+  let inUsage = false
+  return (line) => {
+    inUsage ||= /^npm \S+ Usage:$/.test(line)
+    if (!inUsage) return /^npm \S+$/.test(line)
+    inUsage = !/Run "npm help/.test(line)
+    return true
+  }
 }
 
 /** pnpm of the machine, else the version that the app names or that its lock was written by, from the registry. */

@@ -1,0 +1,245 @@
+import { appendFileSync, chmodSync, cpSync, mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
+import { createWorkbench, type Workbench } from './workbench.ts'
+
+// Small, without dependencies, and with versions that never change.
+const DEPENDENCIES = { 'is-number': '7.0.0' }
+const packageJson = (fields: object = {}) =>
+  JSON.stringify({ name: 'app', private: true, dependencies: DEPENDENCIES, ...fields })
+const SERVER = 'console.log(require("is-number")(5) ? "a number" : "none")'
+
+let cacheDir: string
+let bench: Workbench
+beforeAll(() => {
+  cacheDir = mkdtempSync(join(tmpdir(), 'coppice-cache-'))
+})
+beforeEach(() => {
+  bench = createWorkbench({ cacheDir })
+})
+afterEach(() => bench.remove())
+afterAll(() => removeTree(cacheDir))
+
+describe('a Node app without dependencies', () => {
+  it('R3.6 is built without starting any program', async () => {
+    const hello = join(bench.home, 'hello')
+    cpSync(join(import.meta.dirname, '../../examples/hello'), hello, { recursive: true })
+    const first = await bench.build(hello)
+    expect(first).toMatchObject({ built: ['source'], layers: [] })
+    expect(await bench.build(hello, { preinstalled: true })).toMatchObject({ built: [], artifact: first.artifact })
+    expect(bench.commands).toEqual([])
+    expect((await bench.artifacts.open(first.artifact))?.run).toMatchObject({
+      command: ['node', 'server.js'],
+      env: [{ name: 'HELLO_VERSION', value: '1' }],
+      runtime: 'node',
+    })
+  })
+
+  it('R3.6 runs its build script, and only that', async () => {
+    const { artifact, built } = await bench.build(
+      bench.folder('app', {
+        'package.json': packageJson({ dependencies: {}, scripts: { build: 'node make.js', start: 'cat out/made' } }),
+        'make.js': 'const fs = require("fs"); fs.mkdirSync("out"); fs.writeFileSync("out/made", "made by the build")',
+      }),
+    )
+    expect(built).toEqual(['source'])
+    expect(bench.commands.map((argv) => argv.slice(-2))).toEqual([['run', 'build']])
+    expect(await bench.runIn(artifact)).toContain('made by the build')
+  })
+})
+
+describe('a Node app with dependencies', () => {
+  it('R4.2 has them in a layer that a changed source, version or script uses again', async () => {
+    const path = bench.folder('app', {
+      'package.json': packageJson(),
+      'app.yaml': 'command: [node, app.js]',
+      'app.js': SERVER,
+    })
+    const first = await bench.build(path)
+    expect(first.built).toEqual(['dependencies', 'source'])
+    expect(await bench.runIn(first.artifact)).toBe('a number')
+    bench.commands.length = 0
+    bench.folder('app', {
+      'app.js': `${SERVER}\n// changed`,
+      'package.json': packageJson({ version: '2.0.0', scripts: { start: 'node app.js' } }),
+    })
+    const second = await bench.build(path)
+    expect(second).toMatchObject({ built: ['source'], layers: first.layers })
+    expect(bench.commands).toEqual([])
+    expect(await bench.runIn(second.artifact)).toBe('a number')
+    expect((await bench.build(path)).built).toEqual([])
+  })
+
+  it('with package-lock.json is installed by npm ci, which takes exactly that', async () => {
+    const lock = {
+      name: 'app',
+      lockfileVersion: 3,
+      packages: {
+        '': { name: 'app', dependencies: DEPENDENCIES },
+        'node_modules/is-number': {
+          version: '7.0.0',
+          integrity: 'sha512-41Cifkg6e8TylSpdtTpeLVMqvSBEVzTttHvERD741+pnZ8ANv0004MRL43QKPDlK9cGvNp6NZWZUBlbGXYxxng==',
+        },
+      },
+    }
+    const files = { 'app.yaml': 'command: [node, app.js]', 'app.js': SERVER, 'package-lock.json': JSON.stringify(lock) }
+    const { artifact } = await bench.build(bench.folder('app', { ...files, 'package.json': packageJson() }))
+    expect(bench.commands[0]?.at(-1)).toBe('ci')
+    expect(await bench.runIn(artifact)).toBe('a number')
+
+    const changed = packageJson({ dependencies: { 'is-number': '6.0.0' } })
+    const error = await bench
+      .build(bench.folder('other', { ...files, 'package.json': changed }))
+      .catch((error) => error)
+    expect(error).toMatchObject({ code: 'BuildFailed', details: { step: 'npm ci' } })
+    expect(error.details.logLines.join('\n')).toMatch(
+      /lock file's is-number@7\.0\.0 does not satisfy is-number@6\.0\.0/,
+    )
+    expect(bench.names('making')).toEqual([])
+  })
+
+  it('with pnpm-lock.yaml is installed by pnpm, and can be moved', async () => {
+    const lock = `lockfileVersion: '9.0'
+settings:
+  autoInstallPeers: true
+  excludeLinksFromLockfile: false
+importers:
+  .:
+    dependencies:
+      is-number:
+        specifier: 7.0.0
+        version: 7.0.0
+packages:
+  is-number@7.0.0:
+    resolution: {integrity: sha512-41Cifkg6e8TylSpdtTpeLVMqvSBEVzTttHvERD741+pnZ8ANv0004MRL43QKPDlK9cGvNp6NZWZUBlbGXYxxng==}
+    engines: {node: '>=0.12.0'}
+snapshots:
+  is-number@7.0.0: {}
+`
+    const { artifact, built } = await bench.build(
+      bench.folder('app', {
+        'package.json': packageJson(),
+        'app.yaml': 'command: [node, app.js]',
+        'app.js': SERVER,
+        'pnpm-lock.yaml': lock,
+      }),
+    )
+    expect(built).toEqual(['dependencies', 'source'])
+    expect(bench.commands[0]).toContain('--frozen-lockfile')
+    expect(await bench.runIn(artifact)).toBe('a number')
+  })
+
+  it('is built with a copy of its packages, which are linked from the layer when it runs', async () => {
+    const files = {
+      'package.json': packageJson({ scripts: { build: 'node make.js', start: 'node app.js' } }),
+      'make.js': `const fs = require("fs")
+fs.mkdirSync("node_modules/.cache"); fs.writeFileSync("node_modules/.cache/x", "")
+fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
+      'app.js': 'console.log(require("./made.js"), require("is-number")(1))',
+    }
+    const { artifact, layers } = await bench.build(bench.folder('app', files))
+    expect(layers).toHaveLength(1)
+    const opened = await bench.artifacts.open(artifact)
+    expect(opened?.run.links).toEqual({ node_modules: join(bench.treeOf(layers[0] as string), 'node_modules') })
+    expect(await bench.runIn(artifact)).toContain('true true')
+    expect((await bench.artifacts.scrub()).damaged).toEqual([])
+  })
+
+  it('whose build generates code into its packages keeps what it generated', async () => {
+    const files = {
+      'package.json': packageJson({ scripts: { build: 'node make.js', start: 'node app.js' } }),
+      'make.js': 'require("fs").writeFileSync("node_modules/is-number/generated.js", "module.exports = 42")',
+      'app.js': 'console.log(require("is-number/generated.js"), require("is-number")(1))',
+    }
+    const { artifact, layers } = await bench.build(bench.folder('app', files))
+    expect(layers).toEqual([])
+    expect((await bench.artifacts.open(artifact))?.run.links).toEqual({})
+    expect(await bench.runIn(artifact)).toContain('42 true')
+    expect((await bench.artifacts.scrub()).damaged).toEqual([])
+  })
+
+  it('with install scripts and packages of its own is installed with its source', async () => {
+    const files = {
+      'package.json': packageJson({
+        dependencies: { ...DEPENDENCIES, own: 'file:./own' },
+        scripts: { postinstall: 'node after.js', start: 'node app.js' },
+      }),
+      'own/package.json': '{"name": "own", "version": "1.0.0"}',
+      'own/index.js': 'module.exports = "own"',
+      'after.js': 'require("fs").writeFileSync("after.txt", "installed")',
+      'app.js': 'console.log(require("own"), require("fs").readFileSync("after.txt", "utf8"))',
+    }
+    const path = bench.folder('app', files)
+    const first = await bench.build(path)
+    expect(first).toMatchObject({ built: ['source'], layers: [] })
+    expect(await bench.runIn(first.artifact)).toContain('own installed')
+    expect((await bench.build(path)).built).toEqual([])
+    bench.folder('app', { 'own/index.js': 'module.exports = "changed"' })
+    expect(await bench.runIn((await bench.build(path)).artifact)).toContain('changed installed')
+  })
+
+  it('R4.3 whose layer was damaged gets it again', async () => {
+    const path = bench.folder('app', {
+      'package.json': packageJson({ scripts: { start: 'node app.js' } }),
+      'app.js': SERVER,
+    })
+    const first = await bench.build(path)
+    const file = join(bench.treeOf(first.layers[0] as string), 'node_modules/is-number/index.js')
+    chmodSync(file, 0o644)
+    appendFileSync(file, 'process.exit(1)')
+    expect(await bench.build(path)).toMatchObject({ artifact: first.artifact, built: ['dependencies'] })
+    expect(await bench.runIn(first.artifact)).toContain('a number')
+  })
+
+  it('that cannot be built fails with the last lines and leaves nothing', async () => {
+    const path = bench.folder('app', {
+      'package.json': packageJson({ dependencies: {}, scripts: { build: 'echo the reason; exit 3', start: 'true' } }),
+    })
+    const error = await bench.build(path).catch((error) => error)
+    expect(error).toMatchObject({ code: 'BuildFailed', details: { step: 'npm run build' } })
+    expect(error.message).toBe('npm run build ended with exit code 3')
+    expect(error.details.logLines).toContain('the reason')
+    expect([...bench.names('kept'), ...bench.names('making'), ...bench.names('trash')]).toEqual([])
+  })
+})
+
+describe('an app of both', () => {
+  it('R3.6 has Node packages, then Python packages, then its build, and is started by npm', async () => {
+    const { artifact, built, layers, log } = await bench.build(
+      bench.folder('app', {
+        'package.json': packageJson({ scripts: { build: 'python make.py', start: 'python app.py' } }),
+        'requirements.txt': 'itsdangerous==2.2.0\n',
+        'make.py': 'import itsdangerous; open("made", "w").write("by " + itsdangerous.__name__)',
+        'app.py': 'import itsdangerous; print(open("made").read())',
+      }),
+    )
+    expect(built).toEqual(['dependencies', 'source'])
+    expect(layers).toHaveLength(2)
+    const commands = log.filter((line) => line.startsWith('$ '))
+    expect(commands.map((line) => line.split(' ').slice(1, 3).join(' '))).toEqual([
+      'npm install',
+      'uv venv',
+      'uv pip',
+      'npm run',
+    ])
+    expect((await bench.artifacts.open(artifact))?.run.command).toEqual(['npm', 'run', 'start'])
+    expect(await bench.runIn(artifact)).toContain('by itsdangerous')
+  })
+
+  it('that nothing says how to start is refused before anything is installed', async () => {
+    const error = await bench.build(bench.folder('app', { 'README.md': '' })).catch((error) => error)
+    expect(error.code).toBe('NoCommand')
+    expect(bench.commands).toEqual([])
+  })
+
+  it('R13.3 with a wrong app.yaml is refused before anything is installed', async () => {
+    const files = { 'package.json': packageJson(), 'app.yaml': 'comand: [x]' }
+    await expect(bench.build(bench.folder('app', files))).rejects.toMatchObject({
+      code: 'AppConfigInvalid',
+      details: { field: 'comand' },
+    })
+    expect(bench.commands).toEqual([])
+  })
+})
