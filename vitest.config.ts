@@ -15,6 +15,7 @@ const config = defineConfig({
           include: ['**/*.test.ts'],
           exclude: ['**/node_modules/**', 'examples/**', '.coppice*/**', INTEGRATION],
           testTimeout: 10_000,
+          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -25,6 +26,8 @@ const config = defineConfig({
           testTimeout: 120_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
+          // After the unit tests: what is broken there need not be waited for.
+          sequence: { groupOrder: 1 },
           // A test that must be repeated to pass hides what it should show.
           retry: 0,
         },

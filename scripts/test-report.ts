@@ -1,0 +1,29 @@
+/** Of vitest's JSON report (Jest's format) what is read here. */
+export type TestReport = {
+  numPassedTests: number
+  numFailedTests: number
+  numPendingTests: number
+  numTodoTests: number
+  testResults: { name: string; status: string; message: string; assertionResults: TestCase[] }[]
+}
+
+export type TestCase = { fullName: string; status: 'passed' | 'failed' | 'skipped' | 'pending' | 'todo' }
+
+export type Tally = { passed: number; failed: number; skipped: number }
+
+/** Counts what went wrong beside the tests, too; see `ci-summary.ts`. */
+export function tally(report: TestReport | null, checkCode: number, testCode: number): Tally {
+  const check = checkCode === 0 ? 0 : 1
+  if (report === null) return { passed: 0, failed: 1 + check, skipped: 0 }
+  // A file that could not be loaded has no tests that could fail.
+  const broken = report.testResults.filter(
+    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
+  ).length
+  const inTests = report.numFailedTests + broken
+  const unexplained = inTests === 0 && testCode !== 0 ? 1 : 0
+  return {
+    passed: report.numPassedTests,
+    failed: inTests + unexplained + check,
+    skipped: report.numPendingTests + report.numTodoTests,
+  }
+}

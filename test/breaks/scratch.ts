@@ -1,0 +1,58 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ROOT } from '../../scripts/stack-options.ts'
+import type { TestReport } from '../../scripts/test-report.ts'
+
+/** A copy of the work tree as it is, uncommitted changes included, in which things may be broken. */
+export type Scratch = {
+  read(file: string): string
+  write(file: string, text: string): void
+  /** Null when there is no report: vitest itself failed or took too long; its output says why. */
+  runTests(files: string[], name: string): Promise<{ report: TestReport | null; output: string }>
+  remove(): void
+}
+
+const RUN_TIMEOUT_MS = 10 * 60_000
+
+export function makeScratch(): Scratch {
+  const folder = mkdtempSync(join(tmpdir(), 'coppice-breaks-'))
+  const git = (args: string[]) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 26 })
+  const listed = git(['ls-files', '-z', '--cached', '--others', '--exclude-standard', '--deduplicate']).split('\0')
+  const removed = new Set(git(['ls-files', '-z', '--deleted']).split('\0'))
+  for (const file of listed) if (file !== '' && !removed.has(file)) cpSync(join(ROOT, file), join(folder, file))
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+  const reportFile = join(folder, 'report.json')
+  return {
+    read: (file) => readFileSync(join(folder, file), 'utf8'),
+    write: (file, text) => writeFileSync(join(folder, file), text),
+    runTests: async (files, name) => {
+      rmSync(reportFile, { force: true })
+      const vitest = join(folder, 'node_modules', '.bin', 'vitest')
+      const args = ['run', ...files, '-t', name, '--reporter=json', `--outputFile=${reportFile}`]
+      const child = spawn(vitest, args, { cwd: folder, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+      let output = ''
+      for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)))
+      const done = new AbortController()
+      const timeout = sleep(RUN_TIMEOUT_MS, 'late', { signal: done.signal }).catch(() => '')
+      if ((await Promise.race([once(child, 'close').then(() => ''), timeout])) === 'late') {
+        output += `\nended after ${RUN_TIMEOUT_MS / 60_000} minutes`
+        process.kill(-(child.pid as number), 'SIGKILL')
+      }
+      done.abort()
+      return { report: readReport(reportFile), output }
+    },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  }
+}
+
+function readReport(file: string): TestReport | null {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as TestReport
+  } catch {
+    return null
+  }
+}
