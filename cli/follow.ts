@@ -115,7 +115,7 @@ class Progress {
   }
 
   recorded(step: { step: string; words: string; state: string; detail: string; duration_ms?: number }): void {
-    this.#finish(step.step, step.state, { words: step.words, detail: step.detail, startedAt: 0 }, step.duration_ms ?? 0)
+    this.#finish(step.step, step.state, { words: step.words, detail: step.detail, startedAt: 0 }, step.duration_ms)
   }
 
   reachable(is: boolean): void {
@@ -129,13 +129,14 @@ class Progress {
     this.#output.clearStatus()
   }
 
-  #finish(step: string, state: string, { words, detail }: StepNote, ms: number): void {
+  #finish(step: string, state: string, { words, detail }: StepNote, ms?: number): void {
     this.#running.delete(step)
     if (this.#shown.has(step)) return
     this.#shown.add(step)
     const { green, red, yellow, dim } = this.#output.colors
     const sign = state === 'done' ? green('✓') : state === 'undone' ? yellow('↶') : red('✗')
-    this.#output.note(`${sign} ${words} ${dim(`(${duration(ms)})${detail === '' ? '' : `  ${detail}`}`)}`)
+    const time = ms === undefined ? '' : ` (${duration(ms)})`
+    this.#output.note(`${sign} ${words}${dim(`${time}${detail === '' ? '' : `  ${detail}`}`)}`)
   }
 
   #tick(): void {

@@ -22,7 +22,7 @@ export type DoctorDeps = {
   now: () => number
 }
 
-/** A worker polls all the time; one that has not for a minute is not there (Temporal lists pollers for 5 minutes). */
+/** A poll lasts up to a minute; a worker that began none for longer is gone (Temporal lists it for 5 minutes). */
 const POLLER_AGE_MS = 65_000
 /** Less cannot hold another environment of an app. */
 const LOW_DISK_BYTES = 1024 ** 3
@@ -73,16 +73,19 @@ export class Doctor {
   }
 
   async #worker(): Promise<Check> {
-    const { temporal, namespace, now } = this.#deps
+    const { temporal, namespace } = this.#deps
     const found = await temporal.call((client) =>
       // 1 is the queue of workflow tasks.
       client.workflowService.describeTaskQueue({ namespace, taskQueue: { name: TASK_QUEUE }, taskQueueType: 1 }),
     )
-    const fresh = (found.pollers ?? []).filter(
-      ({ lastAccessTime }) => now() - Number(lastAccessTime?.seconds ?? 0) * 1000 < POLLER_AGE_MS,
-    )
+    const pollers = (found.pollers ?? []).map(({ identity, lastAccessTime }) => ({
+      identity,
+      ageMs: this.#deps.now() - Number(lastAccessTime?.seconds ?? 0) * 1000,
+    }))
+    const fresh = pollers.filter(({ ageMs }) => ageMs < POLLER_AGE_MS)
+    const words = fresh.map(({ identity, ageMs }) => `${identity}, asked for work ${Math.round(ageMs / 1000)} s ago`)
     return fresh.length > 0
-      ? { name: 'worker', ok: true, message: fresh.map((poller) => poller.identity).join(', ') }
+      ? { name: 'worker', ok: true, message: words.join('; ') }
       : {
           name: 'worker',
           ok: false,

@@ -1,6 +1,5 @@
-import { existsSync, rmSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
@@ -33,8 +32,8 @@ const say = (words: string): void => {
 }
 
 async function down(home: string, purge: boolean): Promise<void> {
-  if (!existsSync(home)) return say(`There is no data directory ${home}; nothing runs on it.`)
-  if (purge) refuseForeignFolder(home)
+  // Nothing is written into a folder that is not ours, not even a lock.
+  if (!isDataDirectory(home)) return say(`${home} is not a data directory of Coppice; nothing runs on it.`)
   const paths = homePaths(home)
   const state = readState(paths.state)
   if (state !== null) await endStarter(state)
@@ -54,7 +53,40 @@ async function down(home: string, purge: boolean): Promise<void> {
     lock.release()
   }
   if (!purge) return say(`Stopped. The apps are kept in ${home}; coppice up brings them back.`)
-  await removeTree(home)
+  await purgeFolder(home)
+}
+
+const isDataDirectory = (home: string): boolean =>
+  existsSync(join(home, 'inventory.db')) ||
+  existsSync(homePaths(home).state) ||
+  (existsSync(homePaths(home).lock) && existsSync(homePaths(home).token))
+
+/** Everything that a platform makes in its data directory. */
+const OURS = new Set([
+  'artifacts',
+  'backups',
+  'cache',
+  'instances',
+  'inventory.db',
+  'inventory.db-shm',
+  'inventory.db-wal',
+  'logs',
+  'router',
+  'run',
+  'secret.key',
+  'sources',
+  'temporal',
+  'token',
+])
+
+/** What somebody else has put there stays: a removal by mistake cannot be undone. */
+async function purgeFolder(home: string): Promise<void> {
+  const names = readdirSync(home)
+  for (const name of names.filter((name) => OURS.has(name))) await removeTree(join(home, name))
+  const foreign = names.filter((name) => !OURS.has(name))
+  if (foreign.length > 0)
+    return say(`Stopped and removed. What is not Coppice's stays in ${home}: ${foreign.join(', ')}`)
+  rmdirSync(home)
   say(`Stopped, and ${home} is removed.`)
 }
 
@@ -99,16 +131,8 @@ async function removeInstances(home: string): Promise<void> {
   }
 }
 
-/** Removing a folder by a mistyped name cannot be undone: only what a platform has made is removed. */
-function refuseForeignFolder(home: string): void {
-  const never = [ROOT, homedir(), '/', dirname(ROOT)]
-  const ours = existsSync(join(home, 'inventory.db')) || existsSync(join(home, 'run', 'start.lock'))
-  if (ours && !never.includes(home)) return
-  throw new CoppiceError('InvalidInput', `${home} is not a data directory of Coppice; it is not removed`, {
-    field: 'home',
-  })
-}
-
+// What is waited for below (an instance that ends) holds no handle of its own.
+const alive = setInterval(() => {}, 60_000)
 try {
   await down(resolve(values.home ?? join(ROOT, '.coppice')), values.purge === true)
 } catch (error) {
@@ -116,4 +140,5 @@ try {
   process.stderr.write(`${known ? error.message : ((error as Error).stack ?? error)}\n`)
   process.exit(known && error.code === 'InvalidInput' ? 2 : 1)
 }
+clearInterval(alive)
 process.exit(0)
