@@ -4,8 +4,7 @@ import { Readable } from 'node:stream'
 import { TextDecoderStream } from 'node:stream/web'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { Agent, type Dispatcher, EnvHttpProxyAgent, fetch, type RequestInit, type Response } from 'undici'
-import { CoppiceError, isErrorCode } from '../domain/errors.ts'
-import type { OperationFailure } from '../domain/records.ts'
+import { CoppiceError, type ErrorCode, isErrorCode } from '../domain/errors.ts'
 import { ApiError, Unreachable } from './failure.ts'
 import type { Settings } from './settings.ts'
 
@@ -44,6 +43,16 @@ export type StepAnswer = {
   duration_ms?: number
 }
 
+export type FailureAnswer = {
+  code: ErrorCode
+  /** With what to do about it. */
+  message: string
+  step?: string
+  field?: string
+  log_lines?: string[]
+  undo_failures?: string[]
+}
+
 export type OperationAnswer = {
   id: string
   app: string
@@ -53,7 +62,7 @@ export type OperationAnswer = {
   started_by: string
   request_time: string
   end_time?: string
-  failure?: OperationFailure
+  failure?: FailureAnswer
   steps?: StepAnswer[]
 }
 

@@ -1,7 +1,7 @@
 /** What goes wrong, for people at a terminal: lines and an exit code, both from one function (house style 5). */
 import { CommanderError } from 'commander'
 import { CoppiceError, ERRORS, type ErrorCode } from '../domain/errors.ts'
-import type { OperationFailure } from '../domain/records.ts'
+import type { FailureAnswer } from './api.ts'
 
 /** Documented in `coppice --help`; scripts rely on them. */
 export const EXIT = {
@@ -49,9 +49,9 @@ export class Unreachable extends Error {
 /** An operation that was waited for and did not succeed. */
 export class OperationFailed extends Error {
   readonly operation: { id: string; app: string; type: string; state: string }
-  readonly failure: OperationFailure | null
+  readonly failure: FailureAnswer | null
 
-  constructor(operation: OperationFailed['operation'], failure: OperationFailure | null) {
+  constructor(operation: OperationFailed['operation'], failure: FailureAnswer | null) {
     super(failure?.message ?? `${operation.type} of ${operation.app} ended as ${operation.state}`)
     this.name = 'OperationFailed'
     this.operation = operation
@@ -103,21 +103,19 @@ function tellOperation({ operation, failure }: OperationFailed): Told {
   if (state === 'CANCELLED')
     return { exitCode: EXIT.failed, lines: [`The ${type} of ${app} was cancelled; everything is as before.`], json }
   const cause = sentence(failure?.message ?? 'The cause is not known')
-  const hint = failure === null ? null : ERRORS[failure.code].hint
   return {
     exitCode: EXIT.failed,
     json,
     lines: [
       `The ${type} of ${app} failed${failure?.step === undefined ? '' : ` at the step "${failure.step}"`}.`,
       cause,
-      ...(failure?.logLines?.length ? ['Its last log lines:', ...failure.logLines.map((line) => `  | ${line}`)] : []),
-      ...(failure?.undoFailures?.length
+      ...(failure?.log_lines?.length ? ['Its last log lines:', ...failure.log_lines.map((line) => `  | ${line}`)] : []),
+      ...(failure?.undo_failures?.length
         ? [
             'What could not be taken back yet (the worker goes on trying):',
-            ...failure.undoFailures.map((line) => `  - ${line}`),
+            ...failure.undo_failures.map((line) => `  - ${line}`),
           ]
         : ['The app is as it was before.']),
-      ...(hint === null || cause.includes(hint) ? [] : [hint]),
       `All steps: coppice operations get ${id}`,
     ],
   }

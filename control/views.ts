@@ -1,6 +1,7 @@
 /** Records as the API shows them. Names are the product's; what it does not have is marked as ours. */
 import { formatDuration } from '../domain/durations.ts'
-import type { App, Deployment, Instance, Operation, Step } from '../domain/records.ts'
+import { withHint } from '../domain/errors.ts'
+import type { App, Deployment, Instance, Operation, OperationFailure, Step } from '../domain/records.ts'
 import { type ApplicationState, assertNever } from '../domain/states.ts'
 
 export type Urls = { url: string; urls: string[] }
@@ -152,9 +153,21 @@ export function operationView(operation: Operation) {
     ...(operation.workflowId !== null && { workflow_id: operation.workflowId }),
     ...(operation.runId !== null && { run_id: operation.runId }),
     ...(operation.repairs !== null && { repairs: operation.repairs }),
-    ...(operation.failure !== null && { failure: operation.failure }),
+    ...(operation.failure !== null && { failure: failureView(operation.failure) }),
   }
 }
+
+export function failureView(failure: OperationFailure) {
+  return {
+    code: failure.code,
+    message: withHint(failure.code, failure.message),
+    ...(failure.step !== undefined && { step: failure.step }),
+    ...(failure.field !== undefined && { field: failure.field }),
+    ...(failure.logLines !== undefined && { log_lines: failure.logLines }),
+    ...(failure.undoFailures !== undefined && { undo_failures: failure.undoFailures }),
+  }
+}
+
 export type OperationView = ReturnType<typeof operationView>
 
 export function stepView(step: Step) {
