@@ -18,13 +18,15 @@ export type Download = {
   file: string
   /** Hex; null takes what comes (only ever for what another checksum vouches for). */
   sha256: string | null
+  /** For its proxy variables. */
+  env: NodeJS.ProcessEnv
   onProgress?: (words: string) => void
 }
 
 /** Throws with a sentence that names the host and the reason. */
 export async function downloadFile(download: Download): Promise<void> {
   await mkdir(dirname(download.file), { recursive: true })
-  const response = await get(download.url)
+  const response = await get(download.url, download.env)
   const total = Number(response.headers.get('content-length') ?? 0)
   const hash = createHash('sha256')
   let bytes = 0
@@ -48,8 +50,12 @@ export async function downloadFile(download: Download): Promise<void> {
   }
 }
 
-export async function downloadText(url: string, headers: Record<string, string> = {}): Promise<Answer> {
-  const response = await get(url, headers)
+export async function downloadText(
+  url: string,
+  env: NodeJS.ProcessEnv,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  const response = await get(url, env, headers)
   return { text: await response.text(), type: response.headers.get('content-type') ?? '', url: response.url }
 }
 
@@ -60,7 +66,7 @@ export type Answer = {
   url: string
 }
 
-async function get(url: string, headers: Record<string, string> = {}) {
+async function get(url: string, env: NodeJS.ProcessEnv, headers: Record<string, string> = {}) {
   const target = new URL(url)
   const credentials = target.username === '' ? undefined : `${target.username}:${target.password}`
   target.username = ''
@@ -72,7 +78,7 @@ async function get(url: string, headers: Record<string, string> = {}) {
       ...(credentials && { authorization: `Basic ${Buffer.from(decodeURIComponent(credentials)).toString('base64')}` }),
     },
     dispatcher: new EnvHttpProxyAgent({
-      ...proxySettings(process.env),
+      ...proxySettings(env),
       connect: { timeout: CONNECT_TIMEOUT_MS },
       headersTimeout: STALL_TIMEOUT_MS,
       bodyTimeout: STALL_TIMEOUT_MS,

@@ -27,18 +27,19 @@ export type GoInstall = {
   /** Folder the program is put into. */
   folder: string
   cache: string
+  env: NodeJS.ProcessEnv
   onProgress: (words: string) => void
 }
 
 /** Builds a program from its source by way of the Go module proxy, which verifies it against sum.golang.org. */
 export async function goInstall(options: GoInstall): Promise<void> {
-  const go = (await machineGo()) ?? (await proxyGo(options.cache, options.onProgress))
+  const go = (await machineGo(options.env)) ?? (await proxyGo(options))
   options.onProgress(`building ${options.module}@${options.version} from source (two to five minutes) …`)
   // -s -w: without symbols, two thirds of the size. -v names each package as it is compiled.
   const args = ['install', '-v', '-trimpath', '-ldflags=-s -w', `${options.module}@v${options.version}`]
   const child = spawn(go, args, {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...process.env, GOBIN: options.folder, GOOS: '', GOARCH: '', CGO_ENABLED: '0' },
+    env: { ...options.env, GOBIN: options.folder, GOOS: '', GOARCH: '', CGO_ENABLED: '0' },
   })
   const last: string[] = []
   let packages = 0
@@ -56,9 +57,9 @@ export async function goInstall(options: GoInstall): Promise<void> {
   if (code !== 0) throw new Error(`go install ended with ${code}: ${last.join(' | ')}`)
 }
 
-async function machineGo(): Promise<string | null> {
+async function machineGo(env: NodeJS.ProcessEnv): Promise<string | null> {
   try {
-    const version = /go(\d+\.\d+(?:\.\d+)?)/.exec(await askVersion('go', ['version']))?.[1]
+    const version = /go(\d+\.\d+(?:\.\d+)?)/.exec(await askVersion('go', ['version'], env))?.[1]
     return version !== undefined && compareVersions(version, OLDEST_GO) >= 0 ? 'go' : null
   } catch {
     return null
@@ -66,7 +67,7 @@ async function machineGo(): Promise<string | null> {
 }
 
 /** The module proxy carries Go itself too: with it a machine needs nothing but package registries. */
-async function proxyGo(cache: string, onProgress: (words: string) => void): Promise<string> {
+async function proxyGo({ cache, env, onProgress }: GoInstall): Promise<string> {
   const name = `${process.platform}-${process.arch === 'x64' ? 'amd64' : process.arch}`
   const sha256 = GO_SHA256[name]
   if (sha256 === undefined) throw new Error(`there is no go on the PATH, and none to fetch for ${name}`)
@@ -75,7 +76,13 @@ async function proxyGo(cache: string, onProgress: (words: string) => void): Prom
     onProgress(`fetching Go ${GO_VERSION}, to build it with`)
     const version = `v0.0.1-go${GO_VERSION}.${name}`
     const zip = join(draft, 'go.zip')
-    await downloadFile({ url: `${goProxy()}/golang.org/toolchain/@v/${version}.zip`, file: zip, sha256, onProgress })
+    await downloadFile({
+      url: `${goProxy(env)}/golang.org/toolchain/@v/${version}.zip`,
+      file: zip,
+      sha256,
+      env,
+      onProgress,
+    })
     const prefix = `golang.org/toolchain@${version}/`
     await unzip(zip, draft, (entry) => (entry.startsWith(prefix) ? entry.slice(prefix.length) : null))
     // Module zips carry no modes.
@@ -92,7 +99,7 @@ async function makeExecutable(folder: string): Promise<void> {
   }
 }
 
-function goProxy(): string {
-  const first = (process.env.GOPROXY ?? '').split(/[,|]/).find((entry) => entry.startsWith('http'))
+function goProxy(env: NodeJS.ProcessEnv): string {
+  const first = (env.GOPROXY ?? '').split(/[,|]/).find((entry) => entry.startsWith('http'))
   return (first ?? 'https://goproxy.invalid').replace(/\/+$/, '')
 }

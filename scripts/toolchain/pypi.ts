@@ -13,17 +13,18 @@ export type PypiInstall = {
   oldest: string
   program: string
   folder: string
+  env: NodeJS.ProcessEnv
   onProgress: (words: string) => void
 }
 
 /** Takes a program out of its wheel; neither Python nor pip is needed for it. */
 export async function pypiInstall(options: PypiInstall): Promise<void> {
-  const wheel = chooseWheel(await listWheels(options.project), options, wheelTags())
+  const wheel = chooseWheel(await listWheels(options.project, options.env), options, wheelTags())
   if (wheel === null)
     throw new Error(`the package index has no ${options.project} for ${process.platform} ${process.arch}`)
   options.onProgress(`fetching ${wheel.filename}`)
   const file = join(options.folder, 'wheel.zip')
-  await downloadFile({ url: wheel.url, file, sha256: wheel.sha256, onProgress: options.onProgress })
+  await downloadFile({ url: wheel.url, file, sha256: wheel.sha256, env: options.env, onProgress: options.onProgress })
   const suffix = `.data/scripts/${options.program}`
   const found = await unzip(file, options.folder, (name) => (name.endsWith(suffix) ? options.program : null))
   if (found === 0) throw new Error(`${wheel.filename} holds no ${options.program}`)
@@ -31,12 +32,12 @@ export async function pypiInstall(options: PypiInstall): Promise<void> {
   await rm(file)
 }
 
-async function listWheels(project: string): Promise<Wheel[]> {
+async function listWheels(project: string, env: NodeJS.ProcessEnv): Promise<Wheel[]> {
   const tried: string[] = []
-  for (const index of await indexes()) {
+  for (const index of await indexes(env)) {
     try {
       const accept = 'application/vnd.pypi.simple.v1+json, text/html;q=0.2'
-      const answer = await downloadText(`${index.replace(/\/+$/, '')}/${project}/`, { accept })
+      const answer = await downloadText(`${index.replace(/\/+$/, '')}/${project}/`, env, { accept })
       return answer.type.includes('json') ? parseJson(answer.text, answer.url) : parseHtml(answer.text, answer.url)
     } catch (error) {
       tried.push((error as Error).message)
@@ -46,17 +47,16 @@ async function listWheels(project: string): Promise<Wheel[]> {
 }
 
 /** As pip and uv are told: their variables, then pip's files, then PyPI. */
-async function indexes(): Promise<string[]> {
-  const env = process.env
-  const named = [env.UV_DEFAULT_INDEX, env.UV_INDEX_URL, env.PIP_INDEX_URL, await pipSetting('global.index-url')]
-  const extra = [env.PIP_EXTRA_INDEX_URL, await pipSetting('global.extra-index-url')]
+async function indexes(env: NodeJS.ProcessEnv): Promise<string[]> {
+  const named = [env.UV_DEFAULT_INDEX, env.UV_INDEX_URL, env.PIP_INDEX_URL, await pipSetting('global.index-url', env)]
+  const extra = [env.PIP_EXTRA_INDEX_URL, await pipSetting('global.extra-index-url', env)]
   const first = named.find((url) => url !== undefined && url !== '') ?? 'https://pip-index.invalid/simple'
   return [first, ...extra.flatMap((urls) => (urls ?? '').split(/\s+/))].filter((url) => url.startsWith('http'))
 }
 
-async function pipSetting(name: string): Promise<string | undefined> {
+async function pipSetting(name: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
   for (const pip of ['pip', 'pip3']) {
-    const value = await askVersion(pip, ['config', 'get', name]).catch(() => '')
+    const value = await askVersion(pip, ['config', 'get', name], env).catch(() => '')
     if (value.startsWith('http')) return value.trim()
   }
   return undefined

@@ -32,7 +32,7 @@ export async function resolveTool(name: ToolName, options: ResolveOptions = {}):
   const tried: string[] = []
   const named = env[tool.variable]
   if (named) {
-    const found = await probe(tool, named)
+    const found = await probe(tool, named, env)
     if ('version' in found) return { path: named, version: found.version, from: 'variable' }
     // Not passed over: whoever names one wants that one.
     throw new CoppiceError(
@@ -41,7 +41,7 @@ export async function resolveTool(name: ToolName, options: ResolveOptions = {}):
     )
   }
   for (const path of candidates(tool, env)) {
-    const found = await probe(tool, path)
+    const found = await probe(tool, path, env)
     if ('version' in found) return { path, version: found.version, from: 'path' }
     tried.push(`${path}: ${found.trouble}`)
   }
@@ -65,8 +65,8 @@ async function fromSource(
   const say = (words: string) => onProgress?.(`${tool.name}: ${words}`)
   const cache = cacheFolder(env)
   if (source.kind === 'apt' || source.kind === 'playwright') {
-    const path = await fetchTool(tool, source, { folder: cache, cache, say })
-    const found = await probe(tool, path)
+    const path = await fetchTool(tool, source, { folder: cache, cache, env, say })
+    const found = await probe(tool, path, env)
     if ('trouble' in found) throw new Error(found.trouble)
     return { path, version: found.version, from: 'fetched' }
   }
@@ -77,21 +77,25 @@ async function fromSource(
     await fillOnce(
       folder,
       async (draft) => {
-        await fetchTool(tool, source, { folder: draft, cache, say })
+        await fetchTool(tool, source, { folder: draft, cache, env, say })
       },
       () => say('another process is fetching it; waiting'),
     )
   }
-  const found = await probe(tool, path)
+  const found = await probe(tool, path, env)
   if ('trouble' in found) throw new Error(`${path}: ${found.trouble}; remove ${folder} to have it fetched again`)
   if (from === 'fetched') say(`${found.version} is in place`)
   return { path, version: found.version, from }
 }
 
-async function probe(tool: Tool, path: string): Promise<{ version: string } | { trouble: string }> {
+async function probe(
+  tool: Tool,
+  path: string,
+  env: NodeJS.ProcessEnv,
+): Promise<{ version: string } | { trouble: string }> {
   let text: string
   try {
-    text = await askVersion(path, tool.versionArgs)
+    text = await askVersion(path, tool.versionArgs, env)
   } catch (error) {
     const { code, message } = error as { code?: unknown; message: string }
     return { trouble: code === 'ENOENT' ? 'there is no such program' : `it does not run (${message.split('\n')[0]})` }

@@ -15,6 +15,7 @@ export type Fetch = {
   /** Where the program goes. */
   folder: string
   cache: string
+  env: NodeJS.ProcessEnv
   say: (words: string) => void
 }
 
@@ -35,10 +36,16 @@ export async function fetchTool(tool: Tool, source: Source, options: Fetch): Pro
       return fromRelease(asset, options)
     }
     case 'goInstall':
-      await goInstall({ ...source, folder: options.folder, cache: options.cache, onProgress: options.say })
+      await goInstall({
+        ...source,
+        folder: options.folder,
+        cache: options.cache,
+        env: options.env,
+        onProgress: options.say,
+      })
       return join(options.folder, source.program)
     case 'pypi':
-      await pypiInstall({ ...source, folder: options.folder, onProgress: options.say })
+      await pypiInstall({ ...source, folder: options.folder, env: options.env, onProgress: options.say })
       return join(options.folder, source.program)
     case 'apt':
       return fromApt(tool, source.packages, options)
@@ -50,9 +57,10 @@ export async function fetchTool(tool: Tool, source: Source, options: Fetch): Pro
 async function fromRelease(asset: ReleaseAsset, options: Fetch): Promise<string> {
   const name = basename(asset.url)
   options.say(`downloading ${name}`)
-  const sha256 = 'sha256' in asset.checksum ? asset.checksum.sha256 : await listedChecksum(asset.checksum.list, name)
+  const sha256 =
+    'sha256' in asset.checksum ? asset.checksum.sha256 : await listedChecksum(asset.checksum.list, name, options.env)
   const archive = join(options.folder, name)
-  await downloadFile({ url: asset.url, file: archive, sha256, onProgress: options.say })
+  await downloadFile({ url: asset.url, file: archive, sha256, env: options.env, onProgress: options.say })
   const unpack = name.endsWith('.zip') ? unzip : untarGz
   const wanted = (entry: string) => (basename(entry) === asset.program ? asset.program : null)
   if ((await unpack(archive, options.folder, wanted)) === 0) throw new Error(`${name} holds no ${asset.program}`)
@@ -61,8 +69,8 @@ async function fromRelease(asset: ReleaseAsset, options: Fetch): Promise<string>
 }
 
 /** Vouches against damage on the way; that the release is the publisher's own is the word of its TLS certificate. */
-async function listedChecksum(url: string, name: string): Promise<string> {
-  const { text } = await downloadText(url)
+async function listedChecksum(url: string, name: string, env: NodeJS.ProcessEnv): Promise<string> {
+  const { text } = await downloadText(url, env)
   const line = text.split('\n').find((entry) => entry.trim().endsWith(name))
   const sha256 = /^[0-9a-f]{64}/.exec(line ?? '')?.[0]
   if (sha256 === undefined) throw new Error(`${url} names no checksum of ${name}`)
@@ -71,7 +79,7 @@ async function listedChecksum(url: string, name: string): Promise<string> {
 
 async function fromApt(tool: Tool, packages: string[], options: Fetch): Promise<string> {
   options.say(`installing ${packages.join(', ')} with apt-get`)
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  const env = { ...options.env, DEBIAN_FRONTEND: 'noninteractive' }
   const apt = (args: string[]) => run('apt-get', ['-q', '-y', ...args], { env, maxBuffer: 1 << 26 })
   const install = ['install', '--no-install-recommends', ...packages]
   // The lists may be older than the packages they name.
@@ -89,7 +97,7 @@ async function fromPlaywright(options: Fetch): Promise<string> {
   if (existsSync(chromium.executablePath())) return chromium.executablePath()
   options.say('downloading with playwright')
   const cli = join(import.meta.dirname, '..', '..', 'node_modules', 'playwright-core', 'cli.js')
-  await run(process.execPath, [cli, 'install', 'chromium'], { maxBuffer: 1 << 26, timeout: 600_000 })
+  await run(process.execPath, [cli, 'install', 'chromium'], { maxBuffer: 1 << 26, timeout: 600_000, env: options.env })
   return chromium.executablePath()
 }
 

@@ -4,8 +4,8 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 
 /** What a tool says about itself; throws when it does not run here. */
-export async function askVersion(path: string, args: string[]): Promise<string> {
-  const { stdout, stderr } = await run(path, args, { timeout: 20_000, env: { ...process.env, NO_COLOR: '1' } })
+export async function askVersion(path: string, args: string[], env: NodeJS.ProcessEnv): Promise<string> {
+  const { stdout, stderr } = await run(path, args, { timeout: 20_000, env: { ...env, NO_COLOR: '1' } })
   return `${stdout}${stderr}`
 }
 
