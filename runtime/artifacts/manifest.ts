@@ -26,6 +26,9 @@ export type Manifest = {
 export type ManifestEntry = [path: string, kind: Kind, mode: number, size: number, mtimeMs: number, content: string]
 type Kind = 'f' | 'd' | 'l'
 
+/** Up to here a file is read in one go: a stream costs more than most files of a layer. Hashing it takes under 1 ms. */
+const READ_WHOLE_BYTES = 256 * 1024
+
 /**
  * Makes a tree read-only and describes it. Sealed files cannot be written and sealed directories not be added to;
  * root can do both, which is what `checkTree` is for. Digests that are known already need not be computed again.
@@ -39,7 +42,7 @@ export async function describeTree(
     entries.map((entry) => async () => {
       const [path, kind] = entry
       if (shared.has(path)) await ownCopy(join(root, path), entry)
-      entry[5] = known.get(path) ?? (await contentOf(join(root, path), kind))
+      entry[5] = known.get(path) ?? (await contentOf(join(root, path), kind, entry[3]))
       if (kind === 'l') return
       entry[2] = kind === 'd' || entry[2] & 0o100 ? 0o555 : 0o444
       await chmod(join(root, path), entry[2])
@@ -75,8 +78,8 @@ export async function checkTree(
 export async function verifyTree(root: string, entries: readonly ManifestEntry[]): Promise<string[]> {
   const wrong: string[] = []
   await inParallel(
-    entries.map(([path, kind, , , , content]) => async () => {
-      const found = await contentOf(join(root, path), kind).catch(() => null)
+    entries.map(([path, kind, , size, , content]) => async () => {
+      const found = await contentOf(join(root, path), kind, size).catch(() => null)
       if (found !== content) wrong.push(path)
     }),
     4,
@@ -95,11 +98,12 @@ export function digestOf(entries: readonly ManifestEntry[]): string {
 
 /** The digest of a file or folder that is not to be touched. */
 export async function digestInPlace(path: string): Promise<string> {
-  if (!(await lstat(path)).isDirectory()) return contentOf(path, 'f')
+  const stats = await lstat(path)
+  if (!stats.isDirectory()) return contentOf(path, 'f', stats.size)
   const { entries } = await listTree(path)
   await inParallel(
     entries.map((entry) => async () => {
-      entry[5] = await contentOf(join(path, entry[0]), entry[1])
+      entry[5] = await contentOf(join(path, entry[0]), entry[1], entry[3])
     }),
     8,
   )
@@ -161,10 +165,11 @@ function kindOf(stats: Stats): Kind | null {
   return stats.isFile() ? 'f' : stats.isDirectory() ? 'd' : stats.isSymbolicLink() ? 'l' : null
 }
 
-async function contentOf(path: string, kind: Kind): Promise<string> {
+async function contentOf(path: string, kind: Kind, size: number): Promise<string> {
   if (kind === 'd') return ''
   if (kind === 'l') return readlink(path)
+  if (size <= READ_WHOLE_BYTES) return sha256(await readFile(path))
   const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) hash.update(chunk)
+  for await (const chunk of createReadStream(path, { highWaterMark: READ_WHOLE_BYTES })) hash.update(chunk)
   return hash.digest('hex')
 }

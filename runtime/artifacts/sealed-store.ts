@@ -64,8 +64,17 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
   const entryOf = (key: string) => join(kept, checkedKey(key))
   const treeOf = (key: string) => join(entryOf(key), 'tree')
 
+  /** Checks under way: the instances of an app start together and share one walk. */
+  const checks = new Map<string, Promise<OpenSealed | null>>()
+
   /** The tree if it has passed the check, else null; one that has not is taken out, so that it can be made again. */
-  async function open(key: string): Promise<OpenSealed | null> {
+  function open(key: string): Promise<OpenSealed | null> {
+    const running = checks.get(key) ?? check(key).finally(() => checks.delete(key))
+    checks.set(key, running)
+    return running
+  }
+
+  async function check(key: string): Promise<OpenSealed | null> {
     const manifest = await sound(key, 'cheaply')
     if (manifest === null) return null
     const time = new Date(now())
