@@ -102,7 +102,10 @@ function tellOperation({ operation, failure }: OperationFailed): Told {
   const json = { operation: id, app, type, state, failure }
   if (state === 'CANCELLED')
     return { exitCode: EXIT.failed, lines: [`The ${type} of ${app} was cancelled; everything is as before.`], json }
-  const cause = sentence(failure?.message ?? 'The cause is not known')
+  const hint = failure === null ? '' : ERRORS[failure.code].hint
+  // The message carries the hint; it reads better after the log lines, to which it often points.
+  const message = failure?.message ?? 'The cause is not known'
+  const cause = sentence(message.endsWith(hint) ? message.slice(0, message.length - hint.length).trim() : message)
   return {
     exitCode: EXIT.failed,
     json,
@@ -116,6 +119,7 @@ function tellOperation({ operation, failure }: OperationFailed): Told {
             ...failure.undo_failures.map((line) => `  - ${line}`),
           ]
         : ['The app is as it was before.']),
+      ...(hint === '' ? [] : [hint]),
       `All steps: coppice operations get ${id}`,
     ],
   }

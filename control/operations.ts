@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client'
 import type { Logger } from 'pino'
-import { CoppiceError, withHint } from '../domain/errors.ts'
+import { CoppiceError } from '../domain/errors.ts'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
 import type { Operation } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
@@ -171,7 +171,7 @@ export class OperationStarter {
   /** @returns true when the operation runs all the same: the answer to the start was lost, not the start. */
   async #refuse(id: string, error: unknown): Promise<boolean> {
     const known = error instanceof CoppiceError ? error : new CoppiceError('Internal', String(error))
-    await this.#store.operations.refuse(id, { code: known.code, message: withHint(known.code, known.message) })
+    await this.#store.operations.refuse(id, { code: known.code, message: known.message })
     const operation = await this.#store.operations.get(id)
     // The undo of a workflow that did start is its own: it finds its operation ended and changes nothing.
     return operation !== null && operation.state !== 'FAILED'
