@@ -194,7 +194,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
 
   private answered(): void {
     this.state = 'answered'
-    this.endpoint.answered = true
+    this.endpoint.answeredAt = Date.now()
     this.endpoint.recallable.delete(this)
   }
 

@@ -15,7 +15,9 @@ type Watched = {
   failing: boolean
   checking: boolean
   timer: NodeJS.Timeout | null
-  /** Answered real requests since the running check began. */
+  /** When the running check began; ms since 1970. */
+  since: number
+  /** It answered a real request since then. */
   alive: boolean
 }
 
@@ -72,10 +74,10 @@ export class Checks {
   }
 
   /** These answered requests: an app that is busy may be slow to answer a check, and is not hung. */
-  answered(instances: readonly string[]): void {
-    if (instances.length === 0) return
-    const answered = new Set(instances)
-    for (const watched of this.watched.values()) if (answered.has(watched.endpoint.instance)) watched.alive = true
+  answered(times: Readonly<Record<string, number>>): void {
+    for (const watched of this.watched.values()) {
+      if ((times[watched.endpoint.instance] ?? 0) > watched.since) watched.alive = true
+    }
   }
 
   stop(): void {
@@ -92,6 +94,7 @@ export class Checks {
       failing: false,
       checking: false,
       timer: null,
+      since: 0,
       alive: false,
     }
     // Spread over the interval, so that many instances are not asked in one breath.
@@ -107,12 +110,18 @@ export class Checks {
 
   private async check(watched: Watched): Promise<void> {
     watched.checking = true
+    watched.since = Date.now()
     watched.alive = false
     const verdict = await this.probe(watched.endpoint.address, watched.healthPath, this.options.timeoutMs)
     if (![...this.watched.values()].includes(watched)) return
     watched.checking = false
     const before = watched.failing
-    if (verdict === 'up' || (verdict === 'failed' && watched.alive && !watched.failing)) {
+    if (verdict === 'failed' && watched.alive && !watched.failing) {
+      // It may have hung right after that answer: no reason to eject it, and none to wait.
+      this.soon(watched, this.options.confirmAfterMs)
+      return
+    }
+    if (verdict === 'up') {
       watched.failures = 0
       watched.successes++
       if (watched.successes >= 2) watched.failing = false

@@ -24,8 +24,8 @@ export class Endpoint {
   /** A connect failed here a moment ago (ms of performance.now): others are tried first until then. */
   suspectUntil = 0
   inFlight = 0
-  /** Answered since the last beat. */
-  answered = false
+  /** When it last answered a request; ms since 1970, because the primary compares it with a clock of its own. */
+  answeredAt = 0
   /** Requests without an answer yet that another instance could take over. */
   readonly recallable = new Set<Recallable>()
   readonly longLived = new Set<LongLived>()

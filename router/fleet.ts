@@ -22,7 +22,7 @@ type Member = {
 export type FleetEvents = {
   onListening(port: number): void
   onApplied(): void
-  onBeat(answered: string[]): void
+  onBeat(answered: Record<string, number>): void
   onSuspect(instance: string): void
   onProblem(key: string, message: string | null): void
 }
@@ -78,7 +78,7 @@ export class Fleet {
       worker,
       applied: null,
       lastBeat: performance.now() + 5000,
-      beat: { inFlight: {}, longLived: {}, answered: [] },
+      beat: { inFlight: {}, longLived: {}, answered: {} },
       metrics: { counters: {}, gauges: {} },
       stopping: false,
     }

@@ -70,13 +70,17 @@ export function createListener(parts: ListenerParts): Server {
   server.on('connect', (_req: IncomingMessage, socket: Duplex) => refuse(parts, socket as Socket, REFUSALS.connect))
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     const client = socket as ClientSocket
-    // While an answer is under way, words in between would become part of it.
-    const answering = client._httpMessage?.headersSent === true
-    if (error.code === 'ECONNRESET' || !client.writable || answering) {
-      client.destroy()
-      return
-    }
-    refuse(parts, client, refusalFor(error))
+    const pending = client._httpMessage as
+      | (ServerResponse & { req: IncomingMessage & { exchange?: Exchange } })
+      | undefined
+    if (error.code === 'ECONNRESET' || !client.writable) client.destroy()
+    else if (!pending) refuse(parts, client, refusalFor(error))
+    // The router's own answer is written already, and whole.
+    else if (pending.headersSent && pending.req.exchange?.refusal) client.destroySoon()
+    // The body of the request under way is at fault, and nobody has answered it yet.
+    else if (!pending.headersSent && !pending.req.complete) refuse(parts, client, refusalFor(error))
+    // Words in the middle of an answer would become part of it; before it, they would be taken for it.
+    else client.destroy()
   })
   return server
 }

@@ -28,8 +28,8 @@ export type Beat = {
   /** Requests in flight by instance id; only instances that have some. */
   inFlight: Record<string, number>
   longLived: Record<string, number>
-  /** Instances that answered since the last beat: proof of life that an active check lacks under load. */
-  answered: string[]
+  /** When an instance last answered (ms since 1970), if since the last beat: proof of life that a check may lack. */
+  answered: Record<string, number>
   /** Once a second. */
   metrics?: MetricsSnapshot
 }

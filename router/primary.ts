@@ -201,7 +201,7 @@ export class Primary {
     )
   }
 
-  private heard(answered: string[]): void {
+  private heard(answered: Record<string, number>): void {
     this.checks.answered(answered)
     if (this.draining.size === 0) return
     const { inFlight } = this.fleet.inFlight()

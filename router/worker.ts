@@ -55,17 +55,18 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     channel.send({ type: 'problem', key, message })
   })
 
+  let lastBeatAt = 0
   function beat(withMetrics: boolean): Beat {
     const inFlight: Record<string, number> = {}
     const longLived: Record<string, number> = {}
-    const answered: string[] = []
+    const answered: Record<string, number> = {}
     for (const endpoint of routes.all()) {
       if (endpoint.inFlight > 0) inFlight[endpoint.instance] = (inFlight[endpoint.instance] ?? 0) + endpoint.inFlight
       const lasting = endpoint.longLived.size
       if (lasting > 0) longLived[endpoint.instance] = (longLived[endpoint.instance] ?? 0) + lasting
-      if (endpoint.answered) answered.push(endpoint.instance)
-      endpoint.answered = false
+      if (endpoint.answeredAt > lastBeatAt) answered[endpoint.instance] = endpoint.answeredAt
     }
+    lastBeatAt = Date.now()
     metrics.waiting = room.size
     return { inFlight, longLived, answered, metrics: withMetrics ? metrics.snapshot() : undefined }
   }

@@ -11,7 +11,7 @@ export type Origin = {
   name: string
   port: number
   address: string
-  /** Paths of all requests so far. */
+  /** All requests so far but the router's own checks. */
   seen: { method: string; url: string; headers: string[] }[]
   /** Sets what `/` and every other path without a meaning answers. */
   status: number
@@ -63,7 +63,8 @@ function flood(ws: import('ws').WebSocket, url: string): void {
 }
 
 function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void {
-  origin.seen.push({ method: req.method ?? '', url: req.url ?? '', headers: req.rawHeaders })
+  const isCheck = req.headers['user-agent'] === 'coppice-router-check'
+  if (!isCheck) origin.seen.push({ method: req.method ?? '', url: req.url ?? '', headers: req.rawHeaders })
   const url = new URL(req.url ?? '/', 'http://origin')
   const number = (name: string, otherwise: number) => Number(url.searchParams.get(name) ?? otherwise)
   const tell = (extra: object = {}) => {
