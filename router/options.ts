@@ -193,6 +193,9 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
   if (options.admin !== null && options.adminTokenFile === null && options.stateDir === null) {
     throw invalid('admin-token-file', '--admin needs --admin-token-file or --state-dir')
   }
+  if (options.tls !== null && 'selfSigned' in options.tls && options.stateDir === null) {
+    throw invalid('tls-self-signed', 'the certificate has to be kept: add --state-dir')
+  }
   if ('host' in options.listen && !isLoopbackHost(options.listen.host) && !options.exposeUnconfinedApps) {
     throw invalid(
       'listen',

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http'
+import type { SecureContextOptions, Server as TlsServer } from 'node:tls'
 import { listenOn } from './listener.ts'
 import type { Listen } from './options.ts'
 
@@ -56,6 +57,11 @@ export class Ports {
       this.open.delete(port)
       this.problem(`port-${port}`, `port ${port} cannot be opened: ${(error as Error).message}`)
     }
+  }
+
+  /** For handshakes from now on. */
+  useCertificate(context: SecureContextOptions): void {
+    for (const server of [this.main, ...this.open.values()]) (server as unknown as TlsServer).setSecureContext(context)
   }
 
   /** No new connections; idle ones end now, the others with their answer. May be called again for those that are idle by then. */

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { RouterReport, RouteTable } from '../domain/route-table.ts'
 import { Admin } from './admin.ts'
@@ -7,6 +8,7 @@ import { ControlLink } from './control-link.ts'
 import { Fleet } from './fleet.ts'
 import type { RouterOptions } from './options.ts'
 import { RoutesFile } from './routes-file.ts'
+import { selfSigned } from './self-signed.ts'
 import { TableFile } from './table-file.ts'
 
 const NO_ROUTES: RouteTable = { inventory: '', version: 0, apps: [] }
@@ -105,6 +107,7 @@ export class Primary {
   }
 
   async start(): Promise<void> {
+    await this.makeCertificate()
     const stored = (await this.file?.read()) ?? null
     if (stored !== null && 'unusable' in stored)
       this.problem('state', `the stored table is not used: ${stored.unusable}`)
@@ -117,6 +120,12 @@ export class Primary {
     this.checks.watch(this.table)
     this.fleet.start(this.table, this.checks.ejected())
     this.link?.start()
+  }
+
+  private async makeCertificate(): Promise<void> {
+    const { tls, stateDir } = this.options
+    if (tls === null || !('selfSigned' in tls)) return
+    this.options.tls = await selfSigned(join(stateDir as string, 'tls'), tls.selfSigned, Date.now())
   }
 
   /** Signs off, lets the requests in flight end, ends. */

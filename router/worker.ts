@@ -1,6 +1,7 @@
 import { randomFillSync, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { AccessLog } from './access-log.ts'
+import { Certificates } from './certificates.ts'
 import { DrainDeadlines } from './drain.ts'
 import type { Endpoint } from './endpoint.ts'
 import { createListener } from './listener.ts'
@@ -48,12 +49,25 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     stopping: () => stopping,
   })
   const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'
-  const create = () =>
-    createListener({ options, metrics, tls: null, handle: handle as never, requestId: () => randomUUID() })
-  const ports = new Ports(create, host, (key, message) => {
-    if (message !== null) log.warn({ key }, message)
+  const certificates =
+    options.tls === null || 'selfSigned' in options.tls
+      ? null
+      : new Certificates(
+          options.tls,
+          (context) => {
+            tls = context
+            ports.useCertificate(context)
+          },
+          (message) => problem('certificate', message),
+        )
+  let tls = certificates?.load() ?? null
+  certificates?.watch()
+  const create = () => createListener({ options, metrics, tls, handle: handle as never, requestId: () => randomUUID() })
+  const ports = new Ports(create, host, problem)
+
+  function problem(key: string, message: string | null): void {
     channel.send({ type: 'problem', key, message })
-  })
+  }
 
   let lastBeatAt = 0
   function beat(withMetrics: boolean): Beat {

@@ -1,0 +1,297 @@
+import { execFileSync } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
+import { Agent, createServer } from 'node:http'
+import { request as tlsRequest } from 'node:https'
+import { createServer as createTcpServer } from 'node:net'
+import { join } from 'node:path'
+import { connect as tlsConnect } from 'node:tls'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { selfSigned } from '../../router/self-signed.ts'
+import { ask } from './support/client.ts'
+import { type Origin, startOrigin } from './support/origin.ts'
+import { type RouterProcess, startRouter, until } from './support/router-process.ts'
+import { app, table } from './support/tables.ts'
+
+describe('life of a router', () => {
+  let origins: [Origin, Origin]
+  const cleanups: (() => Promise<unknown>)[] = []
+
+  beforeEach(async () => {
+    origins = [await startOrigin('a'), await startOrigin('b')]
+  })
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+    await Promise.all(origins.map((origin) => origin.close()))
+  })
+  const start = async (settings: Parameters<typeof startRouter>[0]): Promise<RouterProcess> => {
+    const router = await startRouter(settings)
+    cleanups.push(() => router.stop())
+    return router
+  }
+
+  /** Asks all the time until told to stop; returns what failed. */
+  function asking(router: Pick<RouterProcess, 'port'>, agent?: Agent) {
+    let on = true
+    let asked = 0
+    const failures: unknown[] = []
+    const ask1 = async (n: number) => {
+      while (on) {
+        try {
+          const answer = await ask(router, { path: '/slow?ms=30', agent, headers: { 'x-routing-key': `k${n}` } })
+          if (answer.status !== 200) failures.push(answer.status)
+        } catch (error) {
+          failures.push(error)
+        }
+        asked++
+      }
+    }
+    const all = Array.from({ length: 8 }, (_, n) => ask1(n))
+    return async () => {
+      on = false
+      await Promise.all(all)
+      return { asked, failures }
+    }
+  }
+
+  it('replaces its processes one by one without a refused connection or a cut request, and forgets no count', async () => {
+    const router = await start({ routes: table(1, app('app', origins)), args: ['--processes', '2'] })
+    const stopAsking = asking(router)
+    await new Promise((resolve) => setTimeout(resolve, 1200))
+    const before = await router.workers()
+    const counted = requests((await router.admin('/metrics')) as string)
+    await router.admin('/processes/replace', 'POST')
+    const after = await router.workers()
+    const { asked, failures } = await stopAsking()
+    expect(failures).toEqual([])
+    expect(asked).toBeGreaterThan(50)
+    expect(after).toHaveLength(2)
+    expect(after.filter((pid) => before.includes(pid))).toEqual([])
+    expect(counted).toBeGreaterThan(0)
+    expect(requests((await router.admin('/metrics')) as string)).toBeGreaterThanOrEqual(counted)
+    await until(async () => requests((await router.admin('/metrics')) as string) === asked)
+  })
+
+  const requests = (metrics: string) =>
+    [...metrics.matchAll(/^coppice_router_requests_total\{.*\} (\d+)$/gm)].reduce(
+      (sum, match) => sum + Number(match[1]),
+      0,
+    )
+
+  it('R1.2 a process that dies is replaced, and the other carries on meanwhile', async () => {
+    const router = await start({ routes: table(1, app('app', origins)), args: ['--processes', '2'] })
+    const [victim] = await router.workers()
+    process.kill(victim as number, 'SIGKILL')
+    for (let i = 0; i < 20; i++) expect((await ask(router)).status).toBe(200)
+    await until(async () => (await router.workers()).length === 2)
+  })
+
+  it('is replaced whole, on a socket that its supervisor keeps, without a refused connection or a cut request', async () => {
+    const supervisor = createTcpServer()
+    await new Promise<void>((resolve) => supervisor.listen({ port: 0, host: '127.0.0.1', backlog: 512 }, resolve))
+    const port = (supervisor.address() as { port: number }).port
+    const { fd } = (supervisor as unknown as { _handle: { fd: number } })._handle
+    // The supervisor itself never accepts: it only holds the socket open.
+    const settings = {
+      routes: table(1, app('app', origins)),
+      args: ['--processes', '1', '--listen', 'fd:3'],
+      stdio: ['ignore', 'pipe', 'pipe', fd] as never,
+    }
+    const handle = (supervisor as unknown as { _handle: { onconnection: unknown; unref(): void } })._handle
+    handle.onconnection = () => undefined
+    const old = await startRouter(settings)
+    const fresh = await start(settings)
+    const stopAsking = asking({ port })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(await old.stop()).toBe(0)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const { asked, failures } = await stopAsking()
+    expect(fresh.child.exitCode).toBeNull()
+    expect(failures.length).toBe(0)
+    expect(asked).toBeGreaterThan(30)
+    supervisor.close()
+  })
+
+  it('stops gracefully: what is in flight is finished, keep-alive connections end, the process exits 0', async () => {
+    const router = await startRouter({ routes: table(1, app('app', origins)), args: ['--processes', '2'] })
+    const agent = new Agent({ keepAlive: true })
+    await ask(router, { agent })
+    const slow = Promise.all([1, 2, 3].map(() => ask(router, { path: '/slow?ms=800', method: 'POST', body: 'x' })))
+    await until(
+      () => [...origins[0].seen, ...origins[1].seen].filter((one) => one.url.startsWith('/slow')).length === 3,
+    )
+    const code = router.stop()
+    expect((await slow).map((answer) => answer.status)).toEqual([200, 200, 200])
+    expect(await code).toBe(0)
+    agent.destroy()
+  })
+
+  it('refuses a bad routes file whole and keeps the last good table', async () => {
+    const router = await start({ routes: table(1, app('app', origins)) })
+    for (const bad of ['{"inventory":', '{"inventory":"x","version":1,"apps":[{"app":"app"}]}', '']) {
+      await writeFile(join(router.dir, 'routes.json'), bad)
+      await until(async () => 'routes' in ((await router.admin('/status')) as { problems: object }).problems)
+      expect((await ask(router)).status).toBe(200)
+      await router.setRoutes(table(2, app('app', origins)))
+      expect((await router.admin('/status')) as object).toMatchObject({ problems: {} })
+    }
+  })
+
+  it('D13 serves an app on its own port whatever the Host is; a taken port harms no other app', async () => {
+    const [own, taken] = [await freePort(), createServer()]
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+    const takenPort = (taken.address() as { port: number }).port
+    const rows = [app('app', [origins[0]], { port: own }), app('second', [origins[1]], { port: takenPort })]
+    const router = await start({ routes: table(1, ...rows) })
+    const answer = await ask({ port: own }, { host: `127.0.0.1:${own}` })
+    expect(answer.json.instance).toBe('a')
+    expect((await ask(router, { host: 'second.localhost' })).json.instance).toBe('b')
+    expect(JSON.stringify(((await router.admin('/status')) as { problems: object }).problems)).toContain(
+      `port ${takenPort}`,
+    )
+    await router.setRoutes(table(2, app('app', [origins[0]])))
+    await expect(ask({ port: own })).rejects.toThrow(/ECONNREFUSED/)
+    await new Promise<void>((resolve) => taken.close(() => resolve()))
+  })
+
+  async function freePort(): Promise<number> {
+    const probe = createServer()
+    await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
+    const { port } = probe.address() as { port: number }
+    await new Promise<void>((resolve) => probe.close(() => resolve()))
+    return port
+  }
+
+  it('R13.5 refuses to listen beyond loopback unless told to in so many words', async () => {
+    await expect(startRouter({ routes: table(1), args: ['--listen', '0.0.0.0:0'] })).rejects.toThrow(
+      /--expose-unconfined-apps/,
+    )
+    const open = await start({ routes: table(1), args: ['--listen', '0.0.0.0:0', '--expose-unconfined-apps'] })
+    expect((await ask(open)).status).toBe(404)
+  })
+
+  it('says what is wrong with a flag, and where a port is taken', async () => {
+    await expect(startRouter({ routes: table(1), args: ['--processes', 'many'] })).rejects.toThrow(
+      /COPPICE_ROUTER_PROCESSES/,
+    )
+    await expect(startRouter({ routes: table(1), args: ['--timeout', 'soon=1'] })).rejects.toThrow(/firstByteMs/)
+  })
+
+  it('R13.5 the admin listener answers nothing without its token', async () => {
+    const router = await start({ routes: table(1, app('app', origins)) })
+    const admin = router.log.find((line) => line.event === 'listening')?.admin
+    for (const headers of [{}, { authorization: 'Bearer wrong' }] as Record<string, string>[]) {
+      for (const path of ['/livez', '/readyz', '/table', '/metrics', '/sessions', '/status']) {
+        const answer = await fetch(`${admin}${path}`, { headers })
+        expect(answer.status).toBe(401)
+      }
+    }
+    const mode = execFileSync('stat', ['-c', '%a', join(router.dir, 'state', 'admin-token')])
+      .toString()
+      .trim()
+    expect(mode).toBe('600')
+    expect(await router.admin('/livez')).toEqual({ live: true })
+    expect((await router.admin('/readyz')) as object).toMatchObject({ ready: true, stale: false })
+    expect((await router.admin('/table')) as object).toMatchObject({ apps: [{ app: 'app' }] })
+  })
+
+  it('counts sessions by instance, each once, over all processes', async () => {
+    const router = await start({ routes: table(1, app('app', origins)), args: ['--processes', '2'] })
+    const where: Record<string, number> = {}
+    for (let i = 0; i < 40; i++) {
+      let instance = ''
+      for (let again = 0; again < 4; again++)
+        instance = (await ask(router, { headers: { 'x-routing-key': `s${i}` } })).json.instance
+      where[instance] = (where[instance] ?? 0) + 1
+    }
+    expect(await router.admin('/sessions')).toEqual({ sessions: where })
+  })
+
+  it('logs requests as JSON where that is switched on', async () => {
+    const router = await start({ routes: table(1, app('app', origins)), args: ['--access-log', 'on'] })
+    await ask(router, { path: '/logged?x=1', method: 'POST', body: 'x' })
+    await ask(router, { host: 'nobody.localhost' })
+    const line = await until(() => router.log.find((one) => one.event === 'request' && one.path === '/logged?x=1'))
+    expect(line).toMatchObject({ app: 'app', method: 'POST', status: 200, attempts: 1, client: '127.0.0.1' })
+    const refused = await until(() => router.log.find((one) => one.event === 'request' && one.cause === 'NoSuchApp'))
+    expect(refused).toMatchObject({ status: 404, app: null, instance: null })
+  })
+
+  describe('TLS', () => {
+    const get = (router: RouterProcess, ca: Buffer, host = 'app.localhost') =>
+      new Promise<{ status: number; cookies: string[]; body: string; serial: string }>((resolve, reject) => {
+        const req = tlsRequest(
+          { host: '127.0.0.1', port: router.port, servername: host, headers: { host }, ca, agent: false },
+          (res) => {
+            const serial = (res.socket as import('node:tls').TLSSocket).getPeerCertificate().serialNumber
+            let body = ''
+            res.on('data', (chunk) => {
+              body += chunk
+            })
+            res.on('end', () =>
+              resolve({ status: res.statusCode as number, cookies: res.headers['set-cookie'] ?? [], body, serial }),
+            )
+          },
+        )
+        req.on('error', reject)
+        req.end()
+      })
+
+    it('R7.4 with a certificate of its own sets the real cookie only, and tells the app that it is https', async () => {
+      const router = await start({
+        routes: table(1, app('app', origins)),
+        args: ['--tls-self-signed', 'app.localhost,127.0.0.1,::1', '--processes', '1'],
+      })
+      const ca = await readFile(join(router.dir, 'state', 'tls', 'self-signed.crt'))
+      const answer = await get(router, ca)
+      expect(answer.status).toBe(200)
+      expect(answer.cookies).toHaveLength(1)
+      expect(answer.cookies[0]).toContain('__Host-databricks-app-router=')
+      expect(answer.body).toContain('"x-forwarded-proto","https"')
+    })
+
+    it('takes a renewed certificate without a restart, and keeps the old one when the new one is broken', async () => {
+      const now = Date.now()
+      const first = await selfSigned(join(await tempDir(), 'one'), ['app.localhost'], now)
+      const second = await selfSigned(join(await tempDir(), 'two'), ['app.localhost'], now)
+      const router = await start({
+        routes: table(1, app('app', origins)),
+        args: ['--tls-cert', first.cert, '--tls-key', first.key, '--processes', '1'],
+      })
+      const both = Buffer.concat([await readFile(first.cert), await readFile(second.cert)])
+      const { serial } = await get(router, both)
+      // In the middle of a renewal the pair does not fit together.
+      await writeFile(first.cert, await readFile(second.cert))
+      await until(async () => 'certificate' in ((await router.admin('/status')) as { problems: object }).problems)
+      expect((await get(router, both)).serial).toBe(serial)
+      await writeFile(first.key, await readFile(second.key))
+      await until(async () => (await get(router, both)).serial !== serial)
+      expect((await router.admin('/status')) as object).toMatchObject({ problems: {} })
+    })
+
+    it('speaks no HTTP/2 and no TLS before 1.2', async () => {
+      const router = await start({
+        routes: table(1, app('app', origins)),
+        args: ['--tls-self-signed', 'app.localhost'],
+      })
+      const options = { port: router.port, host: '127.0.0.1', rejectUnauthorized: false }
+      const protocol = await new Promise((resolve) => {
+        const socket = tlsConnect({ ...options, ALPNProtocols: ['h2', 'http/1.1'] }, () => {
+          resolve(socket.alpnProtocol)
+          socket.destroy()
+        })
+      })
+      expect(protocol).toBe('http/1.1')
+      const old = new Promise((_, reject) =>
+        tlsConnect({ ...options, maxVersion: 'TLSv1.1', minVersion: 'TLSv1' }).on('error', reject),
+      )
+      await expect(old).rejects.toThrow()
+    })
+
+    async function tempDir(): Promise<string> {
+      const { mkdtemp, rm } = await import('node:fs/promises')
+      const dir = await mkdtemp('/tmp/coppice-tls-')
+      cleanups.push(() => rm(dir, { recursive: true, force: true }))
+      return dir
+    }
+  })
+})
