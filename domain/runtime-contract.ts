@@ -29,13 +29,15 @@ export function nodeInstaller(shape: SourceShape): 'pnpm' | 'npm ci' | 'npm inst
 
 /** Programs that need no Python however the rest of the app looks. */
 const NODE_PROGRAMS = new Set(['node', 'npm', 'npx', 'pnpm', 'yarn'])
+/** Programs that need it, in an app that has a package.json, too. */
+const PYTHON_PROGRAMS = /^(?:python[\d.]*|uvicorn|gunicorn|hypercorn|flask|fastapi|streamlit|gradio|shiny|mlflow)$/
 
 /** Whether a Python environment is built: because it is declared, or because nothing else can run the command. */
 export function needsPython(shape: SourceShape): boolean {
   if (pythonDeclaration(shape) !== 'none') return true
-  if (shape.scripts === null) return !NODE_PROGRAMS.has(shape.command?.[0] ?? '')
-  const program = shape.command?.[0]
-  return program !== undefined && !NODE_PROGRAMS.has(program) && firstPython(shape) !== undefined
+  const program = shape.command?.[0] ?? ''
+  if (shape.scripts === null) return !NODE_PROGRAMS.has(program)
+  return PYTHON_PROGRAMS.test(program) || commandOf(shape)?.[0] === 'python'
 }
 
 /**

@@ -13,8 +13,8 @@ export type CommandOptions = {
   signal: AbortSignal
   /** Gets each line of output, without colours. */
   log: (line: string) => void
-  /** Lines that say nothing and would push out those that do. */
-  skip?: (line: string) => boolean
+  /** Makes a line fit for people; null leaves it out. */
+  edit?: (line: string) => string | null
   /** How the command is called in messages, e.g. `npm ci`. */
   name: string
   spawn: Spawn
@@ -54,8 +54,9 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   }
   const lines: string[] = []
   const output: string[] = []
-  const onLine = (line: string) => {
-    if (options.skip?.(line)) return
+  const onLine = (raw: string) => {
+    const line = options.edit === undefined ? raw : options.edit(raw)
+    if (line === null) return
     lines.push(line)
     if (lines.length > LAST_LINES) lines.shift()
     options.log(line)

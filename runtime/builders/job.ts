@@ -33,7 +33,11 @@ export type Job = Caller & {
   /** Throws BuildFailed. The name is how people know the command. */
   run: (
     argv: readonly string[],
-    options: Pick<CommandOptions, 'cwd' | 'name' | 'skip'> & { env?: Record<string, string | undefined> },
+    options: Pick<CommandOptions, 'cwd' | 'name'> & {
+      env?: Record<string, string | undefined>
+      /** Lines that say nothing and would push out those that do. */
+      skip?: (line: string) => boolean
+    },
   ) => Promise<string>
   /** Absolute path of a program of this machine, or null. */
   program: (name: string) => string | null
@@ -83,19 +87,27 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
   const temporary = join(home, 'tmp')
   await mkdir(temporary, { recursive: true })
   const environment = { ...workshop.environment().env, HOME: home, TMPDIR: temporary }
-  // People know their files by the names they have in the source, not by where a build has put them.
-  const readable = (line: string) =>
-    [stage.tree, stage.scratch].reduce((text, path) => text.replaceAll(`${path}/`, '').replaceAll(path, '.'), line)
-  return async (argv, { env = {}, ...options }) => {
+  return async (argv, { env = {}, skip = () => false, ...options }) => {
     caller.log(`$ ${options.name}`)
     return runCommand(argv, {
       ...options,
       env: { ...environment, ...env },
       signal: caller.signal,
-      log: (line) => caller.log(readable(line)),
+      log: caller.log,
+      edit: (line) => (skip(line) ? null : readable(line, stage)),
       spawn: workshop.spawn,
     })
   }
+}
+
+/**
+ * People know their files by the names they have in the source, not by where a build has put them; and the password of
+ * a package index has no place in a log.
+ */
+function readable(line: string, stage: Stage): string {
+  return [stage.tree, stage.scratch]
+    .reduce((text, path) => text.replaceAll(`${path}/`, '').replaceAll(path, '.'), line)
+    .replace(/(\w:\/\/)[^/@\s]+@/g, '$1***@')
 }
 
 /** A key: what kind of tree it is, and a digest of everything that decides what is in it. */

@@ -55,6 +55,9 @@ export function createPythonBuilder(options: PythonOptions) {
       return { preinstalled: null, dependencies: await syncedLayer(workshop, environment, request, project, caller) }
     }
     if (declaration === 'none') {
+      if (request.inspection.shape.files.has('pyproject.toml')) {
+        caller.log('pyproject.toml counts only together with uv.lock: run "uv lock", and deploy both')
+      }
       const dependencies = beneath === null ? await emptyLayer(workshop, environment, caller) : null
       return { preinstalled: beneath, dependencies }
     }
