@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { HistoryEvent } from '../../domain/records.ts'
 import type { StartStackOptions } from '../../scripts/stack/stack.ts'
+import type { ProcessName } from '../../scripts/stack/state-file.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
 import { type AppSource, writeApp } from './app-source.ts'
 import { ask } from './load.ts'
@@ -31,6 +32,7 @@ export class Platform {
   readonly sources: string
   readonly #faults: string
   readonly #folder: string
+  readonly #down = new Set<ProcessName>()
 
   private constructor(stack: TestStack, folder: string) {
     this.stack = stack
@@ -192,6 +194,30 @@ export class Platform {
     } catch (error) {
       throw new Error(`${(error as Error).message}: ${JSON.stringify(last, null, 1)}`, { cause: error })
     }
+  }
+
+  /** SIGKILL, and it stays down until `raise`. */
+  async fell(name: ProcessName): Promise<void> {
+    this.#down.add(name)
+    await this.stack.fell(name)
+  }
+
+  async raise(name: ProcessName): Promise<void> {
+    await this.stack.raise(name)
+    this.#down.delete(name)
+  }
+
+  /** After a test that failed in between. */
+  async raiseAll(): Promise<void> {
+    for (const name of [...this.#down]) await this.raise(name)
+  }
+
+  /** Temporal's database is gone, as after a lost disk; the server starts on an empty one. */
+  async loseTemporal(): Promise<void> {
+    await this.fell('temporal')
+    const folder = join(this.stack.home, 'temporal')
+    for (const name of await readdir(folder)) if (name.includes('.db')) await rm(join(folder, name))
+    await this.raise('temporal')
   }
 
   /** The real `temporal` program against the stack's server. */

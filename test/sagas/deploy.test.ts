@@ -103,13 +103,13 @@ describe('a deployment', () => {
     ])
     await hold.release()
     await platform.ended(id)
-    await platform.stack.fell('worker')
+    await platform.fell('worker')
     try {
       const after = await platform.operation(id)
       expect(after.state).toBe('SUCCEEDED')
       for (const step of after.steps ?? []) expect(Date.parse(step.end_time as string)).toBeGreaterThan(0)
     } finally {
-      await platform.stack.raise('worker')
+      await platform.raise('worker')
     }
   })
 
