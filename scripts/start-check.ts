@@ -31,7 +31,7 @@ export async function check(progress: Progress): Promise<number> {
   const interrupt = () => leave.abort()
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   try {
-    stack = await startStack({ home, ports: 'free', onProgress: (words) => progress.step(words), signal: leave.signal })
+    stack = await startStack({ home, ports: 'free', onProgress: progress.step, signal: leave.signal })
     const running = stack
     const { urls } = await ensureExample(running, (words) => progress.step(words))
     const url = urls[0] as string

@@ -32,7 +32,7 @@ async function run(options: StackOptions): Promise<number> {
     stack = await startStack({
       home: options.home,
       ports: options,
-      onProgress: (words) => progress.step(words),
+      onProgress: progress.step,
       onEvent: (words) => progress.note(pc.dim(words)),
       signal: interrupted.signal,
     })

@@ -8,6 +8,7 @@ import { TASK_QUEUE } from '../domain/product.ts'
 import { freePorts } from './stack/ports.ts'
 import { Supervised } from './stack/supervised.ts'
 import { resolveTool } from './toolchain/resolve.ts'
+import type { OnProgress } from './toolchain/tools.ts'
 
 /**
  * The embedded Temporal: the official CLI's dev server on an SQLite file, tuned (DESIGN D14). On loopback only.
@@ -123,7 +124,7 @@ export type TemporalServerOptions = {
   /** 0 or none: a free one. */
   port?: number
   uiPort?: number
-  onProgress?: (words: string) => void
+  onProgress?: OnProgress
 }
 
 /** A server by itself, for tests; `npm start` runs the same one supervised. */

@@ -5,6 +5,7 @@ import { homePaths, ROOT, STACK_ROWS, type StackOptions } from '../stack-options
 import { refuseToLeaveOpenOperations, temporalCommand, waitForTemporal } from '../temporal-server.ts'
 import { withoutProxyForLoopback } from '../toolchain/proxy.ts'
 import { resolveTool } from '../toolchain/resolve.ts'
+import type { OnProgress } from '../toolchain/tools.ts'
 import { until, untilHttp, untilReadyFile } from './ready.ts'
 import type { ProcessName } from './state-file.ts'
 import type { SupervisedSpec } from './supervised.ts'
@@ -26,7 +27,7 @@ export type DescribeRequest = {
   /** More for the environment of the processes. */
   env: NodeJS.ProcessEnv
   programs: Programs
-  onProgress: (words: string) => void
+  onProgress: OnProgress
   signal?: AbortSignal
 }
 

@@ -7,6 +7,7 @@ import { rotateLog } from '../../runtime/log-file.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../../store/process-lock.ts'
 import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions } from '../stack-options.ts'
+import type { OnProgress } from '../toolchain/tools.ts'
 import { becomesFree } from './ports.ts'
 import { describeProcesses, type Programs, type StackSpec } from './processes.ts'
 import { PROCESS_NAMES, type ProcessName, readState, type StackState, writeState } from './state-file.ts'
@@ -45,7 +46,7 @@ export type StartStackOptions = {
   env?: NodeJS.ProcessEnv
   programs?: Programs
   /** What is being done, in the present tense. */
-  onProgress?: (words: string) => void
+  onProgress?: OnProgress
   /** What happens to the processes afterwards: deaths, restarts, adoptions. */
   onEvent?: (words: string) => void
   /** Aborted: gives up the start, and ends what it has started so far. */
@@ -265,7 +266,7 @@ class Starter {
     writeState(this.#stateFile, this.#state)
   }
 
-  readonly #progress = (words: string): void => this.#request.onProgress?.(words)
+  readonly #progress: OnProgress = (words, detail) => this.#request.onProgress?.(words, detail)
 
   /** Also into a log: whoever attaches reads it there. */
   readonly #event = (words: string): void => {

@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { getCACertificates } from 'node:tls'
 import { EnvHttpProxyAgent, fetch, type RequestInit } from 'undici'
 import { proxySettings } from './proxy.ts'
 
@@ -20,7 +21,8 @@ export type Download = {
   sha256: string | null
   /** For its proxy variables. */
   env: NodeJS.ProcessEnv
-  onProgress?: (words: string) => void
+  /** How far it is, at most every second. */
+  onDetail?: (words: string) => void
 }
 
 /** Throws with a sentence that names the host and the reason. */
@@ -35,9 +37,9 @@ export async function downloadFile(download: Download): Promise<void> {
     transform(chunk: Buffer, _encoding, done) {
       hash.update(chunk)
       bytes += chunk.length
-      if (Date.now() - told > 2_000) {
+      if (Date.now() - told > 1_000) {
         told = Date.now()
-        download.onProgress?.(`${megabytes(bytes)}${total > 0 ? ` of ${megabytes(total)}` : ''} MB`)
+        download.onDetail?.(`${megabytes(bytes)}${total > 0 ? ` of ${megabytes(total)}` : ''} MB`)
       }
       done(null, chunk)
     },
@@ -71,6 +73,8 @@ async function get(url: string, env: NodeJS.ProcessEnv, headers: Record<string, 
   const credentials = target.username === '' ? undefined : `${target.username}:${target.password}`
   target.username = ''
   target.password = ''
+  // Networks that look into TLS have their own authority in the machine's store, which Node does not read by itself.
+  const ca = [...getCACertificates('default'), ...getCACertificates('system')]
   const init: RequestInit = {
     headers: {
       ...headers,
@@ -79,7 +83,8 @@ async function get(url: string, env: NodeJS.ProcessEnv, headers: Record<string, 
     },
     dispatcher: new EnvHttpProxyAgent({
       ...proxySettings(env),
-      connect: { timeout: CONNECT_TIMEOUT_MS },
+      connect: { timeout: CONNECT_TIMEOUT_MS, ca },
+      requestTls: { ca },
       headersTimeout: STALL_TIMEOUT_MS,
       bodyTimeout: STALL_TIMEOUT_MS,
     }),

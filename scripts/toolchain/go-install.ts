@@ -1,14 +1,12 @@
-import { execFile, spawn } from 'node:child_process'
-import { chmod, mkdir, readdir } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { promisify } from 'node:util'
 import { unzip } from './archive.ts'
 import { fillOnce, toolFolder } from './cache.ts'
 import { downloadFile } from './download.ts'
+import type { OnProgress } from './tools.ts'
 import { askVersion, compareVersions } from './version.ts'
-
-const run = promisify(execFile)
 
 /** The oldest go that fetches by itself the newer one that a module asks for (GOTOOLCHAIN, go.dev/doc/toolchain). */
 const OLDEST_GO = '1.21.0'
@@ -28,18 +26,31 @@ export type GoInstall = {
   folder: string
   cache: string
   env: NodeJS.ProcessEnv
-  onProgress: (words: string) => void
+  onProgress: OnProgress
 }
 
 /** Builds a program from its source by way of the Go module proxy, which verifies it against sum.golang.org. */
 export async function goInstall(options: GoInstall): Promise<void> {
-  const go = (await machineGo(options.env)) ?? (await proxyGo(options))
-  options.onProgress(`building ${options.module}@${options.version} from source (two to five minutes) …`)
+  const own = await machineGo(options.env)
+  const go = own ?? (await proxyGo(options))
+  const work = `${options.folder}.work`
+  // Where Go is ours, its caches (3 GB after one build) are nobody's; on a machine with Go they are its user's.
+  const places = own === null ? { GOPATH: work, GOCACHE: join(work, 'cache'), GOFLAGS: '-modcacherw' } : {}
+  try {
+    await build(go, options, places)
+  } finally {
+    await rm(work, { recursive: true, force: true })
+  }
+}
+
+async function build(go: string, options: GoInstall, places: NodeJS.ProcessEnv): Promise<void> {
+  const words = `building ${options.module}@${options.version} from source (two to five minutes)`
+  options.onProgress(words)
   // -s -w: without symbols, two thirds of the size. -v names each package as it is compiled.
   const args = ['install', '-v', '-trimpath', '-ldflags=-s -w', `${options.module}@v${options.version}`]
   const child = spawn(go, args, {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: { ...options.env, GOBIN: options.folder, GOOS: '', GOARCH: '', CGO_ENABLED: '0' },
+    env: { ...options.env, ...places, GOBIN: options.folder, GOOS: '', GOARCH: '', CGO_ENABLED: '0' },
   })
   const last: string[] = []
   let packages = 0
@@ -48,9 +59,9 @@ export async function goInstall(options: GoInstall): Promise<void> {
     last.push(line)
     if (last.length > 8) last.shift()
     if (/^\S+$/.test(line)) packages++
-    if (Date.now() - told > 5_000) {
+    if (Date.now() - told > 1_000) {
       told = Date.now()
-      options.onProgress(packages > 0 ? `${packages} packages compiled` : 'fetching the source')
+      options.onProgress(words, packages > 0 ? `${packages} packages compiled` : 'fetching the source')
     }
   }
   const code = child.exitCode ?? (await new Promise<number | null>((resolve) => child.once('close', resolve)))
@@ -73,7 +84,8 @@ async function proxyGo({ cache, env, onProgress }: GoInstall): Promise<string> {
   if (sha256 === undefined) throw new Error(`there is no go on the PATH, and none to fetch for ${name}`)
   const folder = toolFolder(cache, 'go', GO_VERSION)
   await fillOnce(folder, async (draft) => {
-    onProgress(`fetching Go ${GO_VERSION}, to build it with`)
+    const words = `fetching Go ${GO_VERSION}, to build it with`
+    onProgress(words)
     const version = `v0.0.1-go${GO_VERSION}.${name}`
     const zip = join(draft, 'go.zip')
     await downloadFile({
@@ -81,13 +93,13 @@ async function proxyGo({ cache, env, onProgress }: GoInstall): Promise<string> {
       file: zip,
       sha256,
       env,
-      onProgress,
+      onDetail: (detail) => onProgress(words, detail),
     })
     const prefix = `golang.org/toolchain@${version}/`
     await unzip(zip, draft, (entry) => (entry.startsWith(prefix) ? entry.slice(prefix.length) : null))
     // Module zips carry no modes.
     for (const place of ['bin', join('pkg', 'tool')]) await makeExecutable(join(draft, place))
-    await run('rm', ['-f', zip])
+    await rm(zip)
   })
   return join(folder, 'bin', 'go')
 }

@@ -2,6 +2,7 @@ import { chmod, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { unzip } from './archive.ts'
 import { downloadFile, downloadText } from './download.ts'
+import type { OnProgress } from './tools.ts'
 import { askVersion, compareVersions } from './version.ts'
 
 export type Wheel = { filename: string; url: string; sha256: string | null }
@@ -14,7 +15,7 @@ export type PypiInstall = {
   program: string
   folder: string
   env: NodeJS.ProcessEnv
-  onProgress: (words: string) => void
+  onProgress: OnProgress
 }
 
 /** Takes a program out of its wheel; neither Python nor pip is needed for it. */
@@ -22,9 +23,16 @@ export async function pypiInstall(options: PypiInstall): Promise<void> {
   const wheel = chooseWheel(await listWheels(options.project, options.env), options, wheelTags())
   if (wheel === null)
     throw new Error(`the package index has no ${options.project} for ${process.platform} ${process.arch}`)
-  options.onProgress(`fetching ${wheel.filename}`)
+  const words = `fetching ${wheel.filename}`
+  options.onProgress(words)
   const file = join(options.folder, 'wheel.zip')
-  await downloadFile({ url: wheel.url, file, sha256: wheel.sha256, env: options.env, onProgress: options.onProgress })
+  await downloadFile({
+    url: wheel.url,
+    file,
+    sha256: wheel.sha256,
+    env: options.env,
+    onDetail: (detail) => options.onProgress(words, detail),
+  })
   const suffix = `.data/scripts/${options.program}`
   const found = await unzip(file, options.folder, (name) => (name.endsWith(suffix) ? options.program : null))
   if (found === 0) throw new Error(`${wheel.filename} holds no ${options.program}`)

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { cacheFolder, fillOnce, toolFolder } from './cache.ts'
 import { fetchTool, sourceFits } from './sources.ts'
-import { type Source, TOOLS, type Tool, type ToolName } from './tools.ts'
+import { type OnProgress, type Source, TOOLS, type Tool, type ToolName } from './tools.ts'
 import { askVersion, inRange } from './version.ts'
 
 export type { ToolName } from './tools.ts'
@@ -18,7 +18,7 @@ export type ResolvedTool = {
 
 export type ResolveOptions = {
   /** Called with what is being done, only when something takes time. */
-  onProgress?: (words: string) => void
+  onProgress?: OnProgress
   env?: NodeJS.ProcessEnv
 }
 
@@ -60,9 +60,9 @@ async function fromSource(
   tool: Tool,
   source: Source,
   env: NodeJS.ProcessEnv,
-  onProgress?: (words: string) => void,
+  onProgress?: OnProgress,
 ): Promise<ResolvedTool | null> {
-  const say = (words: string) => onProgress?.(`${tool.name}: ${words}`)
+  const say: OnProgress = (words, detail) => onProgress?.(`${tool.name}: ${words}`, detail)
   const cache = cacheFolder(env)
   if (source.kind === 'apt' || source.kind === 'playwright') {
     const path = await fetchTool(tool, source, { folder: cache, cache, env, say })

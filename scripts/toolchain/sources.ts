@@ -7,7 +7,7 @@ import { untarGz, unzip } from './archive.ts'
 import { downloadFile, downloadText } from './download.ts'
 import { goInstall } from './go-install.ts'
 import { pypiInstall } from './pypi.ts'
-import type { Platform, ReleaseAsset, Source, Tool } from './tools.ts'
+import type { OnProgress, Platform, ReleaseAsset, Source, Tool } from './tools.ts'
 
 const run = promisify(execFile)
 
@@ -16,7 +16,7 @@ export type Fetch = {
   folder: string
   cache: string
   env: NodeJS.ProcessEnv
-  say: (words: string) => void
+  say: OnProgress
 }
 
 /** Whether a source makes sense on this machine at all; what does not is not worth a line in the error. */
@@ -56,11 +56,18 @@ export async function fetchTool(tool: Tool, source: Source, options: Fetch): Pro
 
 async function fromRelease(asset: ReleaseAsset, options: Fetch): Promise<string> {
   const name = basename(asset.url)
-  options.say(`downloading ${name}`)
+  const words = `downloading ${name}`
+  options.say(words)
   const sha256 =
     'sha256' in asset.checksum ? asset.checksum.sha256 : await listedChecksum(asset.checksum.list, name, options.env)
   const archive = join(options.folder, name)
-  await downloadFile({ url: asset.url, file: archive, sha256, env: options.env, onProgress: options.say })
+  await downloadFile({
+    url: asset.url,
+    file: archive,
+    sha256,
+    env: options.env,
+    onDetail: (detail) => options.say(words, detail),
+  })
   const unpack = name.endsWith('.zip') ? unzip : untarGz
   const wanted = (entry: string) => (basename(entry) === asset.program ? asset.program : null)
   if ((await unpack(archive, options.folder, wanted)) === 0) throw new Error(`${name} holds no ${asset.program}`)

@@ -6,6 +6,9 @@ import type { VersionRange } from './version.ts'
  */
 export type ToolName = 'temporal' | 'k6' | 'uv' | 'chromium'
 
+/** What is being done, and how far it is; the same words again are the same thing, further on. */
+export type OnProgress = (words: string, detail?: string) => void
+
 export type Tool = {
   name: ToolName
   /** What it is for, in messages. */
