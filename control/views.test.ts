@@ -1,0 +1,104 @@
+import { describe, expect, it } from 'vitest'
+import type { App, Instance } from '../domain/records.ts'
+import { appUrls, appView } from './views.ts'
+
+const app: App = {
+  name: 'shop',
+  id: 'a1',
+  description: '',
+  mode: 'scaled',
+  instances: 2,
+  computeSize: 'MEDIUM',
+  preinstalled: false,
+  computeState: 'ACTIVE',
+  computeMessage: 'App compute is active.',
+  desired: 'running',
+  activeDeployment: 'd1',
+  pendingDeployment: null,
+  operation: null,
+  defaultSourceCodePath: null,
+  port: 8100,
+  routeVersion: 1,
+  createdAt: 0,
+  updatedAt: 0,
+  creator: 'admin',
+}
+
+const instance = (slot: number, rest: Partial<Instance> = {}): Instance => ({
+  id: `shop-12345678-${slot}`,
+  app: 'shop',
+  slot,
+  deployment: 'd1',
+  operation: 'op-1',
+  desired: 'running',
+  role: 'serving',
+  observed: 'running',
+  address: `127.0.0.1:2000${slot}`,
+  pid: 1,
+  crashes: 0,
+  restartAt: null,
+  message: null,
+  logLines: [],
+  createdAt: 0,
+  startedAt: 0,
+  ...rest,
+})
+
+const urls = { url: 'http://shop.localhost:8080', urls: [] }
+const view = (instances: Instance[], rest: Partial<App> = {}) =>
+  appView({ app: { ...app, ...rest }, instances, active: null, pending: null, urls })
+
+describe('the status of an app', () => {
+  it('is RUNNING with all that run, and counts none that an operation is about to bring', () => {
+    const { app_status, compute_status } = view([instance(0), instance(1), instance(0, { role: 'standby' })])
+    expect(app_status).toEqual({ state: 'RUNNING', message: 'App has status: App is running', running_instances: 2 })
+    expect(compute_status.active_instances).toBe(2)
+  })
+
+  it('R12.9 is RUNNING while one runs, and says CrashLoop with the last log lines of the other', () => {
+    const looping = instance(1, {
+      observed: 'crashLoop',
+      crashes: 4,
+      message: 'exit code 3',
+      logLines: ['starting', 'no database'],
+      restartAt: Date.UTC(2030, 0, 1),
+    })
+    const { app_status } = view([instance(0), looping])
+    expect(app_status.state).toBe('RUNNING')
+    expect(app_status.running_instances).toBe(1)
+    expect(app_status.message).toMatch(
+      /1 of 2 instances run.*CrashLoop.*slot 1.*4 times.*exit code 3.*2030-01-01.*no database/,
+    )
+  })
+
+  it('R12.9 is CRASHED when none runs', () => {
+    const { app_status } = view([instance(0, { observed: 'crashed' }), instance(1, { observed: 'starting' })])
+    expect(app_status).toMatchObject({ state: 'CRASHED', running_instances: 0 })
+  })
+
+  it('is UNAVAILABLE when it is stopped or was never deployed', () => {
+    expect(view([], { desired: 'stopped', computeState: 'STOPPED' }).app_status.state).toBe('UNAVAILABLE')
+    expect(view([], { activeDeployment: null }).app_status.message).toContain('not been deployed yet')
+  })
+
+  it('R5.0 shows counts for a scaled app only', () => {
+    expect(view([])).toMatchObject({ compute_min_instances: 2, compute_max_instances: 2 })
+    expect(view([], { mode: 'standard', instances: 1 })).not.toHaveProperty('compute_max_instances')
+  })
+})
+
+describe('D13 the URLs of an app', () => {
+  const router = 'http://127.0.0.1:8080'
+
+  it('are one a domain, then its own port', () => {
+    expect(appUrls(app, { domains: ['localhost', 'apps.example.org'], urlTemplate: null, router })).toEqual({
+      url: 'http://shop.localhost:8080',
+      urls: ['http://shop.localhost:8080', 'http://shop.apps.example.org:8080', 'http://127.0.0.1:8100'],
+    })
+  })
+
+  it('begin with the template, which wins over what routers report', () => {
+    const urlTemplate = 'https://{app}.apps.example.org'
+    expect(appUrls(app, { domains: [], urlTemplate, router }).url).toBe('https://shop.apps.example.org')
+  })
+})

@@ -1,0 +1,54 @@
+/** The real command line against a stack: its own process, as a person would run it. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import type { TestStack } from '../helpers/stack.ts'
+
+const PROGRAM = join(import.meta.dirname, '..', '..', 'cli', 'coppice.mjs')
+
+export type Ran = { code: number | null; out: string; err: string }
+
+export type Running = {
+  ended: Promise<Ran>
+  signal(name: NodeJS.Signals): void
+  /** Resolves once this has been written to either stream. */
+  says(text: string): Promise<void>
+}
+
+/** Without what the environment of the tests may say about a platform. */
+function environment(extra: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('COPPICE_'))
+  return { ...Object.fromEntries(own), ...extra }
+}
+
+export function coppice(args: string[], options: { home: string; cwd?: string; env?: NodeJS.ProcessEnv }): Running {
+  const child = spawn(process.execPath, [PROGRAM, ...args], {
+    cwd: options.cwd,
+    env: environment({ COPPICE_HOME: options.home, ...options.env }),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let out = ''
+  let err = ''
+  child.stdout.on('data', (chunk) => {
+    out += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    err += chunk
+  })
+  const ended = once(child, 'close').then(([code]): Ran => ({ code, out, err }))
+  return {
+    ended,
+    signal: (name) => void child.kill(name),
+    says: async (text) => {
+      while (!`${out}${err}`.includes(text)) {
+        const more = Promise.race([once(child.stdout, 'data'), once(child.stderr, 'data'), ended])
+        await more
+        if (child.exitCode !== null && !`${out}${err}`.includes(text))
+          throw new Error(`ended without saying "${text}": ${out}${err}`)
+      }
+    },
+  }
+}
+
+export const run = (stack: Pick<TestStack, 'home'>, ...args: string[]): Promise<Ran> =>
+  coppice(args, { home: stack.home }).ended
