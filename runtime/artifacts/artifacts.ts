@@ -29,9 +29,9 @@ export function createArtifacts(options: SealedStoreOptions) {
   return { open, collect, scrub: store.scrub, sweep: store.sweep, store } satisfies Artifacts & Record<string, unknown>
 }
 
-/** A path in a layer, as it is written into a manifest. */
-export function inLayer(key: string, path: string): string {
-  return `layer:${key}/${path}`
+/** A path in a kept tree, as it is written into a manifest. */
+export function inLayer(key: string, path = ''): string {
+  return path === '' ? `layer:${key}` : `layer:${key}/${path}`
 }
 
 function layersOf(meta: unknown): string[] {

@@ -79,7 +79,7 @@ export async function verifyTree(root: string, entries: readonly ManifestEntry[]
   const wrong: string[] = []
   await inParallel(
     entries.map(([path, kind, , size, , content]) => async () => {
-      const found = await contentOf(join(root, path), kind, size).catch(() => null)
+      const found = await contentOf(join(root, path), kind, size).catch(nullIfDamaged)
       if (found !== content) wrong.push(path)
     }),
     4,
@@ -126,11 +126,19 @@ export async function writeManifest(file: string, manifest: Manifest): Promise<v
 
 /** Null when there is none that can be believed. */
 export async function readManifest(file: string): Promise<Manifest | null> {
-  const text = await readFile(file, 'utf8').catch(() => '')
+  const text = (await readFile(file, 'utf8').catch(nullIfDamaged)) ?? ''
   const body = text.slice(65)
   if (text[64] !== '\n' || sha256(body) !== text.slice(0, 64)) return null
   const manifest = JSON.parse(body) as Manifest
   return manifest.format === 1 ? manifest : null
+}
+
+/** Errors that say something of what is read; others (too many open files) say something of the one who reads. */
+const SAYS_DAMAGED = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'EINVAL', 'ELOOP', 'EIO', 'EUCLEAN'])
+
+export function nullIfDamaged(error: unknown): null {
+  if (SAYS_DAMAGED.has((error as NodeJS.ErrnoException).code ?? '')) return null
+  throw error
 }
 
 export function sha256(text: string | Uint8Array): string {

@@ -8,6 +8,7 @@ import {
   digestOf,
   type Manifest,
   type ManifestEntry,
+  nullIfDamaged,
   readManifest,
   verifyTree,
   writeManifest,
@@ -53,6 +54,7 @@ export type Stage = {
 }
 export type SealReport = { digest: string; files: number; bytes: number }
 
+/** Limits on everything kept, layers and artifacts alike; `maxAgeMs` counts from the last use. */
 export type CollectOptions = { maxCount: number; maxBytes: number; maxAgeMs: number }
 
 export type SealedStore = ReturnType<typeof createSealedStore>
@@ -85,17 +87,19 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
 
   async function sound(key: string, how: 'cheaply' | 'fully'): Promise<Manifest | null> {
     const entry = entryOf(key)
-    if ((await stat(entry).catch(() => null)) === null) return null
+    const checked = await stat(entry).catch(nullIfDamaged)
+    if (checked === null) return null
     const manifest = await readManifest(join(entry, 'manifest'))
     if (manifest?.key === key && (await isSound(entry, manifest, how))) return manifest
-    await takeOut(key)
+    // Another process may have seen the same, and may have put a good one there meanwhile.
+    await takeOut(key, async (taken) => (await stat(taken)).ino === checked.ino)
     return null
   }
 
   async function isSound(entry: string, manifest: Manifest, how: 'cheaply' | 'fully'): Promise<boolean> {
     const tree = join(entry, 'tree')
-    const verdict = await checkTree(tree, manifest.entries).catch(() => 'damaged' as const)
-    if (verdict === 'damaged') return false
+    const verdict = await checkTree(tree, manifest.entries).catch(nullIfDamaged)
+    if (verdict === null || verdict === 'damaged') return false
     if (verdict === 'intact' && how === 'cheaply') return true
     if ((await verifyTree(tree, manifest.entries)).length > 0) return false
     // The content is right, only times or permissions are not (a restored backup): write down what is there now, so
@@ -146,8 +150,11 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     }
   }
 
-  /** Out of everyone's sight in one step, then deleted at leisure. False when it was not there. */
-  async function takeOut(key: string, stillUnwanted: () => Promise<boolean> = async () => true): Promise<boolean> {
+  /**
+   * Out of everyone's sight in one step, then deleted, unless it turns out that it is wanted after all. False when it
+   * was not there, or is back.
+   */
+  async function takeOut(key: string, stillUnwanted: (taken: string) => Promise<boolean>): Promise<boolean> {
     await mkdir(trash, { recursive: true })
     const grave = join(trash, `${ownerTag()}-${randomUUID()}`)
     try {
@@ -156,7 +163,7 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
       throw error
     }
-    if (!(await stillUnwanted())) {
+    if (!(await stillUnwanted(grave))) {
       const back = await rename(grave, entryOf(key)).then(
         () => true,
         (error) => isTaken(error),

@@ -38,7 +38,7 @@ export function createBuilder(options: BuilderOptions): Builder {
 
   const build: Builder['build'] = async (request, caller) => {
     const pin = (key: string) => pins.pin(key, request.holder)
-    const environment = () => installEnvironment(options)
+    const environment = installEnvironment(options)
     const workshop: Workshop = { artifacts, share, spawn, environment, tools, pin }
 
     await pin(request.source)
@@ -61,11 +61,11 @@ export function createBuilder(options: BuilderOptions): Builder {
     const artifact = await ensureTree(workshop, key, caller, async (job) => {
       job.onProgress('Putting the source in place')
       await copyTree(source, job.stage.tree, { signal: job.signal })
-      const { linked } = await buildNode(job, inspection, source, node, pythonVariables(python, environment().env.PATH))
+      const { linked } = await buildNode(job, inspection, source, node, pythonVariables(python, environment.env.PATH))
       const used = layers.filter((layer) => layer !== node || linked)
       return {
         layers: used.map((layer) => layer.key),
-        run: runSpec(inspection, linked ? node : null, python),
+        run: runSpec(inspection, key, linked ? node : null, python),
       } satisfies ArtifactMeta
     })
     return {
@@ -82,27 +82,24 @@ export function createBuilder(options: BuilderOptions): Builder {
 function artifactKey(source: string, inspection: Inspection, layers: Ensured[], workshop: Workshop): string {
   const plan = planNode(inspection)
   const runsNode = plan !== null && (plan.builds || plan.install === 'inTree')
-  const machine = runsNode ? [nodePlatform(), workshop.environment().sources] : null
-  return keyOf(
-    'app',
-    1,
-    source,
-    layers.map((layer) => layer.key),
-    machine,
-  )
+  const machine = runsNode ? [nodePlatform(), workshop.environment.sources] : null
+  const keys = layers.map((layer) => layer.key)
+  return keyOf('app', source, keys, machine)
 }
 
-function runSpec({ command, config, shape }: Inspection, node: Ensured | null, python: PythonLayers | null): RunSpec {
+function runSpec(inspection: Inspection, key: string, linked: Ensured | null, python: PythonLayers | null): RunSpec {
+  const { command, config, shape } = inspection
   const environment = python?.dependencies ?? python?.preinstalled
+  const hasPackages = (planNode(inspection)?.install ?? 'none') !== 'none'
   return {
     command,
     env: config.env,
     path: [
       ...(environment ? [inLayer(environment.key, 'bin')] : []),
-      ...(node === null ? [] : [inLayer(node.key, `${NODE_MODULES}/.bin`)]),
+      ...(hasPackages ? [inLayer(linked?.key ?? key, `${NODE_MODULES}/.bin`)] : []),
     ],
-    vars: environment ? { VIRTUAL_ENV: inLayer(environment.key, '').replace(/\/$/, '') } : {},
-    links: node === null ? {} : { [NODE_MODULES]: inLayer(node.key, NODE_MODULES) },
+    vars: environment ? { VIRTUAL_ENV: inLayer(environment.key) } : {},
+    links: linked === null ? {} : { [NODE_MODULES]: inLayer(linked.key, NODE_MODULES) },
     runtime: shape.scripts === null && environment ? 'python' : 'node',
   }
 }

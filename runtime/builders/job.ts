@@ -15,8 +15,8 @@ export type Workshop = {
   artifacts: ArtifactStore
   share: SingleFlight
   spawn: Spawn
-  /** Asked anew for each build, because files of pip and uv may have changed. */
-  environment: () => InstallEnvironment
+  /** Made anew for each build, because files of pip and uv may have changed. */
+  environment: InstallEnvironment
   tools: BuildTools
   /** Pins a key for the operation that builds; done before it is looked up (D6). */
   pin: (key: string) => Promise<void>
@@ -64,7 +64,7 @@ export async function ensureTree(
     if (foundNow !== null) return { ...foundNow, made: false }
     const stage = await workshop.artifacts.store.stage().catch(diskFull)
     try {
-      const program = (name: string) => findProgram(name, (workshop.environment().env.PATH ?? '').split(':'))
+      const program = (name: string) => findProgram(name, (workshop.environment.env.PATH ?? '').split(':'))
       const meta = await make({ ...shared, stage, run: await commandRunner(workshop, shared, stage), program })
       shared.signal.throwIfAborted()
       await stage.seal(key, meta)
@@ -86,7 +86,7 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
   const home = join(stage.scratch, `home-${randomUUID().slice(0, 8)}`)
   const temporary = join(home, 'tmp')
   await mkdir(temporary, { recursive: true })
-  const environment = { ...workshop.environment().env, HOME: home, TMPDIR: temporary }
+  const environment = { ...workshop.environment.env, HOME: home, TMPDIR: temporary }
   return async (argv, { env = {}, skip = () => false, ...options }) => {
     caller.log(`$ ${options.name}`)
     return runCommand(argv, {
@@ -110,7 +110,10 @@ function readable(line: string, stage: Stage): string {
     .replace(/(\w:\/\/)[^/@\s]+@/g, '$1***@')
 }
 
+/** Raise it when the same source is built into something else than before: then nothing old is used any more. */
+const BUILDS = 1
+
 /** A key: what kind of tree it is, and a digest of everything that decides what is in it. */
 export function keyOf(kind: string, ...deciding: unknown[]): string {
-  return `${kind}-${sha256(JSON.stringify(deciding)).slice(0, 40)}`
+  return `${kind}-${sha256(JSON.stringify([BUILDS, ...deciding])).slice(0, 40)}`
 }

@@ -46,9 +46,8 @@ export async function nodeLayer(
   )
   const key = keyOf(
     'node',
-    1,
     nodePlatform(),
-    workshop.environment().sources,
+    workshop.environment.sources,
     contents.map(([name = '', text = '']) => [name, sha256(text)]),
   )
   return ensureTree(workshop, key, caller, async (job) => {

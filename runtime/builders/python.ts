@@ -73,7 +73,7 @@ export function createPythonBuilder(options: PythonOptions) {
     const ask = (argv: readonly string[], name: string, env: Record<string, string> = {}) =>
       runCommand(argv, {
         cwd: '/',
-        env: { ...workshop.environment().env, HOME: options.cacheDir, ...env },
+        env: { ...workshop.environment.env, HOME: options.cacheDir, ...env },
         signal: caller.signal,
         log: () => undefined,
         name,
@@ -94,7 +94,7 @@ export function createPythonBuilder(options: PythonOptions) {
 
   async function preinstalledLayer(workshop: Workshop, environment: Environment, caller: Caller): Promise<Ensured> {
     const list = requirementLines(await readFile(options.preinstalledFile, 'utf8'))
-    const key = keyOf('preinstalled', 1, environment.interpreter.identity, list, workshop.environment().sources)
+    const key = keyOf('preinstalled', environment.interpreter.identity, list, workshop.environment.sources)
     return ensureTree(workshop, key, caller, async (job) => {
       await makeVenv(job, environment)
       return installPreinstalled(job, await environment.uv(), list)
@@ -105,7 +105,7 @@ export function createPythonBuilder(options: PythonOptions) {
 }
 
 async function emptyLayer(workshop: Workshop, environment: Environment, caller: Caller): Promise<Ensured> {
-  const key = keyOf('python', 1, environment.interpreter.identity, 'empty')
+  const key = keyOf('python', environment.interpreter.identity, 'empty')
   return ensureTree(workshop, key, caller, (job) => makeVenv(job, environment))
 }
 
@@ -121,11 +121,10 @@ async function requirementsLayer(
   const reached = await digestsOf(source, requirements)
   const key = keyOf(
     'python',
-    1,
     environment.interpreter.identity,
     beneath?.key ?? null,
     reached,
-    workshop.environment().sources,
+    workshop.environment.sources,
   )
 
   return ensureTree(workshop, key, caller, async (job) => {
@@ -154,7 +153,7 @@ async function syncedLayer(
 ): Promise<Ensured> {
   const files = await Promise.all(project.files.map(async (name) => [name, sha256(await readFile(join(source, name)))]))
   const reached = project.readsTheTree ? digest : files
-  const key = keyOf('python', 1, environment.interpreter.identity, 'uv', reached, workshop.environment().sources)
+  const key = keyOf('python', environment.interpreter.identity, 'uv', reached, workshop.environment.sources)
 
   return ensureTree(workshop, key, caller, async (job) => {
     const cwd = join(job.stage.scratch, 'source')

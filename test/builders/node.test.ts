@@ -175,6 +175,8 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
     const first = await bench.build(path)
     expect(first).toMatchObject({ built: ['source'], layers: [] })
     expect(await bench.runIn(first.artifact)).toContain('own installed')
+    const programs = (await bench.artifacts.open(first.artifact))?.run.path
+    expect(programs).toEqual([join(bench.treeOf(first.artifact), 'node_modules/.bin')])
     expect((await bench.build(path)).built).toEqual([])
     bench.folder('app', { 'own/index.js': 'module.exports = "changed"' })
     expect(await bench.runIn((await bench.build(path)).artifact)).toContain('changed installed')
