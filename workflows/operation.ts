@@ -1,5 +1,11 @@
 /** What every operation does before its roll-out: read the input, find the lock, be admitted. */
-import { ApplicationFailure, ChildWorkflowFailure, isCancellation, workflowInfo } from '@temporalio/workflow'
+import {
+  ApplicationFailure,
+  CancellationScope,
+  ChildWorkflowFailure,
+  isCancellation,
+  workflowInfo,
+} from '@temporalio/workflow'
 import { parseInput } from '../domain/inputs.ts'
 import { appWorkflowId } from '../domain/product.ts'
 import type { OperationType } from '../domain/states.ts'
@@ -34,7 +40,12 @@ export async function answering<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    if (isCancellation(error) || error instanceof ApplicationFailure) throw error
+    if (error instanceof ApplicationFailure) throw error
+    if (isCancellation(error)) {
+      if (CancellationScope.current().consideredCancelled) throw error
+      // Somebody cancelled the operation itself, not its launcher.
+      throw toWorkflowFailure({ code: 'Cancelled', message: 'The operation was cancelled before its pivot' })
+    }
     // A launcher answers with what its operation said.
     if (error instanceof ChildWorkflowFailure && error.cause instanceof ApplicationFailure) throw error.cause
     throw toWorkflowFailure(describeFailure(error))

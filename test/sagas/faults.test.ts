@@ -1,0 +1,229 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Load } from '../helpers/load.ts'
+import { Platform, until } from '../helpers/platform.ts'
+
+function stateOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .charAt(0)
+  } catch {
+    return 'gone'
+  }
+}
+
+describe('an instance', () => {
+  let platform: Platform
+  beforeAll(async () => {
+    platform = await Platform.start()
+    await platform.write('sturdy')
+    await platform.deploy('sturdy', { instances: 3 })
+  })
+  afterAll(() => platform?.stop())
+
+  const instances = async (app = 'sturdy') =>
+    (await platform.stack.api('GET', `/api/coppice/v1/apps/${app}/instances`)).body.instances as Array<{
+      id: string
+      pid: number
+      state: string
+      crashes: number
+      address: string
+      log_lines?: string[]
+    }>
+  const kill = async (index: number): Promise<string> => {
+    const victim = (await instances())[index]
+    process.kill(victim?.pid as number, 'SIGKILL')
+    return victim?.id as string
+  }
+  const backAgain = (id: string, pid: number) =>
+    until(`${id} to be back`, 30_000, async () => {
+      const found = (await instances()).find((instance) => instance.id === id)
+      return found?.state === 'running' && found.pid !== pid ? found : null
+    })
+
+  it('R12.1 R1.2 killed under load costs no idempotent request, and is started again at its address', async () => {
+    const load = new Load({
+      url: platform.stack.routerUrl,
+      app: 'sturdy',
+      rate: 150,
+      slowMs: () => 200,
+      method: () => (Math.random() < 0.6 ? 'GET' : 'POST'),
+      key: () => `client-${Math.floor(Math.random() * 30)}`,
+    })
+    await load.more(150)
+    const [before] = await instances()
+    const id = await kill(0)
+    const killedAt = Date.now()
+    const after = await backAgain(id, before?.pid as number)
+    await load.more(150)
+    const answers = await load.stop()
+    expect(after.address).toBe(before?.address)
+    expect(answers.filter(({ method, status }) => method === 'GET' && status !== 200)).toEqual([])
+    // Of the others at most those in flight on the victim at that moment.
+    const atRisk = answers.filter(
+      ({ method, startedAt, endedAt }) => method === 'POST' && startedAt <= killedAt && endedAt >= killedAt,
+    )
+    expect(answers.filter(({ method, status }) => method === 'POST' && status !== 200).length).toBeLessThanOrEqual(
+      atRisk.length,
+    )
+    const event = await platform.event('sturdy', ({ kind, instance }) => kind === 'crashed' && instance === id)
+    expect(event.message).toMatch(/SIGKILL/)
+  })
+
+  it('R12.4 is started again while control plane and Temporal are down, and traffic goes on', async () => {
+    const [, before] = await instances()
+    await platform.fell('control')
+    await platform.fell('temporal')
+    try {
+      const load = new Load({ url: platform.stack.routerUrl, app: 'sturdy', rate: 50, slowMs: () => 50 })
+      process.kill(before?.pid as number, 'SIGKILL')
+      await until('a new process', 30_000, async () => {
+        const found = platform.processes().find(({ instance }) => instance === before?.id)
+        return found !== undefined && found.pid !== before?.pid ? found : null
+      })
+      await load.more(50)
+      expect((await load.stop()).filter(({ status }) => status !== 200)).toEqual([])
+    } finally {
+      await platform.raiseAll()
+    }
+    await backAgain(before?.id as string, before?.pid as number)
+  })
+
+  it('R12.9 that crashes in a loop is held back longer each time, and the status shows it with its last log lines', async () => {
+    const victim = (await instances())[2]?.id as string
+    const looping = await until('the status to say CrashLoop', 60_000, async () => {
+      const found = (await instances()).find(({ id }) => id === victim)
+      const own = platform.processes().filter(({ instance }) => instance === victim)
+      for (const { pid } of own) process.kill(pid, 'SIGKILL')
+      return found?.state === 'crashLoop' ? found : null
+    })
+    expect(looping.log_lines?.join('\n')).toMatch(/listening/)
+    const { body } = await platform.stack.api('GET', '/api/2.0/apps/sturdy')
+    expect(body.app_status.message).toMatch(/CrashLoop/)
+    expect(body.app_status.running_instances).toBe(2)
+    expect((await platform.event('sturdy', ({ kind }) => kind === 'crashLoop')).instance).toBe(victim)
+    expect((await platform.ask('sturdy')).status).toBe(200)
+  })
+
+  it('R1.6 in a crash loop, and a deployment that fails, harm no other app', async () => {
+    await platform.write('neighbour')
+    await platform.deploy('neighbour', { instances: 2 })
+    const before = (await instances('neighbour')).map(({ pid }) => pid)
+    const load = new Load({ url: platform.stack.routerUrl, app: 'neighbour', rate: 50, slowMs: () => 50 })
+    await platform.write('bad', { behaviour: 'crashes at start' })
+    expect((await platform.deploy('bad', { instances: 2 })).state).toBe('FAILED')
+    for (const { pid, instance } of platform.processes())
+      if (instance.startsWith('sturdy')) process.kill(pid, 'SIGKILL')
+    await load.more(100)
+    expect((await load.stop()).filter(({ status }) => status !== 200)).toEqual([])
+    expect((await instances('neighbour')).map(({ pid }) => pid)).toEqual(before)
+  })
+
+  it('R3.6 that ignores SIGTERM and has forked children is ended with all of them', async () => {
+    await platform.write('stubborn', { behaviour: 'ignores SIGTERM and forks' })
+    await platform.deploy('stubborn', { instances: 1 })
+    const family = platform.processes().filter(({ instance }) => instance.startsWith('stubborn'))
+    expect(family.length).toBe(3)
+    await platform.stack.api('POST', '/api/2.0/apps/stubborn/stop', {})
+    await platform.ended((await platform.lastOperation('stubborn')).id)
+    expect(platform.processes().filter(({ instance }) => instance.startsWith('stubborn'))).toEqual([])
+    // Where nobody reaps orphans a dead process stays as a zombie; it is no process any more.
+    for (const { pid } of family) expect(stateOf(pid)).toMatch(/^(gone|Z)$/)
+  })
+
+  it('R1.5 has a working directory, HOME and TMPDIR of its own, removed with it', async () => {
+    await platform.write('roomy')
+    await platform.deploy('roomy', { instances: 2 })
+    const rooms = await Promise.all(
+      platform
+        .processes()
+        .filter(({ instance }) => instance.startsWith('roomy'))
+        .map(async ({ pid }) => {
+          const environment = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0')
+          const cwd = execFileSync('readlink', [`/proc/${pid}/cwd`], { encoding: 'utf8' }).trim()
+          return [
+            cwd,
+            ...['HOME', 'TMPDIR'].map((name) => environment.find((entry) => entry.startsWith(`${name}=`)) ?? ''),
+          ]
+        }),
+    )
+    expect(rooms).toHaveLength(2)
+    expect(new Set(rooms.flat()).size).toBe(6)
+    await platform.stack.api('DELETE', '/api/2.0/apps/roomy')
+    await platform.ended((await platform.lastOperation('roomy')).id)
+    expect((await platform.footprint()).directories.filter((name) => name.startsWith('roomy'))).toEqual([])
+  })
+})
+
+describe('the machine', () => {
+  it('R12.8 whose ports are taken: others are used; when there is none the old instances serve on', async () => {
+    const listeners: Server[] = []
+    const listen = (port: number) =>
+      new Promise<boolean>((resolve) => {
+        const server = createServer()
+        server.once('error', () => resolve(false))
+        server.listen(port, '0.0.0.0', () => {
+          listeners.push(server)
+          resolve(true)
+        })
+      })
+    const first = 15_000 + Math.floor(Math.random() * 4_000)
+    const platform = await Platform.start({ env: { COPPICE_INSTANCE_PORTS: `${first}-${first + 5}` } })
+    try {
+      for (const port of [first, first + 1, first + 2]) await listen(port)
+      await platform.write('ports', { version: '1' })
+      expect((await platform.deploy('ports', { instances: 2 })).state).toBe('SUCCEEDED')
+      for (const port of [first + 3, first + 4, first + 5]) await listen(port)
+      await platform.write('ports', { version: '2' })
+      const failed = await platform.deploy('ports')
+      expect(failed).toMatchObject({ state: 'FAILED', failure: { code: 'PortUnavailable' } })
+      expect(failed.failure?.message).toMatch(new RegExp(`between ${first} and ${first + 5}`))
+      await platform.settled({ ports: 2 })
+      expect(await platform.version('ports')).toBe('1')
+    } finally {
+      for (const server of listeners) server.close()
+      await platform.stop()
+    }
+  })
+
+  it('R12.8 whose disk is full: the deployment undoes itself and the old instances serve on', async () => {
+    const disk = await mkdtemp(join(tmpdir(), 'coppice-disk-'))
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=160m', 'tmpfs', disk])
+    try {
+      const platform = await Platform.start({ home: join(disk, 'home') })
+      try {
+        await platform.write('full', { version: '1' })
+        await platform.deploy('full', { instances: 2 })
+        await platform.write('full', { version: '2' })
+        for (let i = 0; i < 6; i++)
+          await writeFile(join(platform.sources, 'full', `big-${i}`), Buffer.alloc(9_000_000, i))
+        const filler = join(disk, 'filler')
+        execFileSync('sh', ['-c', `dd if=/dev/zero of=${filler} bs=1M 2>/dev/null || true`])
+        await truncate(filler, (await readFile(filler)).length - 20_000_000)
+        const failed = await platform.deploy('full')
+        expect(failed).toMatchObject({
+          state: 'FAILED',
+          failure: { code: 'DiskFull', step: 'Take a snapshot of the source' },
+        })
+        expect(await platform.version('full')).toBe('1')
+        await platform.settled({ full: 2 })
+        await rm(filler)
+        await platform.write('full', { version: '3' })
+        for (let i = 0; i < 6; i++) await rm(join(platform.sources, 'full', `big-${i}`))
+        expect((await platform.deploy('full')).state).toBe('SUCCEEDED')
+        expect(await platform.version('full')).toBe('3')
+      } finally {
+        await platform.stop()
+      }
+    } finally {
+      execFileSync('umount', ['-l', disk])
+      await rm(disk, { recursive: true, force: true })
+    }
+  })
+})
