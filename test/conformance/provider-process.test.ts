@@ -1,9 +1,10 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { CRASH_POINTS } from '../../runtime/providers/process/process-provider.ts'
+import type { InstanceSpec } from '../../runtime/contracts.ts'
+import { CRASH_POINTS, type CrashPoint } from '../../runtime/providers/process/process-provider.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import * as apps from './apps.ts'
 import { type Bench, createBench, exited, get, until } from './bench.ts'
@@ -21,6 +22,16 @@ async function marked(id = ID): Promise<number[]> {
   return pids.filter(isRunning)
 }
 
+/** A worker that started the instance and stands still at the point. */
+async function workerAt(root: string, point: CrashPoint, spec: InstanceSpec): Promise<ChildProcess> {
+  const args = [join(import.meta.dirname, 'starter.ts'), root, point, JSON.stringify(spec)]
+  const worker = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(worker, 'exit').then(() => Promise.reject(new Error('the worker ended before it got there')))
+  ended.catch(() => undefined)
+  await Promise.race([once(worker.stdout, 'data'), ended])
+  return worker
+}
+
 describe('the process provider alone', () => {
   let bench: Bench
   beforeEach(async () => {
@@ -31,9 +42,7 @@ describe('the process provider alone', () => {
   describe.each(CRASH_POINTS)('R10.2 when its worker is killed at "%s" of a start', (point) => {
     it('loses sight of nothing, runs an app only if it is written down, and can start and remove it again', async () => {
       const spec = await bench.spec(apps.wellBehaved)
-      const args = [join(import.meta.dirname, 'starter.ts'), bench.root, point, JSON.stringify(spec)]
-      const worker = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-      await once(worker.stdout, 'data')
+      const worker = await workerAt(bench.root, point, spec)
       const spawned = point === 'spawned' || point === 'recorded' || point === 'started'
       if (spawned) expect(await marked()).toHaveLength(1)
       worker.kill('SIGKILL')
@@ -60,9 +69,7 @@ describe('the process provider alone', () => {
 
     it('removes what is left, without having started it again', async () => {
       const spec = await bench.spec(apps.wellBehaved)
-      const args = [join(import.meta.dirname, 'starter.ts'), bench.root, point, JSON.stringify(spec)]
-      const worker = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-      await once(worker.stdout, 'data')
+      const worker = await workerAt(bench.root, point, spec)
       worker.kill('SIGKILL')
       await bench.provider.remove(ID, { graceMs: 100 })
       expect(await marked()).toEqual([])
