@@ -44,12 +44,16 @@ const SIGN_MS = 1_000
 export async function startControlPlane(deps: ControlPlaneDeps): Promise<ControlPlane> {
   const { store, options, log } = deps
   const stopping = new AbortController()
-  const server = createServer(createApi(deps, stopping.signal))
+  const api = createApi(deps, stopping.signal)
+  const signed = Promise.withResolvers<void>()
+  // Whoever cannot listen must not sign, and a router's report must not be judged before the sign (routers.ts).
+  const server = createServer((request, response) => void signed.promise.then(() => api(request, response)))
   // An upload of a large source over a slow line may take longer than Node's 5 minutes; heads may not.
   server.requestTimeout = 0
   server.headersTimeout = 10_000
-  await store.routers.signControlPlane({ starting: true })
   await listen(server, options.listen)
+  await store.routers.signControlPlane({ starting: true })
+  signed.resolve()
   const signs = setInterval(() => {
     store.routers.signControlPlane({ starting: false }).catch((err: unknown) => log.warn({ err }, 'could not sign'))
   }, SIGN_MS)
