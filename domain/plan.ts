@@ -53,7 +53,9 @@ export function planOperation(input: PlanInput): Plan {
   const present = serving.map(({ id, slot }) => ({ id, slot }))
   const fresh = (): PlannedInstance[] =>
     Array.from({ length: count }, (_, slot) => ({ id: instanceId(app.name, operation, slot), slot }))
-  const plan = (part: Pick<Plan, 'deployment' | 'build' | 'add' | 'remove'> & { target: Partial<Plan['target']> }): Plan => ({
+  const plan = (
+    part: Pick<Plan, 'deployment' | 'build' | 'add' | 'remove'> & { target: Partial<Plan['target']> },
+  ): Plan => ({
     app: app.name,
     operation,
     type,

@@ -7,14 +7,7 @@
 export type AppMode = 'standard' | 'scaled'
 
 /** What the compute of an app is doing. Moved by operations only. */
-export type ComputeState =
-  | 'ACTIVE'
-  | 'DELETING'
-  | 'ERROR'
-  | 'STARTING'
-  | 'STOPPED'
-  | 'STOPPING'
-  | 'UPDATING'
+export type ComputeState = 'ACTIVE' | 'DELETING' | 'ERROR' | 'STARTING' | 'STOPPED' | 'STOPPING' | 'UPDATING'
 
 /** What people see of the application itself; derived from the instances, never stored. */
 export type ApplicationState = 'CRASHED' | 'DEPLOYING' | 'RUNNING' | 'UNAVAILABLE'

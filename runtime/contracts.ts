@@ -113,9 +113,22 @@ export interface InstanceInventory {
   /** What to start. Throws CoppiceError, e.g. SecretMissing; null when the instance is unknown. */
   spec(id: string): Promise<InstanceSpec | null>
   /** Something people should see in the history of the app. */
-  event(event: { app: string; instance: string; kind: InstanceEventKind; message: string; logLines?: string[] }): Promise<void>
+  event(event: {
+    app: string
+    instance: string
+    kind: InstanceEventKind
+    message: string
+    logLines?: string[]
+  }): Promise<void>
 }
-export type InstanceEventKind = 'crashed' | 'restarted' | 'crashLoop' | 'replaced' | 'adopted' | 'removedStray' | 'loopbackWarning'
+export type InstanceEventKind =
+  | 'crashed'
+  | 'restarted'
+  | 'crashLoop'
+  | 'replaced'
+  | 'adopted'
+  | 'removedStray'
+  | 'loopbackWarning'
 
 /** One serial actor an instance (DESIGN D5). What the activities call. */
 export interface Instances {
@@ -124,7 +137,10 @@ export interface Instances {
    * need: AppCrashedAtStart, AppListensOnLoopback, AppListensOnWrongPort, AppDoesNotListen, HealthCheckFailed,
    * HealthCheckTimedOut (each with `details.logLines`), InstanceRetired, PortUnavailable, DiskFull.
    */
-  start(id: string, options?: { signal?: AbortSignal; onProgress?: (words: string) => void }): Promise<{ address: string; startMs: number }>
+  start(
+    id: string,
+    options?: { signal?: AbortSignal; onProgress?: (words: string) => void },
+  ): Promise<{ address: string; startMs: number }>
   /** Retires, stops and removes it; nothing of it is left when this returns. */
   stop(id: string, options?: { graceMs?: number }): Promise<void>
   /** Compares what is with what should be, and acts; called at start and every 10 s. */
@@ -137,7 +153,10 @@ export interface Instances {
 /** Source snapshots by digest, read-only. */
 export interface Sources {
   /** Takes a snapshot of a folder (`.gitignore` honoured, links that leave it refused, files over 10 MB refused). */
-  snapshot(folder: string, options?: { signal?: AbortSignal }): Promise<{ digest: string; files: number; bytes: number }>
+  snapshot(
+    folder: string,
+    options?: { signal?: AbortSignal },
+  ): Promise<{ digest: string; files: number; bytes: number }>
   /** Takes in an uploaded tar (gzip or not); refuses what `snapshot` refuses. Half an upload leaves nothing. */
   receive(stream: AsyncIterable<Uint8Array>): Promise<{ digest: string; files: number; bytes: number }>
   /** Absolute path of the snapshot, or null when there is none or it is damaged. */
@@ -194,7 +213,11 @@ export interface Artifacts {
   /** Absolute path of a sealed artifact that has passed its check, or null: it has to be built again. */
   open(key: string): Promise<{ path: string; run: RunSpec } | null>
   /** Removes what nothing needs; see DESIGN D6 for the order of steps. */
-  collect(options: { maxCount: number; maxBytes: number; maxAgeMs: number }): Promise<{ removed: string[]; kept: number }>
+  collect(options: {
+    maxCount: number
+    maxBytes: number
+    maxAgeMs: number
+  }): Promise<{ removed: string[]; kept: number }>
 }
 
 /** Who needs which artifact, layer or source; kept by the store. */
