@@ -43,7 +43,7 @@ function spinner(out: NodeJS.WriteStream): Progress {
   const line = (sign: string) => {
     // Cut to the width: a line that wraps cannot be cleared.
     const { words = '', detail = '' } = current ?? {}
-    const text = `${words}${detail && `, ${detail}`}`.slice(0, Math.max(20, out.columns - 12))
+    const text = `${words}${detail && `, ${detail}`}`.slice(0, Math.max(20, (out.columns || 80) - 12))
     return `\r\x1b[K${sign} ${text} ${seconds()}`
   }
   const finish = (sign: string) => {

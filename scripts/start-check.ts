@@ -10,6 +10,7 @@ import type { Progress } from './progress.ts'
 import { type ApiInstance, callApi, deploy } from './stack/client.ts'
 import { EXAMPLE, ensureExample } from './stack/example-app.ts'
 import { type Stack, startStack } from './stack/stack.ts'
+import { StartFailed } from './stack/supervised.ts'
 
 /**
  * `npm start -- --check`: starts everything at free ports in a data directory of its own, proves from outside that the
@@ -19,6 +20,7 @@ type Row = { claim: string; seen: string; holds: boolean }
 
 class Broken extends Error {}
 
+const STARTS = 'starts, and deploys an app on two instances'
 const CLIENTS = 20
 const IDEMPOTENT = ['GET', 'PUT', 'DELETE']
 
@@ -36,7 +38,7 @@ export async function check(progress: Progress): Promise<number> {
     const { urls } = await ensureExample(running, (words) => progress.step(words))
     const url = urls[0] as string
     rows.push({
-      claim: 'starts, and deploys an app on two instances',
+      claim: STARTS,
       seen: `${seconds(started)} to its first answer`,
       holds: true,
     })
@@ -46,7 +48,8 @@ export async function check(progress: Progress): Promise<number> {
       rows.push(await attempt(claim, () => prove(running, url)))
     }
   } catch (error) {
-    rows.push({ claim: 'starts, and deploys an app on two instances', seen: (error as Error).message, holds: false })
+    const log = error instanceof StartFailed ? `\n    ${error.logLines.join('\n    ')}` : ''
+    rows.push({ claim: STARTS, seen: `${(error as Error).message}${log}`, holds: false })
   }
   if (stack !== null) {
     const running = stack

@@ -7,7 +7,7 @@ import { ensureExample } from './stack/example-app.ts'
 import { AlreadyRunning, type Stack, startStack } from './stack/stack.ts'
 import { summary } from './stack/summary.ts'
 import { StartFailed } from './stack/supervised.ts'
-import { helpText, homePaths, resolveStackOptions, type StackOptions } from './stack-options.ts'
+import { helpText, resolveStackOptions, type StackOptions } from './stack-options.ts'
 
 /**
  * `npm start`: the whole platform on this machine, with an example app, until Ctrl-C (issue: one command sets
@@ -44,12 +44,11 @@ async function run(options: StackOptions): Promise<number> {
   try {
     const example = await Promise.race([ensureExample(stack, (words) => progress.step(words)), interrupted.promise])
     progress.end()
-    if (example !== 'interrupted') process.stdout.write(summary(options, example, false))
+    if (example !== 'interrupted') process.stdout.write(await summary(options, example, false))
   } catch (error) {
-    progress.fail()
     // The platform itself runs; the example can be mended and deployed again.
-    explain(error, options)
-    process.stdout.write(summary(options, null, false))
+    explain(error)
+    process.stdout.write(await summary(options, null, false))
   }
   // Only a signal ends it.
   const alive = setInterval(() => {}, 60_000)
@@ -98,14 +97,13 @@ function interruption(): Interruption {
   return { promise, signal: controller.signal }
 }
 
-function explain(error: unknown, options: StackOptions): void {
+function explain(error: unknown): void {
   progress.fail()
   const say = (words: string) => process.stderr.write(`${words}\n`)
   if (error instanceof StartFailed) {
     say(pc.red(`\n${error.message}.`))
-    if (error.logLines.length > 0)
-      say(`The last lines of its log:\n${error.logLines.map((line) => `  ${line}`).join('\n')}`)
-    say(`Logs: ${homePaths(options.home).logs}`)
+    for (const line of ['The last lines of its log:', ...error.logLines.map((text) => `  ${text}`)]) say(line)
+    say(`All of it: ${error.logFile}`)
   } else if (error instanceof CoppiceError) {
     say(pc.red(`\n${error.code === 'InvalidInput' ? error.message : withHint(error.code, error.message)}`))
   } else {
@@ -116,7 +114,7 @@ function explain(error: unknown, options: StackOptions): void {
 try {
   process.exitCode = await main()
 } catch (error) {
-  explain(error, { home: '.coppice' } as StackOptions)
+  explain(error)
   process.exitCode = 1
 }
 // A line that is still on its way to a pipe must arrive.

@@ -24,7 +24,7 @@ export async function followAttached(home: string, progress: Progress, interrupt
   const at = { apiUrl: `http://127.0.0.1:${options.apiPort}`, token: readFileSync(paths.token, 'utf8').trim() }
   const example = (await findApp(at, EXAMPLE.app)) === null ? null : await reach(at, EXAMPLE.app, () => {})
   progress.end()
-  process.stdout.write(summary(options, example, true))
+  process.stdout.write(await summary(options, example, true))
   let from = (await stat(paths.log('start')).catch(() => null))?.size ?? 0
   while (!interrupted.aborted) {
     from = await copyFrom(paths.log('start'), from)

@@ -1,10 +1,13 @@
-import { relative } from 'node:path'
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { delimiter, join, relative } from 'node:path'
 import pc from 'picocolors'
 import { homePaths, type StackOptions } from '../stack-options.ts'
+import { resolveTool } from '../toolchain/resolve.ts'
 import { EXAMPLE, type Reached } from './example-app.ts'
 
 /** What `npm start` prints once everything runs. */
-export function summary(options: StackOptions, example: Reached | null, attached: boolean): string {
+export async function summary(options: StackOptions, example: Reached | null, attached: boolean): Promise<string> {
   const paths = homePaths(options.home)
   const short = (path: string) => {
     const near = relative(process.cwd(), path)
@@ -24,7 +27,7 @@ export function summary(options: StackOptions, example: Reached | null, attached
   const commands: [string, string][] = [
     [`curl ${example?.urls[0] ?? api}`, 'again and again: each browser sticks to an instance, curl does not'],
     ['node cli/coppice.mjs apps deploy my-app --source ../my-folder', 'deploy a folder of yours'],
-    [`temporal workflow list${address}`, 'the operations as Temporal sees them'],
+    [`${await temporalProgram()} workflow list${address}`, 'the operations as Temporal sees them'],
   ]
   const width = Math.max(...commands.map(([command]) => command.length))
   return [
@@ -40,6 +43,14 @@ export function summary(options: StackOptions, example: Reached | null, attached
     attached ? 'Ctrl-C leaves it running.' : 'Ctrl-C stops everything; the apps come back with the next "npm start".',
     '',
   ].join('\n')
+}
+
+/** As it can be typed: by its name where that is on the PATH. */
+async function temporalProgram(): Promise<string> {
+  const onPath = (process.env.PATH ?? '').split(delimiter).some((folder) => existsSync(join(folder, 'temporal')))
+  if (onPath) return 'temporal'
+  const { path } = await resolveTool('temporal').catch(() => ({ path: 'temporal' }))
+  return path.startsWith(`${homedir()}/`) ? `~${path.slice(homedir().length)}` : path
 }
 
 function appRows(example: Reached | null): [string, string][] {

@@ -59,10 +59,13 @@ const LOG_CHECK_MS = 5_000
 const GATE = 'read -r go || exit 97; exec "$@"'
 
 export class StartFailed extends Error {
+  readonly logFile: string
+  /** The last ones it wrote. */
   readonly logLines: string[]
-  constructor(name: string, why: string, logLines: string[]) {
+  constructor(name: string, why: string, logFile: string, logLines: string[]) {
     super(`${name} ${why}`)
     this.name = 'StartFailed'
+    this.logFile = logFile
     this.logLines = logLines
   }
 }
@@ -233,7 +236,7 @@ export class Supervised {
   }
 
   async #failure(why: string): Promise<StartFailed> {
-    return new StartFailed(this.spec.name, why, await lastLines(this.spec.logFile, 15))
+    return new StartFailed(this.spec.name, why, this.spec.logFile, await lastLines(this.spec.logFile, 15))
   }
 }
 
