@@ -1,0 +1,106 @@
+/** Whether each request was carried out once and answered (R1.2, R12.1, R12.2). */
+import { type Attempt, isRepeatable } from '../history-line.ts'
+import { type Finding, finding } from './finding.ts'
+import { type Fault, mayBeDown, SKEW_MS, type World } from './world.ts'
+
+/** One line of an instance's journal: it began to execute this attempt. */
+export type Execution = { id: string; instance: string; at: number }
+
+/** One line of a router's access log. */
+export type Passage = { id: string; status: number; attempts: number; clientGone: boolean }
+
+/** How long R12.2 lets an ejection take, and what a busy machine adds to a retry. */
+const EJECTION_MS = 3_000
+const TOLERANCE_MS = 1_200
+
+/**
+ * Attempts without a good answer. Of those that must not be repeated, a SIGKILL may cost what was in flight on its
+ * victim (R12.1): what the victim had begun, and what may have been on its way to it.
+ */
+export function lost(history: Attempt[], executions: Execution[], world: World): Finding[] {
+  const executed = executionsById(executions)
+  return history
+    .filter(({ status }) => status < 200 || status >= 400)
+    .filter((attempt) => isRepeatable(attempt) || !diedWithItsInstance(attempt, executed.get(attempt.id) ?? [], world))
+    .map((attempt) => {
+      const answer = attempt.status === 0 ? `no answer (${attempt.error ?? 'unknown'})` : `status ${attempt.status}`
+      return finding('lost', attempt, `${attempt.method} got ${answer}`)
+    })
+}
+
+function diedWithItsInstance(attempt: Attempt, executions: Execution[], world: World): boolean {
+  return world.faults.some(
+    (fault) =>
+      inFlightAt(attempt, fault) &&
+      (executions.length === 0 || executions.every(({ instance }) => instance === fault.instance)),
+  )
+}
+
+const inFlightAt = (attempt: Attempt, fault: Fault): boolean =>
+  fault.kind !== 'ejected' && attempt.startedAt <= fault.at + SKEW_MS && attempt.endedAt >= fault.at - SKEW_MS
+
+/** Attempts that one client sent and a router saw twice: the first connection was lost, and Go asked again by itself. */
+export function hiddenRetries(history: Attempt[], passages: Passage[]): Finding[] {
+  const byId = new Map(history.map((attempt) => [attempt.id, attempt]))
+  const counts = new Map<string, number>()
+  for (const { id } of passages) counts.set(id, (counts.get(id) ?? 0) + 1)
+  const findings: Finding[] = []
+  for (const [id, count] of counts) {
+    const attempt = byId.get(id)
+    if (count > 1 && attempt !== undefined) {
+      findings.push(finding('hidden_retry', attempt, `routers saw this attempt ${count} times`))
+    }
+  }
+  return findings
+}
+
+/** Attempts that must not be repeated and were begun more than once. */
+export function executedTwice(history: Attempt[], executions: Execution[]): Finding[] {
+  const byId = executionsById(executions)
+  return history
+    .filter((attempt) => !isRepeatable(attempt) && (byId.get(attempt.id)?.length ?? 0) > 1)
+    .map((attempt) => {
+      const where = byId.get(attempt.id)?.map(({ instance }) => instance)
+      return finding('executed_twice', attempt, `${attempt.method} was begun by ${where?.join(' and ')}`)
+    })
+}
+
+/** Repeatable requests of a faulted slot's sessions that waited longer for another instance than they may (R12.2). */
+export function slowFailovers(history: Attempt[], world: World): Finding[] {
+  const limit = EJECTION_MS + 2 * world.slowestMs + TOLERANCE_MS
+  const findings: Finding[] = []
+  for (const fault of world.faults.filter(({ kind }) => kind !== 'ejected')) {
+    for (const attempt of history) {
+      if (!isRepeatable(attempt) || attempt.startedAt > fault.until || attempt.endedAt < fault.at) continue
+      const waited = attempt.endedAt - Math.max(attempt.startedAt, fault.at)
+      if (waited > limit) {
+        const words = `answered ${waited} ms after the ${fault.kind} of slot ${fault.slot}, at most ${limit} are allowed`
+        findings.push(finding('slow_failover', attempt, words))
+      }
+    }
+  }
+  return findings
+}
+
+/** How long requests in flight at a fault took to be answered elsewhere, ms; for the report. */
+export function failoverTimes(history: Attempt[], executions: Execution[], world: World): number[] {
+  const byId = executionsById(executions)
+  return history
+    .filter(({ id, status }) => status === 200 && (byId.get(id)?.length ?? 0) > 1)
+    .filter(
+      ({ slot, startedAt, endedAt }) =>
+        slot !== null && world.faults.some((f) => mayBeDown(world, f.slot, startedAt, endedAt)),
+    )
+    .map(({ startedAt, endedAt }) => endedAt - startedAt)
+    .sort((a, b) => a - b)
+}
+
+export function executionsById(executions: Execution[]): Map<string, Execution[]> {
+  const byId = new Map<string, Execution[]>()
+  for (const execution of executions) {
+    const list = byId.get(execution.id)
+    if (list === undefined) byId.set(execution.id, [execution])
+    else list.push(execution)
+  }
+  return byId
+}

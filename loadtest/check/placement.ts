@@ -1,0 +1,131 @@
+/** Where each request belonged (R7.*, R8.*): computed by the rule of domain/affinity.ts, table by table. */
+import { digestKey, isMinted, isShed, keyFromCookie, pickSlot, rankSlots, shedTarget } from '../../domain/affinity.ts'
+import type { Attempt } from '../history-line.ts'
+import { type Finding, finding } from './finding.ts'
+import { mayBeDown, type SeenTable, tableTimes, type World } from './world.ts'
+
+type Expected = { slots: Set<number>; mayMove: boolean }
+
+/** Answers from slots where their key does not belong, by any table and fault of that moment. */
+export function movedNeedlessly(history: Attempt[], world: World): Finding[] {
+  const times = tableTimes(world)
+  const findings: Finding[] = []
+  for (const attempt of history) {
+    if (attempt.slot === null || attempt.key === null) continue
+    const slot = attempt.slot
+    const expected = expectedOf(attempt, world, times)
+    if (expected === null || expected.slots.has(slot)) continue
+    const wanted = [...expected.slots].sort().join(' or ')
+    findings.push(finding('moved_needlessly', attempt, `slot ${slot} answered a key that belongs to slot ${wanted}`))
+  }
+  return findings
+}
+
+/** Keys that were replaced without need, and new keys that do not lead to where they were given. */
+export function keysReplaced(history: Attempt[], world: World): Finding[] {
+  const times = tableTimes(world)
+  const findings: Finding[] = []
+  for (const attempt of history) {
+    const { key, newKey, slot } = attempt
+    if (newKey === null || newKey === key) continue
+    const minted = key !== null && attempt.kind === 'browser' && isMinted(key)
+    if (key !== null && !minted) {
+      findings.push(finding('key_replaced', attempt, `a key that the client chose was replaced by ${newKey}`))
+      continue
+    }
+    if (key !== null && expectedOf(attempt, world, times)?.mayMove === false) {
+      findings.push(finding('key_replaced', attempt, 'the key of a session that had not to move was replaced'))
+    }
+    const normal = keyFromCookie(newKey)
+    if (slot === null || normal === null) continue
+    const homes = tablesOf(attempt, times).map((table) => pickSlot(digestKey(normal), slotsOf(table)))
+    if (homes.length > 0 && !homes.includes(slot)) {
+      findings.push(
+        finding('key_replaced', attempt, `slot ${slot} gave a key that leads to slot ${homes.join(' or ')}`),
+      )
+    }
+  }
+  return findings
+}
+
+type Times = ReturnType<typeof tableTimes>
+
+/** Null when nothing is known of that moment. */
+function expectedOf(attempt: Attempt, world: World, times: Times): Expected | null {
+  const tables = tablesOf(attempt, times)
+  if (tables.length === 0 || attempt.key === null) return null
+  const key = digestKey(attempt.key)
+  const minted = attempt.kind !== 'header' && isMinted(attempt.key)
+  const slots = new Set<number>()
+  let mayMove = tables.length > 1 && new Set(tables.map((table) => pickSlot(key, slotsOf(table)))).size > 1
+  for (const table of tables) {
+    const serving = slotsOf(table)
+    // Without affinity any instance is right.
+    if (!table.affinity) for (const slot of serving) slots.add(slot)
+    const ranked = rankSlots(key, serving)
+    const home = ranked[0]
+    if (home === undefined) continue
+    if (minted && table.rebalance !== null && isShed(key, home, table.rebalance)) {
+      const target = shedTarget(key, serving, table.rebalance)
+      if (target !== -1) {
+        slots.add(target)
+        mayMove = true
+      }
+    }
+    for (const slot of ranked) {
+      slots.add(slot)
+      if (!mayBeDown(world, slot, attempt.startedAt, attempt.endedAt)) break
+      mayMove = true
+    }
+  }
+  return { slots, mayMove }
+}
+
+const tablesOf = (attempt: Attempt, times: Times): SeenTable[] =>
+  times.filter(({ from, to }) => from <= attempt.endedAt && to >= attempt.startedAt).map(({ table }) => table)
+
+const slotsOf = (table: SeenTable): number[] =>
+  table.endpoints.filter(({ state }) => state === 'serving').map(({ slot }) => slot)
+
+export type Moves = { moved: number; sessions: number; bySlot: Record<number, number> }
+
+/** How many sessions were answered elsewhere than before, by the slot that they left. */
+export function countMoves(history: Attempt[]): Moves {
+  const last = new Map<string, number>()
+  const moves: Moves = { moved: 0, sessions: 0, bySlot: {} }
+  for (const { client, slot, key } of history) {
+    if (slot === null) continue
+    const before = last.get(client)
+    if (before === undefined) moves.sessions++
+    else if (before !== slot && key !== null) {
+      moves.moved++
+      moves.bySlot[before] = (moves.bySlot[before] ?? 0) + 1
+    }
+    last.set(client, slot)
+  }
+  return moves
+}
+
+/** Instances with far less than their share of new sessions (R1.1); needs enough of them to tell. */
+export function uneven(history: Attempt[], world: World): Finding[] {
+  const [table] = world.tables
+  if (table === undefined || world.tables.length > 1) return []
+  const counts = new Map(slotsOf(table).map((slot) => [slot, 0]))
+  const known = new Set<string>()
+  for (const { client, slot } of history) {
+    if (slot === null || known.has(client)) continue
+    known.add(client)
+    counts.set(slot, (counts.get(slot) ?? 0) + 1)
+  }
+  const share = known.size / counts.size
+  // Five standard deviations below the mean: never by chance.
+  const least = share - 5 * Math.sqrt(share)
+  const at = history[0]?.startedAt ?? 0
+  return [...counts]
+    .filter(([, count]) => count < least)
+    .map(([slot, count]) => ({
+      kind: 'uneven' as const,
+      at,
+      message: `slot ${slot} got ${count} of ${known.size} new sessions; its share is ${Math.round(share)}`,
+    }))
+}

@@ -1,0 +1,82 @@
+/**
+ * What happened to the app during a run, as the runner saw it from outside: route tables, operations, faults. Together
+ * with the clients' history it decides which answers were right. All times are Unix ms of one machine.
+ */
+import type { Rebalance } from '../../domain/affinity.ts'
+
+/** A route table from the moment the runner received it; routers may have used it a little earlier or later. */
+export type SeenTable = {
+  at: number
+  version: number
+  /** Whether sessions stick (a scaled app). */
+  affinity: boolean
+  rebalance: Rebalance | null
+  endpoints: Array<{ instance: string; slot: number; state: 'serving' | 'draining'; deployment: string | null }>
+}
+
+/** A time in which an instance may not have answered; sessions at home in its slot may be elsewhere. */
+export type Fault = {
+  kind: 'kill' | 'hang' | 'ejected'
+  instance: string
+  slot: number
+  at: number
+  /** When it served again for certain; Infinity when it did not. */
+  until: number
+}
+
+export type SeenStep = { step: string; words: string; startedAt: number; endedAt: number | null; detail?: string }
+
+export type SeenOperation = {
+  id: string
+  type: string
+  state: string
+  /** How it was meant to end. */
+  wanted: 'SUCCEEDED' | 'FAILED'
+  deployment: string | null
+  startedAt: number
+  endedAt: number | null
+  failure: string | null
+  steps: SeenStep[]
+}
+
+export type World = {
+  tables: SeenTable[]
+  faults: Fault[]
+  operations: SeenOperation[]
+  /** What the app says it is (`APP_VERSION`), oldest first. */
+  versions: string[]
+  /** How long the slowest handler takes, ms. */
+  slowestMs: number
+}
+
+/** How much earlier than the runner a router may have had a table, and how exact the clocks of a busy machine are. */
+const SKEW_MS = 300
+/** Until when routers may still use the table before, where no acknowledgement was seen. */
+const UNACKNOWLEDGED_MS = 1_500
+
+/** From when to when routers may have used each table. */
+export function tableTimes(world: World): Array<{ table: SeenTable; from: number; to: number }> {
+  return world.tables.map((table, index) => {
+    const next = world.tables[index + 1]
+    return {
+      table,
+      from: index === 0 ? -Infinity : table.at - SKEW_MS,
+      to: next === undefined ? Infinity : acknowledgedAt(world, next) + SKEW_MS,
+    }
+  })
+}
+
+/** When every router had this table: at the end of the step that waits for that. */
+function acknowledgedAt(world: World, table: SeenTable): number {
+  for (const { steps } of world.operations) {
+    const step = steps.find(({ step, startedAt }) => step === 'publish' && Math.abs(startedAt - table.at) < 2_000)
+    if (step?.endedAt != null && step.endedAt >= table.at - SKEW_MS) return step.endedAt
+  }
+  return table.at + UNACKNOWLEDGED_MS
+}
+
+/** Whether this slot may have been unreachable at some time between. */
+export const mayBeDown = (world: World, slot: number, from: number, to: number): boolean =>
+  world.faults.some((fault) => fault.slot === slot && fault.at - SKEW_MS <= to && fault.until + SKEW_MS >= from)
+
+export { SKEW_MS }

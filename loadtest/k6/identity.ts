@@ -1,0 +1,60 @@
+/** Where an answer says who gave it. */
+
+export type Answer = { body: string; headers: Record<string, string> }
+
+/** Reads one fact of an answer; null when it is not there. */
+export type Reader = (answer: Answer) => string | null
+
+/**
+ * @param at `json:path.to.it`, `header:Name`, or `regex:…(…)` on the body, whose first group it is; empty for never
+ * @throws Error for anything else
+ */
+export function readerOf(at: string): Reader {
+  if (at === '') return () => null
+  const colon = at.indexOf(':')
+  const how = at.slice(0, colon)
+  const what = at.slice(colon + 1)
+  if (colon > 0 && what !== '') {
+    switch (how) {
+      case 'json':
+        return ({ body }) => fromJson(body, what.split('.'))
+      case 'header':
+        return ({ headers }) => fromHeaders(headers, what.toLowerCase())
+      case 'regex': {
+        const pattern = new RegExp(what)
+        return ({ body }) => pattern.exec(body)?.[1] ?? null
+      }
+    }
+  }
+  throw new Error(`"${at}" is not json:path, header:Name or regex:pattern`)
+}
+
+function fromJson(body: string, path: string[]): string | null {
+  let value: unknown
+  try {
+    value = JSON.parse(body)
+  } catch {
+    return null
+  }
+  for (const name of path) value = (value as Record<string, unknown> | null | undefined)?.[name]
+  return value === undefined || value === null ? null : String(value)
+}
+
+function fromHeaders(headers: Record<string, string>, wanted: string): string | null {
+  for (const name in headers) if (name.toLowerCase() === wanted) return headers[name] as string
+  return null
+}
+
+/**
+ * The routing key among cookies: that of the first configured name that is there.
+ * @param names a `*` at the end stands for anything
+ */
+export function keyAmong(cookies: Record<string, string>, names: readonly string[]): string | null {
+  for (const wanted of names) {
+    const prefix = wanted.endsWith('*') ? wanted.slice(0, -1) : null
+    for (const name in cookies) {
+      if (name === wanted || (prefix !== null && name.startsWith(prefix))) return cookies[name] as string
+    }
+  }
+  return null
+}

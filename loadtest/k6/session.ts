@@ -1,0 +1,233 @@
+import http, { type CookieJar, type RefinedParams, type RefinedResponse, type ResponseType } from 'k6/http'
+import { formatAttempt, isRepeatable } from '../history-line.ts'
+import { keyAmong, type Reader, readerOf } from './identity.ts'
+import { broken, metrics } from './metrics.ts'
+import type { Random } from './random.ts'
+import type { Settings } from './settings.ts'
+
+export type Kind = 'browser' | 'cookie' | 'header'
+
+/** Who answered. */
+export type Seen = { instance: string | null; slot: string | null; version: string | null }
+
+type Prepared = {
+  id: string
+  method: string
+  url: string
+  body: string | null
+  router: number
+  key: string | null
+  params: RefinedParams<ResponseType>
+}
+
+/** What a virtual user needs to ask and to tell. */
+export type Surroundings = {
+  settings: Settings
+  random: Random
+  vu: number
+  /** Whether the scenario leaves every session where it is: a move is then a broken promise. */
+  steady: boolean
+}
+
+const TIMEOUT = '60s'
+
+/** One user from the first request to the last: it knows its key and where it was answered. */
+export class Session {
+  readonly client: string
+  readonly kind: Kind
+  readonly #with: Surroundings
+  readonly #readers: { [fact in keyof Seen]: Reader }
+  readonly #jar: CookieJar
+  readonly #ownKey: string | null
+  /** Where it was answered last, and by which versions so far, the newest last. */
+  #home: string | null = null
+  #versions: string[] = []
+  #sent = 0
+
+  constructor(kind: Kind, generation: number, surroundings: Surroundings) {
+    const { settings, random, vu } = surroundings
+    this.kind = kind
+    this.client = `${vu}.${generation}`
+    this.#with = surroundings
+    this.#readers = {
+      instance: readerOf(settings.instanceAt),
+      slot: readerOf(settings.slotAt),
+      version: readerOf(settings.versionAt),
+    }
+    this.#jar = new http.CookieJar()
+    this.#ownKey = kind === 'browser' ? null : random.uuid()
+  }
+
+  /** The key that a request to this URL would carry. */
+  key(url: string): string | null {
+    if (this.#ownKey !== null) return this.#ownKey
+    const cookies: Record<string, string> = {}
+    const held = this.#jar.cookiesForURL(`${url}/`)
+    for (const name in held) cookies[name] = held[name]?.[0] as string
+    return keyAmong(cookies, this.#with.settings.cookieNames)
+  }
+
+  /** Headers that make a request one of this session, for what does not use its cookie jar. */
+  headers(url: string): Record<string, string> {
+    const { settings } = this.#with
+    const key = this.key(url)
+    return {
+      ...settings.headers,
+      ...(settings.host !== null && { Host: settings.host }),
+      ...(settings.token !== null && { Authorization: `Bearer ${settings.token}` }),
+      ...(key !== null &&
+        (this.kind === 'header' ? { [settings.keyHeader]: key } : { Cookie: this.#cookie(url, key) })),
+    }
+  }
+
+  /** One request; null where it got no good answer. */
+  ask(more: Partial<Pick<Prepared, 'method' | 'body'>> & { path?: string } = {}): Seen | null {
+    const one = this.#prepare(more)
+    const startedAt = Date.now()
+    const response = http.request(one.method, one.url, one.body, one.params)
+    return this.#tell(one, response, startedAt, Date.now(), this.#home)
+  }
+
+  /** Several at once, as a browser does; none of them can know what another was answered. */
+  askTogether(count: number): void {
+    const all = Array.from({ length: count }, () => this.#prepare({}))
+    const home = this.#home
+    const startedAt = Date.now()
+    const responses = http.batch(all.map(({ method, url, body, params }) => ({ method, url, body, params })))
+    const now = Date.now()
+    all.forEach((one, index) => {
+      const response = responses[index] as RefinedResponse<ResponseType>
+      const { blocked, connecting, tls_handshaking, duration } = response.timings
+      const took = Math.ceil(blocked + connecting + tls_handshaking + duration)
+      // Without an answer the timings are not there.
+      this.#tell(one, response, startedAt, response.status === 0 ? now : Math.min(now, startedAt + took), home)
+    })
+  }
+
+  #prepare({ method, body, path }: Parameters<Session['ask']>[0] & object): Prepared {
+    const { settings, random, vu } = this.#with
+    this.#sent += 1
+    const id = `${settings.seed.toString(36)}.${vu}.${this.client.split('.')[1]}.${this.#sent}`
+    const router = random.whole(0, settings.urls.length - 1)
+    const url = settings.urls[router] as string
+    const chosen = method ?? random.pick(settings.methods)
+    const withBody = chosen === 'POST' || chosen === 'PATCH' || (chosen === 'PUT' && random.number() < 0.5)
+    const slow = random.number() < settings.slowShare ? random.whole(...settings.slowMs) : 0
+    const target = (path ?? settings.path).replace('{slow}', String(slow)).replace('{attempt}', id)
+    const key = this.key(url)
+    // A client that chooses its key keeps no cookies: whatever comes with an answer must not change what it sends.
+    const own = this.#ownKey !== null
+    const headers = own ? this.headers(url) : this.#plainHeaders()
+    return {
+      id,
+      method: chosen,
+      url: url + target,
+      body: body ?? (withBody ? 'x=1' : null),
+      router,
+      key,
+      // The name keeps k6 from making a metric of each attempt.
+      params: {
+        headers,
+        timeout: TIMEOUT,
+        redirects: 0,
+        jar: own ? new http.CookieJar() : this.#jar,
+        tags: { name: path ?? settings.path },
+      },
+    }
+  }
+
+  #plainHeaders(): Record<string, string> {
+    const { settings } = this.#with
+    return {
+      ...settings.headers,
+      ...(settings.host !== null && { Host: settings.host }),
+      ...(settings.token !== null && { Authorization: `Bearer ${settings.token}` }),
+    }
+  }
+
+  #cookie(url: string, key: string): string {
+    const { settings } = this.#with
+    const held = this.#jar.cookiesForURL(`${url}/`)
+    const pairs = Object.keys(held).map((name) => `${name}=${held[name]?.[0]}`)
+    return this.#ownKey === null ? pairs.join('; ') : `${settings.cookieNames[0]}=${key}`
+  }
+
+  #tell(
+    one: Prepared,
+    response: RefinedResponse<ResponseType>,
+    startedAt: number,
+    endedAt: number,
+    home: string | null,
+  ): Seen | null {
+    const { settings, steady } = this.#with
+    const good = response.status >= 200 && response.status < 400
+    const seen = good ? this.#read(response) : { instance: null, slot: null, version: null }
+    const newKey = this.#newKey(response)
+    if (settings.history) {
+      console.log(
+        formatAttempt({
+          startedAt,
+          endedAt,
+          kind: this.kind,
+          client: this.client,
+          key: one.key,
+          newKey,
+          method: one.method,
+          body: one.body !== null,
+          status: response.status,
+          instance: seen.instance,
+          slot: seen.slot === null ? null : Number(seen.slot),
+          version: seen.version,
+          id: one.id,
+          router: one.router,
+          error: response.error || (good ? null : String(response.body).slice(0, 80)),
+        }),
+      )
+    }
+    const tags = { instance: seen.instance ?? 'none', version: seen.version ?? 'none', method: one.method }
+    metrics.requests.add(1, tags)
+    if (!good) {
+      metrics.errors.add(1, tags)
+      broken[isRepeatable({ method: one.method, body: one.body !== null }) ? 'lost_repeatable' : 'lost_other'].add(1)
+      return null
+    }
+    metrics.requestMs.add(endedAt - startedAt)
+    if (this.#ownKey !== null && newKey !== null) broken.key_replaced.add(1)
+    // Affinity counts from the requests that were sent with a key.
+    if (one.key !== null) this.#compare(seen, home, endedAt - startedAt, steady)
+    else if (newKey !== null) this.#home = seen.slot ?? seen.instance
+    this.#age(seen.version)
+    return seen
+  }
+
+  #compare(seen: Seen, home: string | null, tookMs: number, steady: boolean): void {
+    const here = seen.slot ?? seen.instance
+    if (here === null) return
+    if (home !== null && here !== home) {
+      metrics.sessionsMoved.add(1)
+      metrics.failoverMs.add(tookMs)
+      if (steady) broken.affinity_broken.add(1)
+    }
+    this.#home = here
+  }
+
+  /** Versions come one after the other: one that was seen, and then another, must not come back. */
+  #age(version: string | null): void {
+    if (version === null || this.#versions.at(-1) === version) return
+    if (this.#versions.includes(version)) broken.old_version_after_new.add(1)
+    else this.#versions.push(version)
+  }
+
+  #read(response: RefinedResponse<ResponseType>): Seen {
+    const answer = { body: String(response.body ?? ''), headers: response.headers }
+    const { instance, slot, version } = this.#readers
+    return { instance: instance(answer), slot: slot(answer), version: version(answer) }
+  }
+
+  /** The key that came with an answer, whether or not the jar takes it (it refuses Secure cookies on plain http). */
+  #newKey(response: RefinedResponse<ResponseType>): string | null {
+    const cookies: Record<string, string> = {}
+    for (const name in response.cookies) cookies[name] = response.cookies[name]?.[0]?.value as string
+    return keyAmong(cookies, this.#with.settings.cookieNames)
+  }
+}
