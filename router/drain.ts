@@ -14,7 +14,11 @@ export class DrainDeadlines {
   /** @param timeoutMs how long the endpoint may take, from now */
   add(endpoint: Endpoint, timeoutMs: number): void {
     const spread = Math.min(this.spreadMs, timeoutMs / 2)
-    setTimeout(() => this.leaveAll([endpoint], spread), Math.max(0, timeoutMs - spread)).unref()
+    const leave = () => {
+      // A later table may have called it back.
+      if (endpoint.state !== 'serving') this.leaveAll([endpoint], spread)
+    }
+    setTimeout(leave, Math.max(0, timeoutMs - spread)).unref()
   }
 
   leaveAll(endpoints: Endpoint[], withinMs: number): void {

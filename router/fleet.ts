@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { RouteTable } from '../domain/route-table.ts'
 import type { Beat, FromWorker, ToWorker } from './messages.ts'
 import { addCounts, type MetricsSnapshot } from './metrics.ts'
-import type { RouterOptions } from './options.ts'
+import type { Listen, RouterOptions } from './options.ts'
 import { countSessions, type SessionSample } from './sessions.ts'
 
 /** A process that dies at once is not started again faster than this. */
@@ -38,8 +38,10 @@ export class Fleet {
   private readonly events: FleetEvents
   private readonly log: Logger
   private table: RouteTable | null = null
+  private ports: number[] = []
   private down: string[] = []
   private port = 0
+  private listen: Listen
   private stopped = false
   private watchdog: NodeJS.Timeout | null = null
   private asks = 0
@@ -47,6 +49,7 @@ export class Fleet {
 
   constructor(options: RouterOptions, events: FleetEvents, log: Logger) {
     this.options = options
+    this.listen = options.listen
     this.events = events
     this.log = log
   }
@@ -55,8 +58,9 @@ export class Fleet {
     return [...this.members.values()].filter((member) => member.applied !== null && !member.stopping).length
   }
 
-  start(table: RouteTable, down: string[]): void {
+  start(table: RouteTable, ports: number[], down: string[]): void {
     this.table = table
+    this.ports = ports
     this.down = down
     for (let i = 0; i < this.options.processes; i++) this.fork()
     let lastLook = performance.now()
@@ -70,10 +74,11 @@ export class Fleet {
   }
 
   private fork(): Member {
-    const listen = this.options.listen
-    // Port 0 is drawn once: a process that comes later has to listen where the others do.
-    const settled = 'host' in listen && listen.port === 0 && this.port !== 0 ? { ...listen, port: this.port } : listen
-    const worker = cluster.fork({ COPPICE_ROUTER_WORKER: JSON.stringify({ ...this.options, listen: settled }) })
+    const listen = this.listen
+    // Port 0 is drawn once. Those who ask for 0 share what was drawn as long as one of them lives; after that the
+    // port has to be asked for by its number.
+    if ('host' in listen && this.members.size === 0 && this.port !== 0) this.listen = { ...listen, port: this.port }
+    const worker = cluster.fork({ COPPICE_ROUTER_WORKER: JSON.stringify({ ...this.options, listen: this.listen }) })
     const member: Member = {
       worker,
       applied: null,
@@ -86,7 +91,7 @@ export class Fleet {
     worker.on('message', (message: FromWorker) => this.hear(member, message))
     worker.on('error', (error) => this.log.warn(error, 'a message to a process was lost'))
     worker.on('exit', (code, signal) => this.ended(member, code, signal))
-    this.send(member, { type: 'table', table: this.table as RouteTable, down: this.down })
+    this.send(member, { type: 'table', table: this.table as RouteTable, ports: this.ports, down: this.down })
     return member
   }
 
@@ -152,9 +157,10 @@ export class Fleet {
   }
 
   /** Tells every process; `appliedEverywhere` says when they have it in force. */
-  publish(table: RouteTable): void {
+  publish(table: RouteTable, ports: number[]): void {
     this.table = table
-    for (const member of this.members.values()) this.send(member, { type: 'table', table, down: this.down })
+    this.ports = ports
+    for (const member of this.members.values()) this.send(member, { type: 'table', table, ports, down: this.down })
   }
 
   publishHealth(down: string[]): void {

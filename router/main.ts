@@ -27,7 +27,7 @@ function startWorker(options: RouterOptions): void {
       onMessage: (listener: (message: ToWorker) => void) => process.on('message', listener),
     },
     log,
-    () => process.exit(0),
+    (code) => process.exit(code),
   )
 }
 
@@ -35,8 +35,14 @@ async function startPrimary(): Promise<void> {
   const log = pino({ base: { part: 'router', pid: process.pid } })
   try {
     const options = resolveOptions(process.argv.slice(2), process.env)
+    // The processes accept for themselves, from one shared socket: what a process that dies had not accepted yet goes
+    // to another. Handed out by the primary (round robin), connections on their way to it would hang for ever.
+    cluster.schedulingPolicy = cluster.SCHED_NONE
     cluster.setupPrimary({ exec: fileURLToPath(import.meta.url), args: [] })
-    const primary = new Primary(options, log)
+    const primary = new Primary(options, log, (message) => {
+      log.fatal(message)
+      process.exit(3)
+    })
     const stop = async (signal: string) => {
       log.info({ signal }, 'stops')
       await primary.stop()

@@ -5,7 +5,8 @@ import type { SessionSample } from './sessions.ts'
 /** What the primary, which owns the table, and the processes that carry traffic tell each other. */
 
 export type ToWorker =
-  | { type: 'table'; table: RouteTable; down: string[] }
+  /** `ports`: those of the apps' own ports that can be opened. */
+  | { type: 'table'; table: RouteTable; ports: number[]; down: string[] }
   /** Instances that the active checks have ejected, all of them. */
   | { type: 'health'; down: string[] }
   | { type: 'sessions'; ask: number }

@@ -33,8 +33,7 @@ export class Ports {
   }
 
   /**
-   * Opens and closes ports until exactly these are open. One that is taken is a problem of that app alone: it is told,
-   * and tried again at the next call.
+   * Opens and closes ports until exactly these are open. One that is taken after all is a problem of that app alone.
    */
   async set(ports: readonly number[]): Promise<void> {
     for (const [port, server] of this.open) {
@@ -54,7 +53,7 @@ export class Ports {
       await listenOn(server, { host: this.host, port })
       this.problem(`port-${port}`, null)
     } catch (error) {
-      this.open.delete(port)
+      // It stays in `open`: a second attempt would end this process, see port-guard.ts.
       this.problem(`port-${port}`, `port ${port} cannot be opened: ${(error as Error).message}`)
     }
   }

@@ -7,9 +7,13 @@ import { Checks } from './checks.ts'
 import { ControlLink } from './control-link.ts'
 import { Fleet } from './fleet.ts'
 import type { RouterOptions } from './options.ts'
+import { PortGuard, waitForPort } from './port-guard.ts'
 import { RoutesFile } from './routes-file.ts'
 import { selfSigned } from './self-signed.ts'
 import { TableFile } from './table-file.ts'
+
+/** A port that was taken is looked at again so often. */
+const TAKEN_PORT_RETRY_MS = 2000
 
 const NO_ROUTES: RouteTable = { inventory: '', version: 0, apps: [] }
 
@@ -38,6 +42,7 @@ export type RouterStatus = {
 export class Primary {
   private readonly options: RouterOptions
   private readonly log: Logger
+  private readonly giveUp: (reason: string) => void
   private readonly incarnation = randomUUID()
   private readonly fleet: Fleet
   private readonly checks: Checks
@@ -50,11 +55,15 @@ export class Primary {
   private acknowledged = { inventory: '', version: 0 }
   private readonly problems = new Map<string, string>()
   private port = 0
+  private readonly ports: PortGuard
+  private portTimer: NodeJS.Timeout | null = null
   private announced = false
   private draining = new Set<string>()
   private stopping: Promise<void> | null = null
 
-  constructor(options: RouterOptions, log: Logger) {
+  /** @param giveUp called with the reason when the router cannot listen at all */
+  constructor(options: RouterOptions, log: Logger, giveUp: (reason: string) => void) {
+    this.giveUp = giveUp
     this.options = options
     this.log = log
     this.fleet = new Fleet(
@@ -68,6 +77,8 @@ export class Primary {
       },
       log,
     )
+    const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'
+    this.ports = new PortGuard(host, (key, message) => this.problem(key, message))
     this.checks = new Checks(options.checks, (down) => {
       log.warn({ down }, down.length === 0 ? 'all instances are up again' : 'instances are ejected')
       this.fleet.publishHealth(down)
@@ -117,9 +128,21 @@ export class Primary {
     }
     await this.routesFile?.start()
     await this.admin?.start()
+    await this.waitForPort()
     this.checks.watch(this.table)
-    this.fleet.start(this.table, this.checks.ejected())
+    this.fleet.start(this.table, await this.ports.usable(ownPorts(this.table)), this.checks.ejected())
     this.link?.start()
+    this.portTimer = setInterval(() => {
+      if (this.ports.hasTaken) void this.distribute(this.table)
+    }, TAKEN_PORT_RETRY_MS)
+  }
+
+  private async waitForPort(): Promise<void> {
+    const { listen } = this.options
+    if (!('host' in listen) || listen.port === 0) return
+    const error = await waitForPort(listen.host, listen.port)
+    if (error === null) return
+    this.giveUp(`cannot listen: ${error.message}; choose another with --listen or COPPICE_ROUTER_LISTEN`)
   }
 
   private async makeCertificate(): Promise<void> {
@@ -133,6 +156,7 @@ export class Primary {
     this.stopping ??= (async () => {
       this.routesFile?.stop()
       this.checks.stop()
+      if (this.portTimer !== null) clearInterval(this.portTimer)
       await Promise.all([this.link?.stop(), this.fleet.stop()])
       await this.admin?.stop()
     })()
@@ -156,8 +180,14 @@ export class Primary {
     )
     this.log.info({ inventory: table.inventory, version: table.version, apps: table.apps.length }, 'route table')
     this.checks.watch(table)
-    this.fleet.publish(table)
+    void this.distribute(table)
     void this.keep(table)
+  }
+
+  private async distribute(table: RouteTable): Promise<void> {
+    const ports = await this.ports.usable(ownPorts(table))
+    // Overtaken by a later one, which brings its own ports.
+    if (this.table === table) this.fleet.publish(table, ports)
   }
 
   /** A file that people write carries what version they like; each change of it is a new one here. */
@@ -185,11 +215,11 @@ export class Primary {
 
   private acknowledge(): void {
     const { inventory, version } = this.table
+    if (!this.announced && this.fleet.appliedEverywhere(inventory, version)) this.announce()
     if (this.acknowledged.inventory === inventory && this.acknowledged.version === version) return
     if (this.onDisk.inventory !== inventory || this.onDisk.version !== version) return
     if (!this.fleet.appliedEverywhere(inventory, version)) return
     this.acknowledged = { inventory, version }
-    this.announce()
     this.link?.reportNow()
   }
 
@@ -197,12 +227,12 @@ export class Primary {
 
   private listening(port: number): void {
     this.port = port
-    this.announce()
+    this.problem('listen', null)
   }
 
   /** One line that tells supervisors and tests where the router is. */
   private announce(): void {
-    if (this.announced || this.port === 0) return
+    if (this.port === 0) return
     this.announced = true
     this.log.info(
       { event: 'listening', address: this.address(), admin: this.admin?.address() ?? null },
@@ -222,6 +252,7 @@ export class Primary {
   }
 
   private problem(key: string, message: string | null): void {
+    if (key === 'listen' && message !== null && !this.announced) this.giveUp(message)
     if (message === null) this.problems.delete(key)
     else if (this.problems.get(key) !== message) {
       this.problems.set(key, message)
@@ -266,3 +297,5 @@ export class Primary {
     }
   }
 }
+
+const ownPorts = (table: RouteTable): number[] => table.apps.flatMap((app) => (app.port === null ? [] : [app.port]))

@@ -78,10 +78,6 @@ export class Routes {
     return this.apps.get(app)
   }
 
-  ports(): number[] {
-    return [...this.byPort.keys()]
-  }
-
   all(): Iterable<Endpoint> {
     return this.endpoints.values()
   }

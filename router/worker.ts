@@ -23,7 +23,7 @@ export type Channel = {
 }
 
 /** A process that carries traffic. It gets its first table before it listens. */
-export function runWorker(options: RouterOptions, channel: Channel, log: Logger, exit: () => void): void {
+export function runWorker(options: RouterOptions, channel: Channel, log: Logger, exit: (code: number) => void): void {
   const metrics = new Metrics()
   const sessions = new Sessions()
   const room = new WaitingRoom(options.limits.maxWaiting)
@@ -95,10 +95,11 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     } catch (error) {
       const where =
         'host' in options.listen ? `${options.listen.host}:${options.listen.port}` : `fd ${options.listen.fd}`
-      log.fatal(
-        `cannot listen on ${where}: ${(error as Error).message}; choose another with --listen or COPPICE_ROUTER_LISTEN`,
-      )
-      channel.send({ type: 'problem', key: 'listen', message: (error as Error).message })
+      const message = `cannot listen on ${where}: ${(error as Error).message}`
+      problem('listen', `${message}; choose another with --listen or COPPICE_ROUTER_LISTEN`)
+      // Not tried again here: see port-guard.ts.
+      setTimeout(() => exit(1), 50)
+      await new Promise(() => undefined)
     }
   }
 
@@ -109,7 +110,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     routes.apply(message.table)
     listening ??= listen()
     await listening
-    if (!stopping) await ports.set(routes.ports())
+    if (!stopping) await ports.set(message.ports)
     channel.send({ type: 'applied', inventory: routes.inventory, version: routes.version, beat: beat(false) })
   }
 
@@ -127,7 +128,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
       channel.send({ type: 'beat', beat: beat(true) })
       accessLog.flush()
       // The last beat and the last log lines leave first.
-      setTimeout(exit, 20)
+      setTimeout(() => exit(0), 20)
     }, 20)
   }
 

@@ -90,16 +90,15 @@ describe('life of a router', () => {
     await new Promise<void>((resolve) => supervisor.listen({ port: 0, host: '127.0.0.1', backlog: 512 }, resolve))
     const port = (supervisor.address() as { port: number }).port
     const { fd } = (supervisor as unknown as { _handle: { fd: number } })._handle
-    // The supervisor itself never accepts: it only holds the socket open.
     const settings = {
       routes: table(1, app('app', origins)),
       args: ['--processes', '1', '--listen', 'fd:3'],
       stdio: ['ignore', 'pipe', 'pipe', fd] as never,
     }
-    const handle = (supervisor as unknown as { _handle: { onconnection: unknown; unref(): void } })._handle
-    handle.onconnection = () => undefined
     const old = await startRouter(settings)
     const fresh = await start(settings)
+    // The routers hold the socket now; a supervisor that still listened would take connections away from them.
+    supervisor.close()
     const stopAsking = asking({ port })
     await new Promise((resolve) => setTimeout(resolve, 500))
     expect(await old.stop()).toBe(0)
@@ -108,7 +107,6 @@ describe('life of a router', () => {
     expect(fresh.child.exitCode).toBeNull()
     expect(failures.length).toBe(0)
     expect(asked).toBeGreaterThan(30)
-    supervisor.close()
   })
 
   it('stops gracefully: what is in flight is finished, keep-alive connections end, the process exits 0', async () => {
@@ -174,6 +172,8 @@ describe('life of a router', () => {
       /COPPICE_ROUTER_PROCESSES/,
     )
     await expect(startRouter({ routes: table(1), args: ['--timeout', 'soon=1'] })).rejects.toThrow(/firstByteMs/)
+    const there = origins[0].port
+    await expect(startRouter({ routes: table(1), port: there })).rejects.toThrow(/EADDRINUSE.*COPPICE_ROUTER_LISTEN/)
   })
 
   it('R13.5 the admin listener answers nothing without its token', async () => {
@@ -217,10 +217,18 @@ describe('life of a router', () => {
   })
 
   describe('TLS', () => {
-    const get = (router: RouterProcess, ca: Buffer, host = 'app.localhost') =>
+    const get = (router: RouterProcess, ca: Buffer | null, host = 'app.localhost') =>
       new Promise<{ status: number; cookies: string[]; body: string; serial: string }>((resolve, reject) => {
         const req = tlsRequest(
-          { host: '127.0.0.1', port: router.port, servername: host, headers: { host }, ca, agent: false },
+          {
+            host: '127.0.0.1',
+            port: router.port,
+            servername: host,
+            headers: { host },
+            ca: ca ?? undefined,
+            rejectUnauthorized: ca !== null,
+            agent: false,
+          },
           (res) => {
             const serial = (res.socket as import('node:tls').TLSSocket).getPeerCertificate().serialNumber
             let body = ''
@@ -257,14 +265,13 @@ describe('life of a router', () => {
         routes: table(1, app('app', origins)),
         args: ['--tls-cert', first.cert, '--tls-key', first.key, '--processes', '1'],
       })
-      const both = Buffer.concat([await readFile(first.cert), await readFile(second.cert)])
-      const { serial } = await get(router, both)
+      const { serial } = await get(router, null)
       // In the middle of a renewal the pair does not fit together.
       await writeFile(first.cert, await readFile(second.cert))
       await until(async () => 'certificate' in ((await router.admin('/status')) as { problems: object }).problems)
-      expect((await get(router, both)).serial).toBe(serial)
+      expect((await get(router, null)).serial).toBe(serial)
       await writeFile(first.key, await readFile(second.key))
-      await until(async () => (await get(router, both)).serial !== serial)
+      await until(async () => (await get(router, null)).serial !== serial)
       expect((await router.admin('/status')) as object).toMatchObject({ problems: {} })
     })
 
