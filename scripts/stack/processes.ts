@@ -14,8 +14,6 @@ export type StackSpec = SupervisedSpec & {
   name: ProcessName
   /** For people. */
   label: string
-  /** 0 is started first; the members of a stage side by side. */
-  stage: 0 | 1
   /** Ports it takes, with the row that changes them. */
   listens: { port: number; row: { flag: string; variable: string; help: string } }[]
 }
@@ -48,6 +46,8 @@ export async function describeProcesses(options: StackOptions, request: Describe
     ...process.env,
     ...withoutProxyForLoopback(process.env),
     COPPICE_HOME: options.home,
+    // The demo workspace has the preview on; an admin can turn it off (R2.1).
+    COPPICE_HORIZONTAL_SCALING: process.env.COPPICE_HORIZONTAL_SCALING ?? 'on',
     COPPICE_TEMPORAL_ADDRESS: temporalAddress,
     COPPICE_TOKEN_FILE: paths.token,
     COPPICE_API_LISTEN: `127.0.0.1:${options.apiPort}`,
@@ -71,7 +71,6 @@ export async function describeProcesses(options: StackOptions, request: Describe
     stopGraceMs: GRACE_MS,
     readyTimeoutMs: READY_TIMEOUT_MS,
     restart: true,
-    stage: 1 as const,
   })
   const specs: StackSpec[] = [
     {
@@ -111,7 +110,6 @@ async function embeddedTemporal(
   return {
     name: 'temporal',
     label: 'Temporal server',
-    stage: 0,
     command: temporalCommand({ cli: tool.path, version: tool.version, folder, port, uiPort }),
     env,
     cwd: folder,

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { performance } from 'node:perf_hooks'
 import { CoppiceError } from '../../domain/errors.ts'
 import { systemListeners } from '../../runtime/listeners.ts'
 import { rotateLog } from '../../runtime/log-file.ts'
@@ -192,19 +191,21 @@ class Starter {
     }
   }
 
+  /**
+   * Side by side: each of them waits for what it needs of the others, and the worker has its workflows to bundle. The
+   * first one that fails ends the attempt, and with it the others.
+   */
   async #startAll(specs: StackSpec[]): Promise<void> {
-    const start = async (spec: StackSpec) => {
-      await this.#processes.get(spec.name)?.process.start(this.#state.processes[spec.name])
+    this.#request.signal?.throwIfAborted()
+    const words = `Starting ${specs.map((spec) => spec.label).join(', ')}`
+    this.#progress(words)
+    const waiting = new Set(specs.map((spec) => spec.label))
+    const start = async ({ name, label }: StackSpec) => {
+      await this.#processes.get(name)?.process.start(this.#state.processes[name])
+      waiting.delete(label)
+      this.#progress(words, `waiting for ${[...waiting].join(', ')}`)
     }
-    for (const stage of [0, 1] as const) {
-      this.#request.signal?.throwIfAborted()
-      const members = specs.filter((spec) => spec.stage === stage)
-      if (members.length > 0) this.#progress(`Starting ${members.map((spec) => spec.label).join(', ')}`)
-      // All are waited for: one that fails must not leave another half started behind its back.
-      const results = await Promise.allSettled(members.map(start))
-      const failed = results.find((result) => result.status === 'rejected')
-      if (failed !== undefined) throw failed.reason
-    }
+    await Promise.all(specs.map(start))
   }
 
   /** In the reverse order of the start; once, however often it is asked for. */
@@ -290,16 +291,21 @@ function ensureToken(file: string): string {
   return readFileSync(file, 'utf8').trim()
 }
 
+/** By halves: each look goes through all sockets of the machine. Null where it belongs to another user. */
 async function holderOf(port: number): Promise<string | null> {
   const find = systemListeners()
-  const started = performance.now()
-  for (const { pid } of await systemProcessTable().rows()) {
-    // Hundreds of processes with thousands of sockets: the message is worth a second, not more.
-    if (performance.now() - started > 1_000) return null
-    const addresses = await find([pid]).catch(() => [])
-    if (addresses.some((address) => address.endsWith(`:${port}`))) return `${commandOf(pid)} (pid ${pid})`
+  const listens = async (pids: number[]) => {
+    const addresses = await find(pids).catch(() => [])
+    return addresses.some((address) => address.endsWith(`:${port}`))
   }
-  return null
+  let suspects = (await systemProcessTable().rows()).map(({ pid }) => pid)
+  if (!(await listens(suspects))) return null
+  while (suspects.length > 1) {
+    const half = suspects.slice(0, Math.ceil(suspects.length / 2))
+    suspects = (await listens(half)) ? half : suspects.slice(half.length)
+  }
+  const [pid] = suspects as [number]
+  return `${commandOf(pid)} (pid ${pid})`
 }
 
 function commandOf(pid: number): string {

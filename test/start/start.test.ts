@@ -157,7 +157,7 @@ describe('npm start', () => {
 
   it('ends early on Ctrl-C while it is starting, and leaves nothing', async () => {
     const start = npmStart()
-    await start.until('Starting control plane')
+    await start.until('Starting Temporal server')
     const pids = platformPids()
     start.child.kill('SIGINT')
     expect(await start.ended).toBe(130)
