@@ -1,9 +1,10 @@
 /** The transactions of a saga as activities: idempotent, under a second, run as local ones (DESIGN D14). */
 import { healthCheckOf, type OperationInput } from '../domain/inputs.ts'
-import type { Plan } from '../domain/plan.ts'
+import type { Change, Plan } from '../domain/plan.ts'
 import type { Operation, OperationFailure } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
 import type { Store } from '../store/store.ts'
+import type { RequestedChange } from '../store/transitions.ts'
 import { toFailure } from './failure.ts'
 import { type Faults, noFaults } from './faults.ts'
 
@@ -50,7 +51,8 @@ export const createInventoryActivities = ({ store, faults = noFaults }: { store:
               ? null
               : {
                   startedBy,
-                  ...(input.instances !== undefined && { instances: input.instances }),
+                  change: changeOf(type, input),
+                  ...(type === 'deploy' && input.instances !== undefined && { instances: input.instances }),
                   ...(type === 'deploy' && {
                     deployment: {
                       sourceCodePath: input.sourceCodePath ?? null,
@@ -98,6 +100,24 @@ export const createInventoryActivities = ({ store, faults = noFaults }: { store:
           ended: false,
         }
       }),
+  }
+}
+
+/** What somebody asked for by hand, as the inventory takes it. */
+function changeOf(type: Change['type'], input: OperationInput): RequestedChange {
+  switch (type) {
+    case 'convert':
+      return { type, mode: input.to ?? 'scaled' }
+    case 'resize':
+      return {
+        type,
+        ...(input.instances !== undefined && { instances: input.instances }),
+        ...(input.computeSize !== undefined && { computeSize: input.computeSize }),
+      }
+    case 'rollback':
+      return { type, deployment: input.deployment }
+    default:
+      return { type }
   }
 }
 

@@ -25,7 +25,6 @@ export type AppsApiDeps = {
   store: Store
   apps: AppReader
   operations: OperationStarter
-  maxInstancesPerApp: number
   /** Throws CoppiceError InvalidInput or SourceNotFound for a path that may not be deployed. */
   resolveSource: (path: string) => Promise<string>
   /** Whether a source of this digest has been uploaded and is whole. */
@@ -45,7 +44,6 @@ export function appsApi(deps: AppsApiDeps): Router {
     const { no_compute } = read(z.strictObject({ no_compute: flag.optional() }), request.query)
     const body = readBody(createAppSchema, request.body)
     const instances = body.compute_max_instances
-    if (instances !== undefined) withinLimit(body.name, instances, deps.maxInstancesPerApp)
     if (body.default_source_code_path !== undefined) await deps.resolveSource(body.default_source_code_path)
     const app = await store.apps.create({
       name: body.name,
@@ -105,7 +103,7 @@ export function appsApi(deps: AppsApiDeps): Router {
   /** The app as the operation that has just started left it, with its id even if it has ended already. */
   const operate = async (name: string, type: 'start' | 'stop' | 'delete') => {
     const before = await apps.view(name)
-    const { id } = await operations.start({ app: name, type, startedBy: ADMIN })
+    const { id } = await operations.start({ app: name, change: { type }, startedBy: ADMIN })
     const app = await store.apps.get(name)
     return { ...(app === null ? before : await apps.viewOf(app)), operation: id }
   }
@@ -126,7 +124,7 @@ export function appsApi(deps: AppsApiDeps): Router {
     await checkDeployment(deps, body)
     const operation = await operations.start({
       app: request.params.name,
-      type: 'deploy',
+      change: { type: 'deploy' },
       startedBy: ADMIN,
       deployment: {
         id: body.deployment_id,
@@ -165,15 +163,6 @@ export function appsApi(deps: AppsApiDeps): Router {
   })
 
   return router
-}
-
-function withinLimit(app: string, wanted: number, limit: number): void {
-  if (wanted <= limit) return
-  throw new CoppiceError(
-    'LimitExceeded',
-    `compute_max_instances: ${app} asks for ${wanted} instances (it has 0 now), and an app may have ${limit}. The setting COPPICE_MAX_INSTANCES raises the limit`,
-    { field: 'compute_max_instances', limit, use: 0, wanted },
-  )
 }
 
 /** What can be found wrong before anything is written down. */

@@ -99,7 +99,7 @@ function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Expre
     response.set('X-Databricks-Org-Id', options.workspaceId)
     response.json({ id: '1', userName: ADMIN, displayName: ADMIN, active: true })
   })
-  api.use('/api/2.0/apps', appsApi({ ...deps, apps, operations, maxInstancesPerApp: options.store.maxInstancesPerApp }))
+  api.use('/api/2.0/apps', appsApi({ ...deps, apps, operations }))
   api.use('/api/coppice/v1', routersApi({ store, domains: options.domains, stopping }))
   api.use('/api/coppice/v1', eventsApi({ store, stopping }))
   api.use('/api/coppice/v1', coppiceApi({ ...deps, apps, operations, doctor, stopping }))

@@ -34,7 +34,7 @@ export function coppiceApi({ store, apps, operations, logs, receiveSource, docto
 
   router.post('/apps/:name/restart', async (request, response) => {
     readBody(emptySchema, request.body)
-    const { id } = await operations.start({ app: request.params.name, type: 'restart', startedBy: ADMIN })
+    const { id } = await operations.start({ app: request.params.name, change: { type: 'restart' }, startedBy: ADMIN })
     response.json({ ...(await apps.view(request.params.name)), operation: id })
   })
 

@@ -5,14 +5,14 @@ import type { Logger } from 'pino'
 import { CoppiceError } from '../domain/errors.ts'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
 import type { Operation } from '../domain/records.ts'
-import type { OperationType } from '../domain/states.ts'
 import type { NewDeployment } from '../store/deployments.ts'
 import type { Store } from '../store/store.ts'
+import type { RequestedChange } from '../store/transitions.ts'
 import type { Temporal } from './temporal.ts'
 
 export type OperationRequest = {
   app: string
-  type: Exclude<OperationType, 'repair'>
+  change: RequestedChange
   startedBy: string
   /** For a deploy. */
   deployment?: NewDeployment
@@ -75,12 +75,12 @@ export class OperationStarter {
         'TooLateToCancel',
         `Operation ${id} (${operation.type} of ${operation.app}) completes by itself`,
       )
+    const { workflowId, runId } = operation
+    // Without its run the request could reach the workflow that held the lock before.
+    if (workflowId === null || runId === null)
+      throw new CoppiceError('Unavailable', `Operation ${id} is just being started`)
     try {
-      await this.#temporal.call((client) =>
-        client.workflow
-          .getHandle(operation.workflowId ?? appWorkflowId(operation.app), operation.runId ?? undefined)
-          .cancel(),
-      )
+      await this.#temporal.call((client) => client.workflow.getHandle(workflowId, runId).cancel())
     } catch (error) {
       if (!(error instanceof WorkflowNotFoundError)) throw error
       const now = await this.#store.operations.get(id)
@@ -93,7 +93,7 @@ export class OperationStarter {
 
   async #startWorkflow(
     id: string,
-    { app, type, startedBy }: OperationRequest,
+    { app, change: { type }, startedBy }: OperationRequest,
   ): Promise<{ workflowId: string; runId: string }> {
     const workflowId = appWorkflowId(app)
     const deadline = Date.now() + START_BUDGET_MS

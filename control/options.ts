@@ -2,14 +2,13 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
-import { DEFAULTS } from '../domain/limits.ts'
 import { storeOptionsFrom } from '../store/settings.ts'
 import type { StoreOptions } from '../store/store.ts'
 
 /** Everything the control plane can be told. Resolved once: flag, then environment, then default. */
 export type ControlOptions = {
   /** What the worker has to agree on: data directory (default `.coppice` in the clone), ports, drain, limits. */
-  store: StoreOptions & { home: string; maxInstancesPerApp: number }
+  store: StoreOptions & { home: string }
   /**
    * Where the API listens, `host:port`; default 127.0.0.1:7400. Beyond loopback everybody who holds the token can run
    * programs on this machine, and the token crosses the network in clear text: put TLS in front (R13.5).
@@ -116,8 +115,7 @@ const SHARED = ['instance-ports', 'app-ports', 'drain-timeout-ms', 'max-instance
 
 function storeOptions(env: NodeJS.ProcessEnv): ControlOptions['store'] {
   try {
-    const options = storeOptionsFrom(env)
-    return { ...options, maxInstancesPerApp: options.maxInstancesPerApp ?? DEFAULTS.maxInstancesPerApp }
+    return storeOptionsFrom(env)
   } catch (error) {
     throw new CoppiceError('InvalidInput', (error as Error).message)
   }

@@ -37,13 +37,55 @@ export const deployInputSchema = z.strictObject({
 })
 export type DeployInput = z.infer<typeof deployInputSchema>
 
+export const convertInputSchema = z.strictObject({
+  ...base,
+  /** What the app is to become. */
+  to: z.enum(['scaled', 'standard']).default('scaled'),
+})
+
+export const resizeInputSchema = z
+  .strictObject({
+    ...base,
+    instances: z.int().min(1).max(64).optional(),
+    computeSize: z.enum(['MEDIUM', 'LARGE']).optional(),
+  })
+  .refine((input) => (input.operation ?? input.instances ?? input.computeSize) !== undefined, {
+    path: ['instances'],
+    error: 'give instances, computeSize, or both',
+  })
+
+export const rollbackInputSchema = z.strictObject({
+  ...base,
+  /** Id of a deployment that succeeded. Default: the one before the one that runs. */
+  deployment: z.string().min(1).max(64).optional(),
+})
+
 export const plainInputSchema = z.strictObject(base)
 export type PlainInput = z.infer<typeof plainInputSchema>
 
-export type OperationInput = DeployInput
+/** What any of the types may take; which fields a type takes its schema says. */
+export type OperationInput = DeployInput &
+  Partial<z.infer<typeof convertInputSchema>> &
+  Partial<z.infer<typeof resizeInputSchema>> &
+  Partial<z.infer<typeof rollbackInputSchema>>
+
+const SCHEMAS: Record<OperationType, z.ZodType<PlainInput>> = {
+  deploy: deployInputSchema,
+  convert: convertInputSchema,
+  resize: resizeInputSchema,
+  rollback: rollbackInputSchema,
+  start: plainInputSchema,
+  stop: plainInputSchema,
+  restart: plainInputSchema,
+  delete: plainInputSchema,
+  repair: plainInputSchema,
+}
 
 const EXAMPLES: Record<OperationType, string> = {
   deploy: '{"app":"hello","sourceCodePath":"examples/hello"}',
+  convert: '{"app":"hello","to":"scaled"}',
+  resize: '{"app":"hello","instances":3}',
+  rollback: '{"app":"hello"}',
   start: '{"app":"hello"}',
   stop: '{"app":"hello"}',
   restart: '{"app":"hello"}',
@@ -60,8 +102,8 @@ export function parseInput(type: OperationType, input: unknown): OperationInput 
   const example = `Example: --input '${EXAMPLES[type]}'`
   if (typeof input !== 'object' || input === null || Array.isArray(input))
     throw new CoppiceError('InvalidInput', `${type} takes one JSON object. ${example}`, { field: '(input)' })
-  const parsed = (type === 'deploy' ? deployInputSchema : plainInputSchema).safeParse(input)
-  if (parsed.success) return parsed.data
+  const parsed = SCHEMAS[type].safeParse(input)
+  if (parsed.success) return parsed.data as OperationInput
   const { field, reason } = firstIssue(parsed.error)
   throw new CoppiceError('InvalidInput', `${field}: ${reason}. ${example}`, { field })
 }

@@ -2,7 +2,7 @@
  * The records of the inventory as the rest of the system sees them. Times are Unix milliseconds.
  */
 import type { ErrorCode } from './errors.ts'
-import type { Plan } from './plan.ts'
+import type { Change, Plan } from './plan.ts'
 import type {
   AppMode,
   ComputeState,
@@ -24,6 +24,8 @@ export type App = {
   /** How many instances it has or will have when it runs: 1 for a standard app. */
   instances: number
   computeSize: string
+  /** It holds one of the places for scaled apps (R2.3). */
+  place: boolean
   /** With the pre-installed Python libraries (R3.2, R5.4). */
   preinstalled: boolean
   computeState: ComputeState
@@ -89,6 +91,8 @@ export type Operation = {
   workflowId: string | null
   runId: string | null
   deployment: string | null
+  /** What it wants; null for a repair. */
+  change: Change | null
   plan: Plan | null
   /** The operation brought the app into being, so that its undo takes it away again. */
   createdApp: boolean
@@ -116,6 +120,9 @@ export type Instance = {
   slot: number
   deployment: string
   operation: string
+  /** What the app was to be when it was started: how its health is judged, and how much it may use. */
+  mode: AppMode
+  computeSize: string
   desired: DesiredState
   role: RouteRole
   observed: ObservedState

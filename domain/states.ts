@@ -15,7 +15,17 @@ export type ApplicationState = 'CRASHED' | 'DEPLOYING' | 'RUNNING' | 'UNAVAILABL
 export type DeploymentState = 'CANCELLED' | 'FAILED' | 'IN_PROGRESS' | 'SUCCEEDED'
 
 /** The operations on an app; each is a workflow type of the same name (DESIGN D1). */
-export const OPERATION_TYPES = ['deploy', 'start', 'stop', 'restart', 'delete', 'repair'] as const
+export const OPERATION_TYPES = [
+  'deploy',
+  'convert',
+  'resize',
+  'rollback',
+  'start',
+  'stop',
+  'restart',
+  'delete',
+  'repair',
+] as const
 export type OperationType = (typeof OPERATION_TYPES)[number]
 
 /**

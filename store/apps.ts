@@ -6,6 +6,7 @@ import { addEvent } from './events.ts'
 import type { PortRange } from './ports.ts'
 import { raiseRouteVersion } from './routes.ts'
 import { toApp } from './rows.ts'
+import type { Workspace } from './workspace.ts'
 
 export type NewApp = {
   name: string
@@ -24,11 +25,13 @@ export type NewApp = {
 
 export class Apps {
   readonly #context: StoreContext
+  readonly #workspace: Workspace
   readonly #ports: PortRange
 
   /** @param ports where apps get the port on which routers serve them alone. */
-  constructor(context: StoreContext, ports: PortRange) {
+  constructor(context: StoreContext, workspace: Workspace, ports: PortRange) {
     this.#context = context
+    this.#workspace = workspace
     this.#ports = ports
   }
 
@@ -42,7 +45,7 @@ export class Apps {
     return (await query.limit(options.limit ?? 1000).execute()).map(toApp)
   }
 
-  /** @throws CoppiceError AlreadyExists */
+  /** @throws CoppiceError AlreadyExists, PreviewDisabled, LimitExceeded */
   create(app: NewApp): Promise<App> {
     return transact(this.#context, (tx) => this.createIn(tx, app))
   }
@@ -51,6 +54,8 @@ export class Apps {
   async createIn(tx: Db, app: NewApp): Promise<App> {
     if ((await getApp(tx, app.name)) !== null)
       throw new CoppiceError('AlreadyExists', `An app with the same name already exists: ${app.name}`)
+    if (app.mode === 'scaled') await this.#workspace.takePlace(tx, app.name)
+    await this.#workspace.withinInstanceLimit(tx, app.name, app.instances)
     const now = this.#context.now()
     const running = (app.desired ?? 'running') === 'running'
     await tx
@@ -62,6 +67,7 @@ export class Apps {
         mode: app.mode,
         instances: app.instances,
         compute_size: app.computeSize ?? 'MEDIUM',
+        place: app.mode === 'scaled' ? 1 : 0,
         preinstalled: (app.preinstalled ?? app.mode === 'standard') ? 1 : 0,
         ...computeRest(running ? 'running' : 'stopped'),
         desired: running ? 'running' : 'stopped',

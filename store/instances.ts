@@ -27,6 +27,11 @@ export class InstanceRows {
     return rows.map(toInstance)
   }
 
+  async get(id: string): Promise<Instance | null> {
+    const row = await this.#context.db.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
+    return row === undefined ? null : toInstance(row)
+  }
+
   async records(): Promise<InstanceRecord[]> {
     return (await this.#select().execute()).map(toRecord)
   }
@@ -140,7 +145,7 @@ export async function insertStandby(
   context: StoreContext,
   tx: Db,
   instances: Array<{ id: string; slot: number }>,
-  of: { app: string; deployment: string; operation: string },
+  of: { app: string; deployment: string; operation: string; mode: string; compute_size: string },
 ): Promise<void> {
   for (const { id, slot } of instances)
     await tx

@@ -15,6 +15,7 @@ export const MIGRATIONS: readonly string[] = [
     mode text not null check (mode in ('standard', 'scaled')),
     instances integer not null,
     compute_size text not null,
+    place integer not null,
     preinstalled integer not null,
     compute_state text not null,
     compute_message text not null,
@@ -60,6 +61,7 @@ export const MIGRATIONS: readonly string[] = [
     workflow_id text,
     run_id text,
     deployment text,
+    change text,
     plan text,
     created_app integer not null,
     repairs text,
@@ -88,6 +90,8 @@ export const MIGRATIONS: readonly string[] = [
     slot integer not null,
     deployment text not null,
     operation text not null,
+    mode text not null,
+    compute_size text not null,
     desired text not null,
     role text not null,
     observed text not null,
@@ -121,6 +125,14 @@ export const MIGRATIONS: readonly string[] = [
     in_flight text not null,
     long_lived text not null,
     down text not null
+  ) strict;
+  create table settings (key text primary key, value text not null) strict;
+  create table secrets (
+    app text not null,
+    name text not null,
+    value text not null,
+    updated_at integer not null,
+    primary key (app, name)
   ) strict;
   create table pins (key text not null, holder text not null, primary key (key, holder)) strict;
   create index pins_of_holder on pins (holder);

@@ -53,7 +53,10 @@ export class Operations {
         eb(
           refTuple('requested_at', 'id'),
           '<',
-          selectFrom('operations').select(['requested_at', 'id']).where('id', '=', before).$asTuple('requested_at', 'id'),
+          selectFrom('operations')
+            .select(['requested_at', 'id'])
+            .where('id', '=', before)
+            .$asTuple('requested_at', 'id'),
         ),
       )
     return (await query.execute()).map(toOperation)
@@ -249,7 +252,7 @@ export async function getOperation(tx: Db, id: string): Promise<Operation | null
 }
 
 export type NewOperation = Pick<Operation, 'id' | 'app' | 'type' | 'state' | 'door' | 'startedBy'> &
-  Partial<Pick<Operation, 'workflowId' | 'runId' | 'createdApp' | 'repairs' | 'deployment'>>
+  Partial<Pick<Operation, 'workflowId' | 'runId' | 'createdApp' | 'repairs' | 'deployment' | 'change'>>
 
 export async function insertOperation(context: StoreContext, tx: Db, operation: NewOperation): Promise<void> {
   const now = context.now()
@@ -266,6 +269,7 @@ export async function insertOperation(context: StoreContext, tx: Db, operation: 
       workflow_id: operation.workflowId ?? null,
       run_id: operation.runId ?? null,
       deployment: operation.deployment ?? null,
+      change: operation.change == null ? null : JSON.stringify(operation.change),
       plan: null,
       created_app: operation.createdApp === true ? 1 : 0,
       repairs: operation.repairs ?? null,
@@ -309,7 +313,14 @@ export async function closeOperation(
   if (app !== null && app.operation === operation.id)
     await tx
       .updateTable('apps')
-      .set({ operation: null, pending_deployment: null, updated_at: now, ...computeRest(app.desired) })
+      .set({
+        operation: null,
+        pending_deployment: null,
+        // What an undone conversion had taken goes back; what a finished one gave up has gone at its pivot.
+        place: app.mode === 'scaled' ? 1 : 0,
+        updated_at: now,
+        ...computeRest(app.desired),
+      })
       .where('name', '=', app.name)
       .execute()
   await tx.deleteFrom('pins').where('holder', '=', operation.id).execute()

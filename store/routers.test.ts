@@ -104,6 +104,7 @@ describe('ports', () => {
       runId: 'r',
       byHand: {
         startedBy: 'ada',
+        change: { type: 'deploy' },
         instances: 1,
         deployment: {
           sourceCodePath: 'x',
@@ -129,7 +130,7 @@ describe('ports', () => {
       type: 'stop',
       workflowId: 'w',
       runId: 'r',
-      byHand: { startedBy: 'ada' },
+      byHand: { startedBy: 'ada', change: { type: 'stop' } },
     })
     await store.transitions.commit(stop)
     await store.ports.release(id)

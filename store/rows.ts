@@ -1,6 +1,6 @@
 /** Rows of the database as records of the domain; the only place where one becomes the other. */
 import type { Selectable } from 'kysely'
-import type { Plan } from '../domain/plan.ts'
+import type { Change, Plan } from '../domain/plan.ts'
 import type { App, Deployment, HistoryEvent, Instance, Operation, OperationFailure, Step } from '../domain/records.ts'
 import { parseJson } from './context.ts'
 import type { Schema } from './schema.ts'
@@ -12,6 +12,7 @@ export const toApp = (row: Selectable<Schema['apps']>): App => ({
   mode: row.mode as App['mode'],
   instances: row.instances,
   computeSize: row.compute_size,
+  place: row.place === 1,
   preinstalled: row.preinstalled === 1,
   computeState: row.compute_state as App['computeState'],
   computeMessage: row.compute_message,
@@ -56,6 +57,7 @@ export const toOperation = (row: Selectable<Schema['operations']>): Operation =>
   workflowId: row.workflow_id,
   runId: row.run_id,
   deployment: row.deployment,
+  change: parseJson<Change>(row.change),
   plan: parseJson<Plan>(row.plan),
   createdApp: row.created_app === 1,
   repairs: row.repairs,
@@ -81,6 +83,8 @@ export const toInstance = (row: Selectable<Schema['instances']>): Instance => ({
   slot: row.slot,
   deployment: row.deployment,
   operation: row.operation,
+  mode: row.mode as Instance['mode'],
+  computeSize: row.compute_size,
   desired: row.desired as Instance['desired'],
   role: row.role as Instance['role'],
   observed: row.observed as Instance['observed'],

@@ -10,6 +10,8 @@ export type Schema = {
     mode: string
     instances: number
     compute_size: string
+    /** 1: holds a place for a scaled app; from admission to the pivot that gives it back. */
+    place: number
     preinstalled: number
     compute_state: string
     compute_message: string
@@ -55,6 +57,7 @@ export type Schema = {
     workflow_id: string | null
     run_id: string | null
     deployment: string | null
+    change: string | null
     plan: string | null
     created_app: number
     repairs: string | null
@@ -80,6 +83,8 @@ export type Schema = {
     slot: number
     deployment: string
     operation: string
+    mode: string
+    compute_size: string
     desired: string
     role: string
     observed: string
@@ -117,6 +122,8 @@ export type Schema = {
     long_lived: string
     down: string
   }
+  settings: { key: string; value: string }
+  secrets: { app: string; name: string; value: string; updated_at: number }
   pins: { key: string; holder: string }
   events: {
     seq: Generated<number>

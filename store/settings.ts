@@ -11,7 +11,9 @@ import type { StoreOptions } from './store.ts'
  * | COPPICE_INSTANCE_PORTS | 20000-29999 | these ports belong to something else here |
  * | COPPICE_APP_PORTS | 8100-8299 | likewise, for the ports on which routers serve one app each |
  * | COPPICE_DRAIN_TIMEOUT_MS | 30000 | requests of an app take longer than that |
+ * | COPPICE_HORIZONTAL_SCALING | off | `on`: the preview is on until an admin turns it off |
  * | COPPICE_MAX_INSTANCES | 5 | an app needs more instances |
+ * | COPPICE_MAX_SCALED_APPS | 5 | more apps are to be scaled |
  *
  * @throws Error that names the variable and what it takes.
  */
@@ -21,7 +23,11 @@ export function storeOptionsFrom(env: NodeJS.ProcessEnv): StoreOptions & { home:
     instancePorts: range(env, 'COPPICE_INSTANCE_PORTS', { first: 20_000, last: 29_999 }),
     appPorts: range(env, 'COPPICE_APP_PORTS', { first: 8100, last: 8299 }),
     drainTimeoutMs: count(env, 'COPPICE_DRAIN_TIMEOUT_MS', DEFAULTS.drainTimeoutMs),
-    maxInstancesPerApp: count(env, 'COPPICE_MAX_INSTANCES', DEFAULTS.maxInstancesPerApp),
+    workspace: {
+      horizontalScaling: flag(env, 'COPPICE_HORIZONTAL_SCALING'),
+      maxInstancesPerApp: count(env, 'COPPICE_MAX_INSTANCES', DEFAULTS.maxInstancesPerApp),
+      maxScaledApps: count(env, 'COPPICE_MAX_SCALED_APPS', DEFAULTS.maxScaledApps),
+    },
   }
 }
 
@@ -34,6 +40,12 @@ function range(env: NodeJS.ProcessEnv, name: string, fallback: PortRange): PortR
   if (match === null || first < 1 || last > 65_535 || first > last)
     throw new Error(`${name} is "${text}"; it takes two ports, such as ${fallback.first}-${fallback.last}`)
   return { first, last }
+}
+
+function flag(env: NodeJS.ProcessEnv, name: string): boolean {
+  const text = env[name] ?? ''
+  if (!['', 'on', 'off'].includes(text)) throw new Error(`${name} is "${text}"; it takes on or off`)
+  return text === 'on'
 }
 
 function count(env: NodeJS.ProcessEnv, name: string, fallback: number): number {

@@ -20,9 +20,11 @@ import { Routers } from './routers.ts'
 import { Routes } from './routes.ts'
 import type { Schema } from './schema.ts'
 import { openSeal } from './seal.ts'
+import { Secrets } from './secrets.ts'
 import { openSqlite } from './sqlite.ts'
 import { Transitions } from './transitions.ts'
 import { ChangeWatch } from './watch.ts'
+import { Workspace, type WorkspaceSettings } from './workspace.ts'
 
 export type StoreOptions = {
   /** The data directory; `inventory.db` and `secret.key` lie in it. */
@@ -33,7 +35,8 @@ export type StoreOptions = {
   appPorts?: PortRange
   /** How long an instance that leaves may finish what it has in flight, in ms. */
   drainTimeoutMs?: number
-  maxInstancesPerApp?: number
+  /** Settings of the workspace while no admin has changed them (R2). */
+  workspace?: Partial<WorkspaceSettings>
   routerLeaseMs?: number
   routerLeaseMarginMs?: number
   /** Unix ms; for tests. */
@@ -49,6 +52,8 @@ export type Store = {
   deployments: Deployments
   operations: Operations
   transitions: Transitions
+  workspace: Workspace
+  secrets: Secrets
   instances: InstanceRows
   routes: Routes
   routers: Routers
@@ -77,18 +82,23 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     inventory,
   }
   const drainTimeoutMs = options.drainTimeoutMs ?? DEFAULTS.drainTimeoutMs
+  const workspace = new Workspace(context, {
+    horizontalScaling: false,
+    maxScaledApps: DEFAULTS.maxScaledApps,
+    maxInstancesPerApp: DEFAULTS.maxInstancesPerApp,
+    ...options.workspace,
+  })
   const operations = new Operations(context)
-  const apps = new Apps(context, options.appPorts ?? { first: 8100, last: 8299 })
+  const apps = new Apps(context, workspace, options.appPorts ?? { first: 8100, last: 8299 })
   const watch = new ChangeWatch(new DatabaseSync(file, { readOnly: true }))
   return {
     inventory,
     apps,
     deployments: new Deployments(context),
     operations,
-    transitions: new Transitions(context, operations, apps, {
-      drainTimeoutMs,
-      maxInstancesPerApp: options.maxInstancesPerApp ?? DEFAULTS.maxInstancesPerApp,
-    }),
+    transitions: new Transitions(context, { operations, apps, workspace }, { drainTimeoutMs }),
+    workspace,
+    secrets: new Secrets(context),
     instances: new InstanceRows(context),
     routes: new Routes(context, { drainTimeoutMs }),
     routers: new Routers(context, {

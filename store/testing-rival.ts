@@ -1,12 +1,18 @@
 /** The second process of `startRival` in `testing.ts`. */
+import type { AppMode } from '../domain/states.ts'
 import { openStore } from './store.ts'
 import type { Request } from './transitions.ts'
 
-const store = await openStore({ home: process.argv[2] as string })
-process.on('message', async (message: { request?: Request; create?: string }) => {
+const store = await openStore({ home: process.argv[2] as string, workspace: { horizontalScaling: true } })
+process.on('message', async (message: { request?: Request; create?: string; mode?: AppMode }) => {
   const work =
     message.request === undefined
-      ? store.apps.create({ name: message.create as string, mode: 'standard', instances: 1, creator: 'rival' })
+      ? store.apps.create({
+          name: message.create as string,
+          mode: message.mode ?? 'standard',
+          instances: 1,
+          creator: 'rival',
+        })
       : store.transitions.request(message.request)
   process.send?.(
     await work.then(

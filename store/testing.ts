@@ -4,24 +4,37 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import type { AppMode } from '../domain/states.ts'
 import { openStore, type Store, type StoreOptions } from './store.ts'
 import type { Request } from './transitions.ts'
 
 export type TestStore = Store & {
   home: string
   clock: { now: number }
+  /** For what only tests do to the inventory. */
+  raw: DatabaseSync
   dispose: () => Promise<void>
 }
 
 export async function openTestStore(options: Partial<StoreOptions> = {}): Promise<TestStore> {
   const home = mkdtempSync(join(tmpdir(), 'coppice-store-'))
   const clock = { now: 1_700_000_000_000 }
-  const settings: StoreOptions = { home, now: () => clock.now, random: () => 0, ...options }
+  const settings: StoreOptions = {
+    home,
+    now: () => clock.now,
+    random: () => 0,
+    workspace: { horizontalScaling: true },
+    ...options,
+  }
   const store = await openStore(settings)
+  const raw = new DatabaseSync(join(home, 'inventory.db'))
   return Object.assign(store, {
     home,
+    raw,
     clock,
     dispose: async () => {
+      raw.close()
       await store.close()
       rmSync(home, { recursive: true, force: true })
     },
@@ -43,7 +56,7 @@ export async function startRival(home: string) {
   return {
     /** `won`, or the code of the error. */
     request: (request: Request) => ask({ request }),
-    create: (name: string) => ask({ create: name }),
+    create: (name: string, mode: AppMode = 'standard') => ask({ create: name, mode }),
     stop: async () => {
       child.disconnect()
       await once(child, 'exit')

@@ -26,7 +26,12 @@ const deployByHand = (id: string, instances?: number): Admission => ({
   type: 'deploy',
   workflowId: 'app/hello',
   runId: 'run',
-  byHand: { startedBy: 'somebody', deployment: source, ...(instances !== undefined && { instances }) },
+  byHand: {
+    startedBy: 'somebody',
+    change: { type: 'deploy' },
+    deployment: source,
+    ...(instances !== undefined && { instances }),
+  },
 })
 const requested = (id: string, type: Admission['type']): Admission => ({ ...deployByHand(id), type, byHand: null })
 
@@ -81,12 +86,12 @@ describe('the pivot', () => {
 describe('the fence', () => {
   it('R10.3 refuses a second operation and names the one that runs', async () => {
     await deployed()
-    await store.transitions.request({ id: 'op-00000002', app: 'hello', type: 'restart', startedBy: 'ada' })
+    await store.transitions.request({ id: 'op-00000002', app: 'hello', change: { type: 'restart' }, startedBy: 'ada' })
     await expect(store.transitions.admit(deployByHand('op-00000003'))).rejects.toThrow(
       /restart \(op-00000002\) by ada runs since/,
     )
     await expect(
-      store.transitions.request({ id: 'op-00000004', app: 'hello', type: 'stop', startedBy: 'bob' }),
+      store.transitions.request({ id: 'op-00000004', app: 'hello', change: { type: 'stop' }, startedBy: 'bob' }),
     ).rejects.toThrow(/restart \(op-00000002\) by ada/)
     expect(await store.operations.get('op-00000003')).toBeNull()
   })
@@ -159,7 +164,10 @@ describe('the undo', () => {
 describe('the life of an app', () => {
   it('stops and starts on the same deployment without a build', async () => {
     const first = await deployed()
-    const stop = await store.transitions.admit({ ...requested('op-00000002', 'stop'), byHand: { startedBy: 'ada' } })
+    const stop = await store.transitions.admit({
+      ...requested('op-00000002', 'stop'),
+      byHand: { startedBy: 'ada', change: { type: 'stop' } },
+    })
     expect(stop).toMatchObject({ add: [], build: false, target: { desired: 'stopped' } })
     expect((await store.apps.get('hello'))?.computeState).toBe('STOPPING')
     await store.transitions.commit(stop)
@@ -171,7 +179,12 @@ describe('the life of an app', () => {
     })
     expect(await endpoints()).toEqual([])
 
-    const start = await store.transitions.request({ id: 'op-00000003', app: 'hello', type: 'start', startedBy: 'ada' })
+    const start = await store.transitions.request({
+      id: 'op-00000003',
+      app: 'hello',
+      change: { type: 'start' },
+      startedBy: 'ada',
+    })
     expect(start.state).toBe('REQUESTED')
     expect((await store.apps.get('hello'))?.computeState).toBe('STARTING')
     const plan = await store.transitions.admit(requested('op-00000003', 'start'))
@@ -181,7 +194,10 @@ describe('the life of an app', () => {
 
   it('deletes everything that belongs to it', async () => {
     await deployed()
-    const plan = await store.transitions.admit({ ...requested('op-00000002', 'delete'), byHand: { startedBy: 'ada' } })
+    const plan = await store.transitions.admit({
+      ...requested('op-00000002', 'delete'),
+      byHand: { startedBy: 'ada', change: { type: 'delete' } },
+    })
     await store.transitions.commit(plan)
     await store.transitions.finish(plan)
     expect(await store.apps.get('hello')).toBeNull()
@@ -197,13 +213,14 @@ describe('the life of an app', () => {
     await store.transitions.request({
       id: 'op-00000002',
       app: 'hello',
-      type: 'deploy',
+      change: { type: 'deploy' },
       startedBy: 'ada',
       deployment: source,
     })
     await store.operations.refuse('op-00000002', { code: 'Unavailable', message: 'Temporal is down' })
     expect(await store.apps.get('hello')).toEqual(before)
-    expect((await store.deployments.list('hello'))[0]).toMatchObject({ state: 'FAILED', message: 'Temporal is down' })
+    const refused = (await store.deployments.list('hello')).find(({ operation }) => operation === 'op-00000002')
+    expect(refused).toMatchObject({ state: 'FAILED', message: 'Temporal is down' })
   })
 
   it('R2.3 refuses more instances than an app may have, before anything changes', async () => {
@@ -251,7 +268,12 @@ describe('two processes', () => {
     const rival = await startRival(store.home)
     try {
       for (let i = 1; i <= 50; i++) {
-        const request = (door: string) => ({ id: `op-${i}-${door}`, app: 'hello', type: 'restart' as const, startedBy: door })
+        const request = (door: string) => ({
+          id: `op-${i}-${door}`,
+          app: 'hello',
+          change: { type: 'restart' as const },
+          startedBy: door,
+        })
         const theirs = rival.request(request('there'))
         const ours = store.transitions.request(request('here')).then(
           () => 'won',

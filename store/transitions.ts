@@ -4,9 +4,8 @@
  */
 import type { Transaction } from 'kysely'
 import { CoppiceError } from '../domain/errors.ts'
-import { type Plan, type PlannedInstance, planOperation } from '../domain/plan.ts'
+import { type Change, type Plan, type PlannedInstance, planOperation } from '../domain/plan.ts'
 import type { App, Operation, OperationFailure } from '../domain/records.ts'
-import type { OperationType } from '../domain/states.ts'
 import { type Apps, getApp } from './apps.ts'
 import { type StoreContext, transact } from './context.ts'
 import { insertDeployment, type NewDeployment } from './deployments.ts'
@@ -15,14 +14,18 @@ import { deleteInstances, insertStandby, servingInstances } from './instances.ts
 import { assertCompensable, closeOperation, getOperation, insertOperation, type Operations } from './operations.ts'
 import { raiseRouteVersion } from './routes.ts'
 import type { Schema } from './schema.ts'
+import type { Workspace } from './workspace.ts'
 
-type PlannedType = Exclude<OperationType, 'repair'>
+/** A change whose open questions the inventory answers: a rollback without a deployment goes to the one before. */
+export type RequestedChange =
+  | Exclude<Change, { type: 'rollback' }>
+  | { type: 'rollback'; deployment?: string | undefined }
 
 export type Request = {
   id: string
   app: string
-  type: PlannedType
   startedBy: string
+  change: RequestedChange
   /** For a deploy. */
   deployment?: NewDeployment
 }
@@ -30,25 +33,31 @@ export type Request = {
 export type Admission = {
   id: string
   app: string
-  type: PlannedType
+  type: Change['type']
   /** For operations started by hand; null for the API's, which are written down already. */
-  byHand: { startedBy: string; deployment?: NewDeployment; instances?: number } | null
+  byHand: { startedBy: string; change: RequestedChange; deployment?: NewDeployment; instances?: number } | null
   workflowId: string
   runId: string
 }
 
-export type TransitionOptions = { drainTimeoutMs: number; maxInstancesPerApp: number }
+export type TransitionOptions = { drainTimeoutMs: number }
 
 export class Transitions {
   readonly #context: StoreContext
   readonly #operations: Operations
   readonly #apps: Apps
+  readonly #workspace: Workspace
   readonly #options: TransitionOptions
 
-  constructor(context: StoreContext, operations: Operations, apps: Apps, options: TransitionOptions) {
+  constructor(
+    context: StoreContext,
+    parts: { operations: Operations; apps: Apps; workspace: Workspace },
+    options: TransitionOptions,
+  ) {
     this.#context = context
-    this.#operations = operations
-    this.#apps = apps
+    this.#operations = parts.operations
+    this.#apps = parts.apps
+    this.#workspace = parts.workspace
     this.#options = options
   }
 
@@ -56,7 +65,8 @@ export class Transitions {
    * The API writes an operation down before it starts the workflow. From here on it owns the app, and the app shows
    * what is about to happen (clients poll for STARTING right after their call).
    *
-   * @throws CoppiceError NotFound, OperationInProgress, InvalidState; nothing is changed then.
+   * @throws CoppiceError NotFound, OperationInProgress, InvalidState, LimitExceeded, PreviewDisabled; nothing is
+   *   changed then.
    */
   request(request: Request): Promise<Operation> {
     return transact(this.#context, async (tx) => {
@@ -65,17 +75,19 @@ export class Transitions {
         request.deployment === undefined
           ? null
           : await insertDeployment(this.#context, tx, app.name, request.id, withDefaultSource(app, request.deployment))
-      await this.#plan(tx, app, request.type, request.id, deployment)
+      const change = await this.#settle(tx, app, request.change)
+      const plan = await this.#plan(tx, app, change, request.id, deployment)
       await insertOperation(this.#context, tx, {
         id: request.id,
         app: app.name,
-        type: request.type,
+        type: change.type,
         state: 'REQUESTED',
         door: 'api',
         startedBy: request.startedBy,
         deployment,
+        change,
       })
-      await this.#own(tx, app, request.type, request.id, deployment)
+      await this.#own(tx, app, plan, deployment)
       return (await getOperation(tx, request.id)) as Operation
     })
   }
@@ -83,7 +95,7 @@ export class Transitions {
   /**
    * The first step of a saga: the operation becomes RUNNING with its plan, and its new instances are written down.
    *
-   * @throws CoppiceError NotFound, OperationInProgress, OperationEnded, InvalidState, LimitExceeded
+   * @throws CoppiceError NotFound, OperationInProgress, OperationEnded, InvalidState, LimitExceeded, PreviewDisabled
    */
   admit(admission: Admission): Promise<Plan> {
     return transact(this.#context, async (tx) => {
@@ -98,11 +110,13 @@ export class Transitions {
       const app =
         known === null ? await this.#admitByHand(tx, admission) : await this.#freeApp(tx, admission.app, admission.id)
       const operation = (await getOperation(tx, admission.id)) as Operation
-      const plan = await this.#plan(tx, app, admission.type, operation.id, operation.deployment)
+      const plan = await this.#plan(tx, app, operation.change as Change, operation.id, operation.deployment)
       await insertStandby(this.#context, tx, plan.add, {
         app: app.name,
         deployment: plan.deployment ?? '',
         operation: operation.id,
+        mode: plan.target.mode,
+        compute_size: plan.target.computeSize,
       })
       await tx
         .updateTable('operations')
@@ -115,7 +129,7 @@ export class Transitions {
         })
         .where('id', '=', operation.id)
         .execute()
-      await this.#own(tx, app, admission.type, operation.id, operation.deployment)
+      await this.#own(tx, app, plan, operation.deployment)
       await addEvent(this.#context, tx, {
         app: app.name,
         operation: operation.id,
@@ -143,8 +157,14 @@ export class Transitions {
         .set({
           mode: plan.target.mode,
           instances: plan.target.instances,
+          compute_size: plan.target.computeSize,
+          // A place is given back here, at the pivot, and not before: until then the app may have to go back to it.
+          place: plan.target.exists && plan.target.mode === 'scaled' ? 1 : 0,
           desired: plan.target.desired,
-          ...(plan.type === 'deploy' && { active_deployment: plan.deployment, pending_deployment: null }),
+          ...((plan.type === 'deploy' || plan.type === 'rollback') && {
+            active_deployment: plan.deployment,
+            pending_deployment: null,
+          }),
           updated_at: this.#context.now(),
         })
         .where('name', '=', plan.app)
@@ -259,15 +279,10 @@ export class Transitions {
       })
     const existing = await getApp(tx, admission.app)
     if (existing === null && admission.type !== 'deploy') throw notFound(admission.app)
-    const limit = this.#options.maxInstancesPerApp
-    if (byHand.instances !== undefined && byHand.instances > limit)
-      throw new CoppiceError('LimitExceeded', `instances is ${byHand.instances}, an app may have ${limit} at most`, {
-        field: 'instances',
-      })
     if (existing !== null && byHand.instances !== undefined && byHand.instances !== existing.instances)
       throw new CoppiceError(
         'InvalidInput',
-        `instances: app ${existing.name} has ${existing.instances}; a deployment does not change their number`,
+        `instances: app ${existing.name} has ${existing.instances}; a deployment does not change their number (resize does)`,
         { field: 'instances' },
       )
     const app =
@@ -287,6 +302,7 @@ export class Transitions {
       id: admission.id,
       app: app.name,
       type: admission.type,
+      change: await this.#settle(tx, app, byHand.change),
       state: 'RUNNING',
       door: 'temporal',
       startedBy: byHand.startedBy,
@@ -299,12 +315,39 @@ export class Transitions {
   async #plan(
     tx: Transaction<Schema>,
     app: App,
-    type: PlannedType,
+    change: Change,
     operation: string,
     deployment: string | null,
   ): Promise<Plan> {
     const serving = await servingInstances(tx, app.name)
-    return planOperation({ app, serving, operation, type, deployment, drainTimeoutMs: this.#options.drainTimeoutMs })
+    const { drainTimeoutMs } = this.#options
+    const plan = planOperation({ app, serving, operation, change, deployment, drainTimeoutMs })
+    if (plan.target.instances !== app.instances)
+      await this.#workspace.withinInstanceLimit(tx, app.name, plan.target.instances)
+    if (plan.target.mode === 'scaled' && !app.place) await this.#workspace.takePlace(tx, app.name)
+    return plan
+  }
+
+  /** Answers what a change leaves open, and refuses a rollback to what cannot run. */
+  async #settle(tx: Transaction<Schema>, app: App, change: RequestedChange): Promise<Change> {
+    if (change.type !== 'rollback') return change
+    const kept = await tx
+      .selectFrom('deployments')
+      .select(['id', 'created_at'])
+      .where('app', '=', app.name)
+      .where('state', '=', 'SUCCEEDED')
+      .where('artifact', 'is not', null)
+      .orderBy('created_at', 'desc')
+      .execute()
+    const active = kept.findIndex(({ id }) => id === app.activeDeployment)
+    const chosen = change.deployment ?? kept[active + 1]?.id
+    if (chosen === undefined)
+      throw new CoppiceError('InvalidState', `App ${app.name} has no earlier deployment to go back to`)
+    if (!kept.some(({ id }) => id === chosen))
+      throw new CoppiceError('InvalidInput', `deployment: ${chosen} is no deployment of ${app.name} that is kept`, {
+        field: 'deployment',
+      })
+    return { type: 'rollback', deployment: chosen }
   }
 
   async #freeApp(tx: Transaction<Schema>, name: string, operation: string): Promise<App> {
@@ -324,19 +367,14 @@ export class Transitions {
     )
   }
 
-  async #own(
-    tx: Transaction<Schema>,
-    app: App,
-    type: PlannedType,
-    operation: string,
-    deployment: string | null,
-  ): Promise<void> {
-    const shows = COMPUTE_WHILE[type]
+  async #own(tx: Transaction<Schema>, app: App, plan: Plan, deployment: string | null): Promise<void> {
+    const shows = COMPUTE_WHILE[plan.type as Change['type']]
     await tx
       .updateTable('apps')
       .set({
-        operation,
+        operation: plan.operation,
         updated_at: this.#context.now(),
+        ...(plan.target.mode === 'scaled' && { place: 1 }),
         ...(shows !== null && { compute_state: shows[0], compute_message: shows[1] }),
         ...(deployment !== null && { pending_deployment: deployment }),
       })
@@ -378,6 +416,7 @@ export class Transitions {
   async #deleteApp(tx: Transaction<Schema>, name: string): Promise<void> {
     const deployments = await tx.selectFrom('deployments').select('id').where('app', '=', name).execute()
     const instances = await tx.selectFrom('instances').select('id').where('app', '=', name).execute()
+    await tx.deleteFrom('secrets').where('app', '=', name).execute()
     await raiseRouteVersion(tx, name)
     await deleteInstances(
       tx,
@@ -390,8 +429,11 @@ export class Transitions {
   }
 }
 
-const COMPUTE_WHILE: Record<PlannedType, [string, string] | null> = {
+const COMPUTE_WHILE: Record<Change['type'], [string, string] | null> = {
   deploy: null,
+  convert: ['UPDATING', 'App compute is being converted.'],
+  resize: ['UPDATING', 'App compute is being resized.'],
+  rollback: null,
   start: ['STARTING', 'App compute is starting.'],
   stop: ['STOPPING', 'App compute is stopping.'],
   restart: ['UPDATING', 'App is restarting.'],

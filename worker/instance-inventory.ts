@@ -23,7 +23,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
     forget: (id) => store.instances.forget(id),
     event: (event) => store.instances.event(event),
     spec: async (id): Promise<InstanceSpec | null> => {
-      const instance = await store.instances.record(id)
+      const instance = await store.instances.get(id)
       const app = instance === null ? null : await store.apps.get(instance.app)
       const deployment = instance === null ? null : await store.deployments.get(instance.deployment)
       if (instance === null || app === null || deployment === null) return null
@@ -33,6 +33,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
           'Internal',
           `The artifact of deployment ${deployment.id} of ${app.name} is missing or damaged; deploy again to build it anew`,
         )
+      const secrets = await store.secrets.values(app.name)
       const { env, portVariables } = makeEnvironment({
         app: app.name,
         slot: instance.slot,
@@ -42,7 +43,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
         workspaceId: options.workspaceId,
         run: artifact.run,
         overrides: await store.deployments.env(deployment.id),
-        secret: () => undefined,
+        secret: (name) => secrets.get(name),
         toolPath: deps.toolPath,
         inherited: process.env,
       })
@@ -57,7 +58,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
         env,
         portVariables,
         health: deployment.health,
-        mode: app.mode,
+        mode: instance.mode,
       }
     },
   }

@@ -3,10 +3,13 @@ import { workflowInfo } from '@temporalio/workflow'
 import { unknownType } from '../domain/inputs.ts'
 import { answering } from './operation.ts'
 
+export { convert } from './convert.ts'
 export { deleteApp as delete } from './delete.ts'
 export { deploy } from './deploy.ts'
 export { repair } from './repair.ts'
+export { resize } from './resize.ts'
 export { restart } from './restart.ts'
+export { rollback } from './rollback.ts'
 export { start } from './start.ts'
 export { stop } from './stop.ts'
 

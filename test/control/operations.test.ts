@@ -37,7 +37,7 @@ async function passPivot(operation: string, name: string): Promise<void> {
     id: operation,
     app: name,
     type: 'deploy',
-    byHand: { startedBy: 'x' },
+    byHand: { startedBy: 'x', change: { type: 'deploy' } },
     workflowId: '',
     runId: '',
   } as const
