@@ -23,6 +23,7 @@ export type LoadOptions = {
   method?: () => string
   /** The routing key of each request; default none, so that every request may go anywhere. */
   key?: () => string | null
+  onAnswer?: (key: string | null, answer: Answer) => void
 }
 
 export class Load {
@@ -70,16 +71,19 @@ export class Load {
   }
 
   async #one(): Promise<void> {
-    const { url, app, slowMs, method = () => 'GET', key = () => null } = this.#options
+    const { url, app, slowMs, method = () => 'GET', key = () => null, onAnswer } = this.#options
     const chosen = method()
+    const routingKey = key()
     const startedAt = Date.now()
     const answer = await ask(`${url}/?slow=${Math.round(slowMs?.() ?? 0)}`, {
       method: chosen,
       agent: this.#agent,
       host: `${app}.localhost`,
-      key: key(),
+      key: routingKey,
     })
-    this.answers.push({ method: chosen, startedAt, endedAt: Date.now(), ...answer })
+    const full = { method: chosen, startedAt, endedAt: Date.now(), ...answer }
+    this.answers.push(full)
+    onAnswer?.(routingKey, full)
   }
 }
 
