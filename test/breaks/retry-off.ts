@@ -1,0 +1,14 @@
+import type { Break } from './break.ts'
+
+export const broken: Break = {
+  rule: 'R12.1',
+  words: 'a request that was sent and not answered is not tried again',
+  edits: [
+    {
+      file: 'router/forward.ts',
+      find: 'exchange.attempts < MAX_ATTEMPTS &&',
+      replace: 'exchange.attempts < 1 &&',
+    },
+  ],
+  tests: { files: ['test/router/failover.test.ts'] },
+}
