@@ -38,7 +38,7 @@ export function installEnvironment({ env, toolPath, cacheDir }: InstallEnvironme
   for (const [name, value] of Object.entries(env)) {
     if (value !== undefined && (UV_PASSED.test(name) || NPM_PASSED.test(name))) result[name] = value
   }
-  for (const name of [...INHERITED_VARIABLES, 'NETRC', 'GIT_CONFIG_GLOBAL', 'SSH_AUTH_SOCK']) {
+  for (const name of [...INHERITED_VARIABLES, 'NETRC', 'GIT_CONFIG_GLOBAL', 'GIT_SSL_CAINFO', 'SSH_AUTH_SOCK']) {
     const value = env[name]
     if (value !== undefined) result[name] = value
   }
