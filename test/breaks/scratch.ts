@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { ROOT } from '../../scripts/stack-options.ts'
 import type { TestReport } from '../../scripts/test-report.ts'
 
@@ -16,6 +17,7 @@ export type Scratch = {
   remove(): void
 }
 
+const TAG = 'COPPICE_BREAKS_SCRATCH'
 const RUN_TIMEOUT_MS = 10 * 60_000
 
 export function makeScratch(): Scratch {
@@ -23,7 +25,9 @@ export function makeScratch(): Scratch {
   const git = (args: string[]) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 26 })
   const listed = git(['ls-files', '-z', '--cached', '--others', '--exclude-standard', '--deduplicate']).split('\0')
   const removed = new Set(git(['ls-files', '-z', '--deleted']).split('\0'))
-  for (const file of listed) if (file !== '' && !removed.has(file)) cpSync(join(ROOT, file), join(folder, file))
+  // A link to another clone's node_modules is no folder to git, which then does not ignore it.
+  const left = listed.filter((file) => file !== '' && !removed.has(file) && !/^node_modules\/?$/.test(file))
+  for (const file of left) cpSync(join(ROOT, file), join(folder, file))
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
   const reportFile = join(folder, 'report.json')
   return {
@@ -33,7 +37,8 @@ export function makeScratch(): Scratch {
       rmSync(reportFile, { force: true })
       const vitest = join(folder, 'node_modules', '.bin', 'vitest')
       const args = ['run', ...files, '-t', name, '--reporter=json', `--outputFile=${reportFile}`]
-      const child = spawn(vitest, args, { cwd: folder, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+      const env = { ...process.env, [TAG]: folder }
+      const child = spawn(vitest, args, { cwd: folder, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
       let output = ''
       for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)))
       const done = new AbortController()
@@ -43,9 +48,22 @@ export function makeScratch(): Scratch {
         process.kill(-(child.pid as number), 'SIGKILL')
       }
       done.abort()
+      await endTagged(folder)
       return { report: readReport(reportFile), output }
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),
+  }
+}
+
+/** Broken code may well leave processes behind; they carry the tag that their ancestor was given. */
+async function endTagged(folder: string): Promise<void> {
+  for (const { pid, values } of await systemProcessTable().tagged([TAG])) {
+    if (values[TAG] !== folder) continue
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It has ended by itself.
+    }
   }
 }
 

@@ -112,17 +112,23 @@ describe('a stack', () => {
 
 describe('what a killed starter left', () => {
   let starter: ChildProcess
+  let left: Record<string, number> = {}
+  // Whatever a failing test has not taken over.
+  afterEach(async () => {
+    for (const pid of Object.values(left)) if (await alive(pid)) process.kill(pid, 'SIGKILL')
+  })
   async function leftBehind(): Promise<Record<string, number>> {
     const script = join(import.meta.dirname, 'stand-ins', 'starter.ts')
     starter = spawn(process.execPath, [script, home, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
     const [line] = await once(starter.stdout as NonNullable<typeof starter.stdout>, 'data')
     starter.kill('SIGKILL')
     await once(starter, 'exit')
-    return JSON.parse(String(line))
+    left = JSON.parse(String(line))
+    return left
   }
 
   it('R14.1 is adopted by the next one, which then looks after it', async () => {
-    const left = await leftBehind()
+    await leftBehind()
     expect(Object.keys(left).sort()).toEqual(['control', 'router', 'temporal', 'worker'])
     const stack = await start()
     expect(stack.pids).toEqual(left)
@@ -133,7 +139,7 @@ describe('what a killed starter left', () => {
   })
 
   it('R14.1 is ended where the next one was told otherwise', async () => {
-    const left = await leftBehind()
+    await leftBehind()
     const other = await freeStackOptions(home)
     const stack = await start({ ports: { ...options, port: other.port, apiPort: other.apiPort } })
     // All but Temporal were given an address that is now another one.
@@ -143,7 +149,7 @@ describe('what a killed starter left', () => {
   })
 
   it('R14.1 is replaced where it is dead, and a stranger that got its pid is left alone', async () => {
-    const left = await leftBehind()
+    await leftBehind()
     process.kill(left.worker as number, 'SIGKILL')
     await eventually(async () => !(await alive(left.worker)))
     const file = homePaths(home).state
