@@ -43,8 +43,18 @@ export const ERRORS = {
     'It has passed its pivot and completes; start another operation afterwards.',
   ),
   InvalidState: row(400, 'INVALID_STATE', false, 'See the state: coppice apps get NAME.'),
-  LimitExceeded: row(400, 'RESOURCE_LIMIT_EXCEEDED', false, 'A workspace admin can raise the limit.'),
-  PreviewDisabled: row(403, 'FEATURE_DISABLED', false, 'A workspace admin can turn the preview on.'),
+  LimitExceeded: row(
+    400,
+    'RESOURCE_LIMIT_EXCEEDED',
+    false,
+    'A workspace admin can raise the limit: COPPICE_MAX_INSTANCES (of one app), COPPICE_MAX_SCALED_APPS.',
+  ),
+  PreviewDisabled: row(
+    403,
+    'FEATURE_DISABLED',
+    false,
+    'A workspace admin can turn the preview on: COPPICE_HORIZONTAL_SCALING=on.',
+  ),
   SourceNotFound: row(
     400,
     'INVALID_PARAMETER_VALUE',

@@ -38,7 +38,7 @@ export async function startTestControl(
   await mkdir(roots)
   const resolved = resolveOptions(
     ['--home', home, '--api-listen', '127.0.0.1:0', '--source-roots', roots, '--log-level', 'silent'],
-    { COPPICE_TEMPORAL_ADDRESS: options.temporal ?? NO_TEMPORAL, ...options.env },
+    { COPPICE_TEMPORAL_ADDRESS: options.temporal ?? NO_TEMPORAL, COPPICE_HORIZONTAL_SCALING: 'on', ...options.env },
   )
   const token = readOrMakeToken(resolved.tokenFile)
   const store = await openStore(resolved.store)

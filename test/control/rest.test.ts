@@ -292,12 +292,26 @@ describe('apps', () => {
     expect(body.mode).toBe('standard')
   })
 
-  it('R2.3 more than 5 instances are refused before anything changes, with limit, use and how to raise it', async () => {
+  it('R2.3 more than 5 instances are refused before anything changes, with the limit and how to raise it', async () => {
     const answer = await control.call('POST', APPS, { name: 'six', compute_min_instances: 6, compute_max_instances: 6 })
     expect(answer.status).toBe(400)
     expect(answer.body.error_code).toBe('RESOURCE_LIMIT_EXCEEDED')
-    expect(answer.body.message).toMatch(/6 instances.*0 now.*may have 5.*COPPICE_MAX_INSTANCES/)
+    expect(answer.body.message).toMatch(/instances is 6 .*may have 5.*admin can raise.*COPPICE_MAX_INSTANCES/)
     expect(await control.store.apps.get('six')).toBeNull()
+  })
+
+  it('R2.2 with the preview off a scaled app is refused with who can turn it on, and a standard one is not', async () => {
+    const off = await startTestControl({ env: { COPPICE_HORIZONTAL_SCALING: 'off' } })
+    try {
+      const counts = { compute_min_instances: 2, compute_max_instances: 2 }
+      const refused = await off.call('POST', APPS, { name: 'scaled', ...counts })
+      expect(refused).toMatchObject({ status: 403, body: { error_code: 'FEATURE_DISABLED' } })
+      expect(refused.body.message).toMatch(/preview that is off.*admin can turn the preview on/)
+      expect(await off.store.apps.get('scaled')).toBeNull()
+      expect((await off.call('POST', APPS, { name: 'plain' })).status).toBe(200)
+    } finally {
+      await off.stop()
+    }
   })
 
   it('R2.3 a raised limit lets 6 in', async () => {
