@@ -54,6 +54,7 @@ const STEADY_MS = 30_000
 const FIRST_ATTEMPTS = 3
 const MAX_LOG_BYTES = 8 * 1024 * 1024
 const LOG_CHECK_MS = 5_000
+const FAILURE_LINES = 20
 
 /** Waits for one line before it becomes the program, and ends when the line never comes: nothing runs unrecorded. */
 const GATE = 'read -r go || exit 97; exec "$@"'
@@ -236,7 +237,19 @@ export class Supervised {
   }
 
   async #failure(why: string): Promise<StartFailed> {
-    return new StartFailed(this.spec.name, why, this.spec.logFile, await lastLines(this.spec.logFile, 15))
+    const lines = await lastLines(this.spec.logFile, FAILURE_LINES)
+    // Each attempt has said the same.
+    return new StartFailed(this.spec.name, why, this.spec.logFile, [...new Set(lines.map(readable))])
+  }
+}
+
+/** Of a structured log line what a person wants to read of it. */
+function readable(line: string): string {
+  try {
+    const { msg, err } = JSON.parse(line) as { msg?: string; err?: { stack?: string } }
+    return [msg, err?.stack].filter((text) => text !== undefined).join(': ') || line
+  } catch {
+    return line
   }
 }
 
