@@ -29,10 +29,11 @@ export function readerOf(at: string): Reader {
   throw new Error(`"${at}" is not json:path, header:Name or regex:pattern`)
 }
 
+/** Of an event stream the first event counts. */
 function fromJson(body: string, path: string[]): string | null {
   let value: unknown
   try {
-    value = JSON.parse(body)
+    value = JSON.parse(body.startsWith('data:') ? body.slice(5, (body.indexOf('\n') + 1 || body.length + 1) - 1) : body)
   } catch {
     return null
   }

@@ -1,6 +1,6 @@
 import http, { type CookieJar, type RefinedParams, type RefinedResponse, type ResponseType } from 'k6/http'
 import { formatAttempt, isRepeatable } from '../history-line.ts'
-import { keyAmong, type Reader, readerOf } from './identity.ts'
+import { type Answer, keyAmong, type Reader, readerOf } from './identity.ts'
 import { broken, metrics } from './metrics.ts'
 import type { Random } from './random.ts'
 import type { Settings } from './settings.ts'
@@ -80,6 +80,19 @@ export class Session {
     }
   }
 
+  /** The next attempt's id. */
+  nextId(): string {
+    const { settings, vu } = this.#with
+    this.#sent += 1
+    return `${settings.seed.toString(36)}.${vu}.${this.client.split('.')[1]}.${this.#sent}`
+  }
+
+  /** What an answer says about who gave it; for what does not come over HTTP. */
+  read(answer: Answer): Seen {
+    const { instance, slot, version } = this.#readers
+    return { instance: instance(answer), slot: slot(answer), version: version(answer) }
+  }
+
   /** One request; null where it got no good answer. */
   ask(more: Partial<Pick<Prepared, 'method' | 'body'>> & { path?: string } = {}): Seen | null {
     const one = this.#prepare(more)
@@ -105,9 +118,8 @@ export class Session {
   }
 
   #prepare({ method, body, path }: Parameters<Session['ask']>[0] & object): Prepared {
-    const { settings, random, vu } = this.#with
-    this.#sent += 1
-    const id = `${settings.seed.toString(36)}.${vu}.${this.client.split('.')[1]}.${this.#sent}`
+    const { settings, random } = this.#with
+    const id = this.nextId()
     const router = random.whole(0, settings.urls.length - 1)
     const url = settings.urls[router] as string
     const chosen = method ?? random.pick(settings.methods)
@@ -161,7 +173,9 @@ export class Session {
   ): Seen | null {
     const { settings, steady } = this.#with
     const good = response.status >= 200 && response.status < 400
-    const seen = good ? this.#read(response) : { instance: null, slot: null, version: null }
+    const seen = good
+      ? this.read({ body: String(response.body ?? ''), headers: response.headers })
+      : { instance: null, slot: null, version: null }
     const newKey = this.#newKey(response)
     if (settings.history) {
       console.log(
@@ -216,12 +230,6 @@ export class Session {
     if (version === null || this.#versions.at(-1) === version) return
     if (this.#versions.includes(version)) broken.old_version_after_new.add(1)
     else this.#versions.push(version)
-  }
-
-  #read(response: RefinedResponse<ResponseType>): Seen {
-    const answer = { body: String(response.body ?? ''), headers: response.headers }
-    const { instance, slot, version } = this.#readers
-    return { instance: instance(answer), slot: slot(answer), version: version(answer) }
   }
 
   /** The key that came with an answer, whether or not the jar takes it (it refuses Secure cookies on plain http). */

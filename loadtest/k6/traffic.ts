@@ -31,7 +31,7 @@ export function httpTraffic(settings: Settings, promises: PromiseMetric[], stead
   for (const kind of KINDS) {
     const share = settings.clients[kind] / total
     if (share > 0 && !(kind === 'header' && settings.keyHeader === '')) {
-      scenarios[kind] = arrivals(settings, settings.rate * share, VISIT, kind)
+      scenarios[kind] = arrivals(settings, { rate: settings.rate * share, size: VISIT, exec: kind })
     }
   }
   const users = new Map<Kind, User>()
@@ -55,8 +55,15 @@ export const COMMON_OPTIONS: Options = {
   userAgent: 'coppice-loadtest',
 }
 
-/** @param size requests of one iteration */
-export function arrivals(settings: Settings, rate: number, size: number, exec: string): ConstantArrivalRateScenario {
+/**
+ * @param size requests of one iteration
+ * @param longestS how long one may take, in seconds; of visits: a hung instance holds its users for the 3 s until it is
+ * ejected, and those whose request may not be repeated longer
+ */
+export function arrivals(
+  settings: Settings,
+  { rate, size, exec, longestS = 6 }: { rate: number; size: number; exec: string; longestS?: number },
+): ConstantArrivalRateScenario {
   const perSecond = rate / size
   // k6 takes whole numbers: iterations in 100 s.
   const longest = settings.durationMs + (settings.controlUrl === null ? 0 : LONGEST_PROLONGATION_MS)
@@ -66,14 +73,14 @@ export function arrivals(settings: Settings, rate: number, size: number, exec: s
     timeUnit: '100s',
     duration: `${longest}ms`,
     gracefulStop: '60s',
-    // A hung instance holds its users for the 3 s until it is ejected, and those that may not be repeated longer.
-    preAllocatedVUs: settings.vus ?? Math.ceil(perSecond * 6) + 8,
+    preAllocatedVUs: settings.vus ?? Math.ceil(perSecond * longestS) + 8,
     exec,
   }
 }
 
-/** Draws a new seed for each virtual user from that of the run. */
-export const randomOf = (settings: Settings): Random => seeded(settings.seed, exec.vu.idInTest)
+/** Draws a new seed for each virtual user, or each session of one, from that of the run. */
+export const randomOf = (settings: Settings, generation = 0): Random =>
+  seeded(settings.seed, exec.vu.idInTest, generation)
 
 class User {
   readonly #kind: Kind

@@ -1,0 +1,147 @@
+/** The verdict: everything that was found, promise by promise, each with the rule that it proves. */
+import { digestKey, pickSlot } from '../../domain/affinity.ts'
+import type { Attempt } from '../history-line.ts'
+import type { SummaryData } from '../k6/summary.ts'
+import { FINDING_PROMISES, type FindingKind, METRIC_PROMISES, type PromiseMetric } from '../promises.ts'
+import { type Execution, executedTwice, hiddenRetries, lost, type Passage, slowFailovers } from './delivery.ts'
+import type { Finding } from './finding.ts'
+import { keysReplaced, movedNeedlessly, uneven } from './placement.ts'
+import { oldAfterNew, operationsFailed, outsideItsTime } from './succession.ts'
+import { tableTimes, type World } from './world.ts'
+
+export type Evidence = {
+  history: Attempt[]
+  /** Null where the app writes no journal, and the routers no log that we can read. */
+  executions: Execution[] | null
+  passages: Passage[] | null
+  world: World
+  /** k6's own summary; null when it was interrupted. */
+  summary: SummaryData | null
+}
+
+/** One promise: kept or broken. */
+export type Row = {
+  /** A threshold of k6, or a check of the runner. */
+  by: 'threshold' | 'check'
+  name: PromiseMetric | FindingKind
+  rule: string
+  words: string
+  /** How often it was broken. */
+  count: number
+  findings: Finding[]
+}
+
+export type Verdict = {
+  outcome: 'held' | 'broken' | 'unfit'
+  rows: Row[]
+  /** Why the harness was unfit. */
+  unfit: string[]
+}
+
+export function judge(evidence: Evidence, options: { lossRule?: string } = {}): Verdict {
+  const { world, executions, passages, summary } = evidence
+  const history = withDeployments(evidence.history, world)
+  const journal = executions ?? []
+  const strays = outsideItsTime(history, world)
+  const found: Partial<Record<FindingKind, Finding[]>> = {
+    lost: lost(history, journal, world),
+    moved_needlessly: movedNeedlessly(history, world),
+    key_replaced: keysReplaced(history, world),
+    old_version_after_new: oldAfterNew(history, world),
+    answered_after_drain: strays.filter(({ kind }) => kind === 'answered_after_drain'),
+    answered_before_ready: strays.filter(({ kind }) => kind === 'answered_before_ready'),
+    operation_failed: operationsFailed(world),
+    not_carried_out: notCarriedOut(history, world),
+    ...(passages !== null && { hidden_retry: hiddenRetries(history, passages) }),
+    ...(executions !== null && { executed_twice: executedTwice(history, executions) }),
+    ...(world.faults.some(({ kind }) => kind !== 'ejected') && { slow_failover: slowFailovers(history, world) }),
+    ...(world.tables.length === 1 && world.faults.length === 0 && { uneven: uneven(history, world) }),
+  }
+  const rows: Row[] = Object.entries(found).map(([name, findings]) => {
+    const { rule, words } = FINDING_PROMISES[name as FindingKind]
+    return {
+      by: 'check',
+      name: name as FindingKind,
+      rule: name === 'lost' ? (options.lossRule ?? rule) : rule,
+      words,
+      count: findings.length,
+      findings,
+    }
+  })
+  if (summary !== null) rows.push(...thresholdsOf(summary))
+  const unfit = unfitness(evidence)
+  const broken = rows.some(({ count }) => count > 0)
+  // What an unfit harness found may be its own fault; what it did not find proves nothing.
+  return { outcome: unfit.length > 0 ? 'unfit' : broken ? 'broken' : 'held', rows, unfit }
+}
+
+function thresholdsOf(summary: SummaryData): Row[] {
+  return (Object.keys(METRIC_PROMISES) as PromiseMetric[]).flatMap((name) => {
+    const metric = summary.metrics[name]
+    if (metric?.thresholds === undefined) return []
+    const { rule, words } = METRIC_PROMISES[name]
+    return [{ by: 'threshold' as const, name, rule, words, count: metric.values.count ?? 0, findings: [] }]
+  })
+}
+
+/** What is old and what is new is told by deployments, which the tables know for every app. */
+function withDeployments(history: Attempt[], world: World): Attempt[] {
+  const deployments = new Map<string, string>()
+  for (const { endpoints } of world.tables) {
+    for (const { instance, deployment } of endpoints) if (deployment !== null) deployments.set(instance, deployment)
+  }
+  return history.map((attempt) => ({
+    ...attempt,
+    version: deployments.get(attempt.instance ?? '') ?? attempt.version,
+  }))
+}
+
+/** A fault that hit nobody, a deployment that nobody saw: green for no reason. */
+function notCarriedOut(history: Attempt[], world: World): Finding[] {
+  const findings: Finding[] = []
+  const missing = (at: number, message: string) => findings.push({ kind: 'not_carried_out', at, message })
+  if (history.length === 0) missing(0, 'nobody asked anything')
+  const times = tableTimes(world)
+  for (const fault of world.faults.filter(({ kind }) => kind !== 'ejected')) {
+    const hit = history.some(({ key, slot, startedAt, endedAt }) => {
+      if (key === null || slot === null || slot === fault.slot || startedAt > fault.until || endedAt < fault.at)
+        return false
+      return times.some(({ table, from, to }) => {
+        const slots = table.endpoints.filter(({ state }) => state === 'serving').map((endpoint) => endpoint.slot)
+        return from <= endedAt && to >= startedAt && pickSlot(digestKey(key), slots) === fault.slot
+      })
+    })
+    if (!hit) missing(fault.at, `the ${fault.kind} of slot ${fault.slot} sent no session elsewhere`)
+  }
+  const sockets = history.filter(({ kind }) => kind === 'socket')
+  if (
+    sockets.length > 0 &&
+    world.operations.length > 0 &&
+    new Set(sockets.map(({ client }) => client)).size === sockets.length
+  ) {
+    missing(sockets[0]?.startedAt ?? 0, 'no WebSocket was closed by the other side and opened again')
+  }
+  for (const { type, deployment, state, startedAt } of world.operations) {
+    if (type !== 'deploy' || deployment === null || state !== 'SUCCEEDED') continue
+    if (!history.some(({ version }) => version === deployment))
+      missing(startedAt, `nobody saw deployment ${deployment}`)
+  }
+  return findings
+}
+
+/** Reasons why neither green nor red would mean anything. */
+function unfitness({ history, passages, summary }: Evidence): string[] {
+  const reasons: string[] = []
+  const counted = (name: string) => summary?.metrics[name]?.values.count ?? 0
+  const dropped = counted('dropped_iterations')
+  if (dropped > 0) reasons.push(`${dropped} visits could not begin in time: this machine is too slow for that rate`)
+  if (summary !== null && counted('app_requests') !== history.filter(({ kind }) => kind !== 'socket').length) {
+    reasons.push(`k6 counted ${counted('app_requests')} requests, its history has ${history.length}`)
+  }
+  if (passages !== null) {
+    const known = new Set(passages.map(({ id }) => id))
+    const missing = history.filter(({ id, status }) => status !== 0 && !known.has(id)).length
+    if (missing > history.length / 100) reasons.push(`${missing} answered requests are in no router's log`)
+  }
+  return reasons
+}

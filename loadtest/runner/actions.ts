@@ -1,0 +1,164 @@
+/** What a scenario can do to the app while the load runs, and the record of it. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Fault, SeenOperation } from '../check/world.ts'
+import type { Random } from '../k6/random.ts'
+import type { InstanceAnswer, OperationAnswer } from './api.ts'
+import type { Observer } from './observer.ts'
+import { type Target, untilEnded } from './target.ts'
+
+/** Something that the report marks. */
+export type Mark = { at: number; until: number | null; kind: 'fault' | 'operation' | 'note'; words: string }
+
+export type ActionParts = {
+  target: Target
+  observer: Observer
+  random: Random
+  /** Counts requests so far. */
+  requests: () => number
+  say: (words: string) => void
+  signal: AbortSignal
+}
+
+const RECOVERY_TIMEOUT_MS = 60_000
+/** After an instance runs again routers need two good checks; and a report, until we know of it. */
+const SETTLE_MS = 2_500
+
+export class Actions {
+  readonly faults: Fault[] = []
+  readonly operations: SeenOperation[] = []
+  readonly marks: Mark[] = []
+  /** What could not be done here, in words. */
+  readonly skipped: string[] = []
+  readonly #parts: ActionParts
+
+  constructor(parts: ActionParts) {
+    this.#parts = parts
+  }
+
+  get random(): Random {
+    return this.#parts.random
+  }
+
+  /** Waits a time drawn from this range, so that faults hit any phase. */
+  async pause(leastMs: number, mostMs: number): Promise<void> {
+    await sleep(this.random.whole(leastMs, mostMs), undefined, { signal: this.#parts.signal })
+  }
+
+  /** Until the load has come so far. */
+  async warm(requests: number): Promise<void> {
+    while (this.#parts.requests() < requests) await sleep(50, undefined, { signal: this.#parts.signal })
+    await this.pause(0, 500)
+  }
+
+  /** SIGKILL; resolves when it serves again. */
+  kill(): Promise<void> {
+    return this.#fault('kill', 'SIGKILL', async () => {})
+  }
+
+  /** SIGSTOP, and SIGCONT after so long. */
+  hang(ms: number): Promise<void> {
+    return this.#fault('hang', 'SIGSTOP', async (pid) => {
+      try {
+        await sleep(ms, undefined, { signal: this.#parts.signal })
+      } finally {
+        process.kill(pid, 'SIGCONT')
+      }
+    })
+  }
+
+  async #fault(kind: 'kill' | 'hang', signal: NodeJS.Signals, then: (pid: number) => Promise<void>): Promise<void> {
+    const { target, random, say } = this.#parts
+    if (!target.local) {
+      this.skipped.push(`${signal} of an instance: its processes are on another machine`)
+      return
+    }
+    const serving = (await this.#serving()).filter(({ pid }) => pid !== undefined)
+    if (serving.length < 2) {
+      this.skipped.push(`${signal} of an instance: with ${serving.length} of them every loss is to be expected`)
+      return
+    }
+    const victim = random.pick(serving)
+    const pid = victim.pid as number
+    const words = `${signal} of slot ${victim.slot}`
+    say(words)
+    const fault: Fault = { kind, instance: victim.id, slot: victim.slot, at: Date.now(), until: Infinity }
+    const mark: Mark = { at: fault.at, until: null, kind: 'fault', words }
+    this.faults.push(fault)
+    this.marks.push(mark)
+    process.kill(pid, signal)
+    await then(pid)
+    say(`waiting for slot ${victim.slot} to be back`)
+    await this.#untilBack(victim, kind === 'kill' ? pid : null)
+    mark.until = Date.now()
+    await sleep(SETTLE_MS, undefined, { signal: this.#parts.signal })
+    fault.until = Date.now()
+  }
+
+  /** @param oldPid the process that must be another one, or null */
+  async #untilBack(victim: InstanceAnswer, oldPid: number | null): Promise<void> {
+    for (const end = Date.now() + RECOVERY_TIMEOUT_MS; Date.now() < end; ) {
+      const now = (await this.#serving()).find(({ slot }) => slot === victim.slot)
+      const runs = now?.state === 'running' && now.pid !== oldPid
+      if (runs && !this.#parts.observer.isDown(now.id)) return
+      await sleep(100, undefined, { signal: this.#parts.signal })
+    }
+    throw new Error(`slot ${victim.slot} was not back after ${RECOVERY_TIMEOUT_MS / 1000} s`)
+  }
+
+  async #serving(): Promise<InstanceAnswer[]> {
+    const instances = await this.#parts.target.api.instances(this.#parts.target.app)
+    return instances.filter(({ role }) => role === 'serving')
+  }
+
+  /** A deployment of this version; a broken one has a command that ends at once. */
+  async deploy(version: string, how: 'whole' | 'broken' = 'whole'): Promise<void> {
+    const { target } = this.#parts
+    const body = await target.deployment(version)
+    const broken = { command: ['sh', '-c', 'echo broken on purpose, by a load test >&2; exit 3'] }
+    await this.operate(
+      how === 'broken' ? 'deployment that fails' : `deployment of version ${version}`,
+      'POST',
+      `/api/2.0/apps/${target.app}/deployments`,
+      { ...body, ...(how === 'broken' && broken) },
+      how === 'broken' ? 'FAILED' : 'SUCCEEDED',
+    )
+  }
+
+  /** Any operation of the API, watched to its end. */
+  async operate(
+    words: string,
+    method: string,
+    path: string,
+    body: unknown,
+    wanted: SeenOperation['wanted'] = 'SUCCEEDED',
+  ): Promise<void> {
+    const { target, say } = this.#parts
+    say(words)
+    const mark: Mark = { at: Date.now(), until: null, kind: 'operation', words }
+    this.marks.push(mark)
+    const ended = await untilEnded(target.api, await target.api.start(method, path, body))
+    mark.until = Date.now()
+    this.operations.push(seenOperation(ended, wanted))
+  }
+}
+
+function seenOperation(answer: OperationAnswer, wanted: SeenOperation['wanted']): SeenOperation {
+  const time = (text: string | undefined) => (text === undefined ? null : Date.parse(text))
+  return {
+    id: answer.id,
+    type: answer.type,
+    state: answer.state,
+    wanted,
+    deployment: answer.deployment_id ?? null,
+    startedAt: Date.parse(answer.request_time),
+    endedAt: time(answer.end_time),
+    failure: answer.failure?.message ?? null,
+    steps: answer.steps.map((step) => ({
+      step: step.step,
+      words: step.words,
+      detail: step.detail ?? '',
+      startedAt: Date.parse(step.start_time),
+      endedAt: time(step.end_time),
+    })),
+  }
+}

@@ -1,0 +1,163 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Evidence, judge, type Verdict } from '../check/judge.ts'
+import { countMoves, type Moves } from '../check/placement.ts'
+import type { World } from '../check/world.ts'
+import { type Attempt, parseHistory } from '../history-line.ts'
+import { seeded } from '../k6/random.ts'
+import type { Load, Scenario } from '../scenarios.ts'
+import { Actions, type Mark } from './actions.ts'
+import { type K6Run, startK6 } from './k6.ts'
+import { Observer } from './observer.ts'
+import type { Target } from './target.ts'
+
+export type ScenarioResult = {
+  scenario: string
+  words: string
+  rules: string[]
+  app: string
+  seed: number
+  load: Load
+  startedAt: number
+  endedAt: number
+  /** Ended by Ctrl-C or by an error, in words; what there is until then is judged all the same. */
+  cutShort: string | null
+  verdict: Verdict
+  moves: Moves
+  marks: Mark[]
+  skipped: string[]
+  world: World
+  history: Attempt[]
+}
+
+export type RunParts = {
+  name: string
+  scenario: Scenario
+  load: Load
+  seed: number
+  target: Target
+  /** Path of k6. */
+  k6: string
+  /** Where history and summary go. */
+  folder: string
+  say: (words: string, detail?: string) => void
+  signal: AbortSignal
+}
+
+/** One scenario from the first request to the verdict. Throws what makes a verdict impossible. */
+export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
+  const { name, scenario, load, seed, target, say, signal } = parts
+  await mkdir(parts.folder, { recursive: true })
+  const observer = new Observer(target.api, target.app)
+  await observer.ready()
+  let words = `${name}: load`
+  let k6: K6Run | null = null
+  const progress = setInterval(() => {
+    if (k6 !== null) say(words, `${k6.attempts()} requests, ${k6.failures()} without a good answer`)
+  }, 1_000)
+  const actions = new Actions({
+    target,
+    observer,
+    signal,
+    random: seeded(seed, 0x5ce9a710),
+    requests: () => k6?.attempts() ?? 0,
+    say: (next) => {
+      words = `${name}: ${next}`
+      say(words)
+    },
+  })
+  const startedAt = Date.now()
+  let cutShort: string | null = null
+  let ended: { summary: Evidence['summary']; history: string } = { summary: null, history: '' }
+  try {
+    say(words)
+    const running = await startK6({
+      k6: parts.k6,
+      script: `${name}.ts`,
+      folder: parts.folder,
+      quietMs: scenario.quietMs ?? 1_500,
+      env: k6Env(target, load, seed),
+    })
+    k6 = running
+    try {
+      await Promise.race([scenario.timeline(actions), running.died, aborted(signal)])
+      words = `${name}: load`
+    } catch (error) {
+      cutShort = signal.aborted ? 'interrupted' : (error as Error).message
+    }
+    ended = await running.finish({ now: cutShort !== null, signal })
+    if (signal.aborted) cutShort ??= 'interrupted'
+  } finally {
+    clearInterval(progress)
+    await observer.stop()
+  }
+  const history = parseHistory(ended.history)
+  const world = worldOf(observer, actions, target)
+  const verdict = judge(
+    {
+      history,
+      world,
+      executions: await target.executions(),
+      passages: await target.passages(),
+      // Thresholds of a run that was cut short in the middle of requests mean nothing.
+      summary: cutShort === null ? ended.summary : null,
+    },
+    { lossRule: scenario.lossRule },
+  )
+  if (cutShort !== null) {
+    verdict.unfit.push(`the run was cut short: ${cutShort}`)
+    verdict.outcome = 'unfit'
+  }
+  const result: ScenarioResult = {
+    scenario: name,
+    words: scenario.words,
+    rules: scenario.rules,
+    app: target.app,
+    seed,
+    load,
+    startedAt: history[0]?.startedAt ?? startedAt,
+    endedAt: Date.now(),
+    cutShort,
+    verdict,
+    moves: countMoves(history),
+    marks: actions.marks,
+    skipped: actions.skipped,
+    world,
+    history,
+  }
+  await writeFile(join(parts.folder, 'world.json'), JSON.stringify(world))
+  return result
+}
+
+const k6Env = (target: Target, load: Load, seed: number): Record<string, string> => ({
+  ...target.k6Env,
+  APP_URL: target.urls.join(','),
+  ...(target.host !== null && { APP_HOST: target.host }),
+  RATE: String(load.rate),
+  DURATION: `${load.durationMs}ms`,
+  SEED: String(seed),
+})
+
+function worldOf(observer: Observer, actions: Actions, target: Target): World {
+  const versions: string[] = []
+  for (const { endpoints } of observer.tables) {
+    for (const { deployment, state } of endpoints) {
+      if (deployment !== null && state === 'serving' && !versions.includes(deployment)) versions.push(deployment)
+    }
+  }
+  const slowest = Number(target.k6Env.SLOW_MS?.split('-')[1] ?? 400)
+  return {
+    tables: observer.tables,
+    faults: [...actions.faults, ...observer.ejections],
+    operations: actions.operations,
+    versions,
+    slowestMs: slowest,
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason)
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+}

@@ -1,0 +1,244 @@
+/** The app under test: one that we deploy on a stack of our own, or one that is there already. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { freePorts } from '../../scripts/stack/ports.ts'
+import { type Stack, startStack } from '../../scripts/stack/stack.ts'
+import { homePaths, ROOT } from '../../scripts/stack-options.ts'
+import type { Execution, Passage } from '../check/delivery.ts'
+import { type PlatformApi, platformApi } from './api.ts'
+import { LogTail } from './log-tail.ts'
+
+export type Target = {
+  api: PlatformApi
+  app: string
+  /** Of the app, one a router. */
+  urls: string[]
+  /** Host header, where the URLs are addresses of routers. */
+  host: string | null
+  /** What k6 is told of the app. */
+  k6Env: Record<string, string>
+  /** Whether the processes of the instances are on this machine, so that they can be killed. */
+  local: boolean
+  /** The body of a deployment of this version. */
+  deployment(version: string): Promise<Record<string, unknown>>
+  /** What the app has written down since the run began; null where it writes nothing. */
+  executions(): Promise<Execution[] | null>
+  /** Likewise the routers. */
+  passages(): Promise<Passage[] | null>
+  /** Takes the app away again, where it was ours. */
+  remove(): Promise<void>
+}
+
+const SECOND_ROUTER = 'loadtest-second'
+const READY_TIMEOUT_MS = 30_000
+
+/** A stack on free ports with two routers, both of which write down every request. */
+export class OwnStack {
+  readonly #stack: Stack
+  readonly #folder: string
+  readonly #second: { process: ChildProcess; url: string; log: string }
+  readonly #api: PlatformApi
+  #apps = 0
+
+  private constructor(stack: Stack, folder: string, second: { process: ChildProcess; url: string; log: string }) {
+    this.#stack = stack
+    this.#folder = folder
+    this.#second = second
+    this.#api = platformApi(stack)
+  }
+
+  get home(): string {
+    return this.#stack.home
+  }
+
+  get stack(): Stack {
+    return this.#stack
+  }
+
+  static async start(onProgress: (words: string) => void, signal?: AbortSignal): Promise<OwnStack> {
+    const folder = await mkdtemp(join(tmpdir(), 'coppice-loadtest-'))
+    await mkdir(join(folder, 'journal'))
+    const stack = await startStack({
+      home: join(folder, 'home'),
+      ports: 'free',
+      onProgress,
+      signal,
+      env: {
+        COPPICE_SOURCE_ROOTS: join(ROOT, 'loadtest'),
+        COPPICE_ROUTER_ACCESS_LOG: 'on',
+        // Longer than any handler, shorter than sockets are held: those have to be closed and opened again.
+        COPPICE_DRAIN_TIMEOUT_MS: '2000',
+      },
+    })
+    try {
+      return new OwnStack(stack, folder, await startSecondRouter(stack, folder))
+    } catch (error) {
+      await stack.stop()
+      throw error
+    }
+  }
+
+  /** Deploys the app of the load tests under a new name. */
+  async deploy(scenario: string, instances: number | 'standard', onProgress: (words: string) => void): Promise<Target> {
+    this.#apps += 1
+    const app = `${scenario}-${this.#apps}`
+    const api = this.#api
+    const count = instances === 'standard' ? {} : { compute_min_instances: instances, compute_max_instances: instances }
+    await api.call('POST', '/api/2.0/apps', { name: app, ...count })
+    const journal = join(this.#folder, 'journal', app)
+    await mkdir(journal)
+    const deployment = async (version: string) => ({
+      source_code_path: 'app',
+      env_vars: [
+        { name: 'APP_VERSION', value: version },
+        { name: 'LOADTEST_JOURNAL', value: journal },
+      ],
+    })
+    onProgress(`Deploying ${app} on ${instances === 'standard' ? 1 : instances} instances`)
+    const id = await api.start('POST', `/api/2.0/apps/${app}/deployments`, await deployment('1'))
+    const ended = await untilEnded(api, id)
+    if (ended.state !== 'SUCCEEDED')
+      throw new Error(`the deployment of ${app} ended as ${ended.state}: ${ended.failure?.message}`)
+    const tails = [new LogTail(homePaths(this.#stack.home).log('router')), new LogTail(this.#second.log)]
+    for (const tail of tails) await tail.skip()
+    return {
+      api,
+      app,
+      urls: [this.#stack.routerUrl, this.#second.url],
+      host: `${app}.localhost`,
+      k6Env: {
+        APP_PATH: '/?slow={slow}&attempt={attempt}',
+        WS_PATH: '/socket?attempt={attempt}',
+        SSE_PATH: '/events?count=3&attempt={attempt}',
+        UPLOAD_BYTES: '200000',
+        METHODS: 'GET,GET,GET,GET,PUT,DELETE,POST,POST',
+        SLOW_SHARE: '0.3',
+        SLOW_MS: '200-400',
+      },
+      local: true,
+      deployment,
+      executions: () => readJournal(journal),
+      passages: async () => (await Promise.all(tails.map((tail) => tail.all()))).flat().flatMap(passageOf),
+      remove: async () => {
+        for (const tail of tails) tail.stop()
+        await untilEnded(api, await api.start('DELETE', `/api/2.0/apps/${app}`))
+      },
+    }
+  }
+
+  async stop(): Promise<void> {
+    const { process } = this.#second
+    if (process.exitCode === null && process.signalCode === null) {
+      const exited = once(process, 'exit')
+      process.kill('SIGTERM')
+      const late = setTimeout(() => process.kill('SIGKILL'), 5_000)
+      await exited
+      clearTimeout(late)
+    }
+    await this.#stack.stop()
+    await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+async function startSecondRouter(
+  stack: Stack,
+  folder: string,
+): Promise<{ process: ChildProcess; url: string; log: string }> {
+  const [port] = (await freePorts(1)) as [number]
+  const log = join(folder, 'second-router.log')
+  const out = openSync(log, 'a')
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('COPPICE_ROUTER_')))
+  const flags = {
+    listen: `127.0.0.1:${port}`,
+    'control-plane': stack.apiUrl,
+    'token-file': homePaths(stack.home).token,
+    'state-dir': join(folder, 'second-router'),
+    name: SECOND_ROUTER,
+    processes: '1',
+    'access-log': 'on',
+  }
+  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value])
+  // A group of its own: Ctrl-C in a terminal must not end it before the load.
+  const child = spawn(process.execPath, [join(ROOT, 'router', 'main.ts'), ...args], {
+    env,
+    stdio: ['ignore', out, out],
+    detached: true,
+  })
+  closeSync(out)
+  const api = platformApi(stack)
+  for (const end = Date.now() + READY_TIMEOUT_MS; ; await sleep(50)) {
+    if ((await api.routers()).some(({ name, counted }) => name === SECOND_ROUTER && counted)) break
+    if (child.exitCode !== null || Date.now() > end) {
+      child.kill('SIGKILL')
+      throw new Error(`the second router does not start:\n${(await readFile(log, 'utf8')).slice(-2_000)}`)
+    }
+  }
+  return { process: child, url: `http://127.0.0.1:${port}`, log }
+}
+
+/** An app that is deployed already: nothing is known of its inside, and it is asked with GET only. */
+export async function attachTo(at: { app: string; apiUrl: string; token: string }): Promise<Target> {
+  const api = platformApi(at)
+  const { urls } = await api.app(at.app)
+  // Names below localhost resolve in browsers, and in few other programs.
+  const url = urls.find((one) => !new URL(one).hostname.endsWith('.localhost')) ?? (urls[0] as string)
+  return {
+    api,
+    app: at.app,
+    urls: [url],
+    host: null,
+    k6Env: {},
+    local: ['127.0.0.1', '[::1]', 'localhost'].includes(new URL(at.apiUrl).hostname),
+    deployment: async () => {
+      const { active_deployment: active } = await api.app(at.app)
+      if (active === undefined) throw new Error(`${at.app} has not been deployed yet`)
+      if ((active.env_vars ?? []).length > 0) {
+        throw new Error(`${at.app} was deployed with environment values, which nobody can read back to deploy it again`)
+      }
+      return active.source_digest === undefined
+        ? { source_code_path: active.source_code_path }
+        : { source_digest: active.source_digest }
+    },
+    executions: async () => null,
+    passages: async () => null,
+    remove: async () => {},
+  }
+}
+
+const OPERATION_TIMEOUT_MS = 120_000
+
+export async function untilEnded(api: PlatformApi, operation: string) {
+  for (const end = Date.now() + OPERATION_TIMEOUT_MS; ; await sleep(100)) {
+    const now = await api.operation(operation)
+    if (['SUCCEEDED', 'FAILED', 'CANCELLED'].includes(now.state)) return now
+    if (Date.now() > end)
+      throw new Error(`${now.type} ${operation} has not ended after ${OPERATION_TIMEOUT_MS / 1000} s`)
+  }
+}
+
+async function readJournal(folder: string): Promise<Execution[]> {
+  const executions: Execution[] = []
+  for (const instance of await readdir(folder)) {
+    for (const line of (await readFile(join(folder, instance), 'utf8')).split('\n')) {
+      const [id, , at] = line.split(' ')
+      if (id !== undefined && at !== undefined) executions.push({ id, instance, at: Number(at) })
+    }
+  }
+  return executions
+}
+
+function passageOf(line: string): Passage[] {
+  if (!line.includes('"event":"request"')) return []
+  try {
+    const { path, status, attempts, clientGone } = JSON.parse(line)
+    const id = new URL(path, 'http://app').searchParams.get('attempt')
+    return id === null ? [] : [{ id, status, attempts, clientGone }]
+  } catch {
+    return []
+  }
+}

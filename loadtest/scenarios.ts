@@ -1,0 +1,93 @@
+/** The scenarios: which script, on how many instances, what happens meanwhile. */
+import type { Actions } from './runner/actions.ts'
+
+export type Scenario = {
+  words: string
+  /** The k6 script of the same name proves these, whatever else the checks find. */
+  rules: string[]
+  instances: number | 'standard'
+  quick: Load
+  full: Load
+  /** The rule behind a lost request here, where it is a finer one than R1.2. */
+  lossRule?: string
+  /** How long a user may be silent although it has not ended, ms; default 1.5 s. */
+  quietMs?: number
+  timeline(act: Actions): Promise<void>
+}
+
+export type Load = {
+  /** Requests a second. */
+  rate: number
+  durationMs: number
+}
+
+/** Requests that are to be answered before something happens, so that sessions are there to be moved. */
+const WARM = 150
+
+export const SCENARIOS: Record<string, Scenario> = {
+  affinity: {
+    words: 'every client stays with its instance, through two routers',
+    rules: ['R1.1', 'R7.1', 'R7.2', 'R7.4', 'R8.1'],
+    instances: 3,
+    quick: { rate: 80, durationMs: 10_000 },
+    full: { rate: 200, durationMs: 60_000 },
+    timeline: async () => {},
+  },
+  failover: {
+    words: 'an instance is killed, another one hangs: nothing that could be repeated is lost',
+    rules: ['R1.2', 'R12.1', 'R12.2'],
+    instances: 3,
+    quick: { rate: 60, durationMs: 10_000 },
+    full: { rate: 150, durationMs: 90_000 },
+    lossRule: 'R12.1, R12.2',
+    timeline: async (act) => {
+      await act.warm(WARM)
+      await act.kill()
+      await act.pause(500, 1500)
+      await act.hang(6_000)
+    },
+  },
+  reassignment: {
+    words: 'when an instance is lost its sessions move, and no others',
+    rules: ['R8.1', 'R8.2'],
+    instances: 4,
+    quick: { rate: 60, durationMs: 10_000 },
+    full: { rate: 150, durationMs: 90_000 },
+    lossRule: 'R12.1',
+    timeline: async (act) => {
+      await act.warm(WARM)
+      await act.kill()
+      // Sessions that came back to where they were would show now.
+      await act.pause(2_000, 3_000)
+    },
+  },
+  deploy: {
+    words: 'a deployment under load costs no request, and one that fails changes nothing',
+    rules: ['R3.3', 'R3.4', 'R6.2', 'R8.2'],
+    instances: 2,
+    quick: { rate: 60, durationMs: 10_000 },
+    full: { rate: 150, durationMs: 90_000 },
+    lossRule: 'R3.4',
+    timeline: async (act) => {
+      await act.warm(WARM)
+      await act.deploy('2')
+      await act.pause(500, 1500)
+      await act.deploy('3', 'broken')
+      await act.pause(500, 1500)
+    },
+  },
+  websocket: {
+    words: 'WebSockets, streams and uploads stay with their session, through a deployment too',
+    rules: ['R7.3', 'R6.2', 'R8.2'],
+    instances: 3,
+    quick: { rate: 24, durationMs: 8_000 },
+    full: { rate: 60, durationMs: 60_000 },
+    lossRule: 'R3.4',
+    // A socket is held for 6 s, and its echoes leave no line.
+    quietMs: 6_500,
+    timeline: async (act) => {
+      await act.warm(60)
+      await act.deploy('2')
+    },
+  },
+}
