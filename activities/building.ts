@@ -1,4 +1,5 @@
 /** From a source to an artifact (DESIGN D6). */
+import { CoppiceError } from '../domain/errors.ts'
 import type { Plan } from '../domain/plan.ts'
 import type { Builder, Sources } from '../runtime/contracts.ts'
 import type { Store } from '../store/store.ts'
@@ -12,6 +13,8 @@ export type BuildingDeps = {
   builder: Builder
   /** The folder that a source path names. Throws InvalidInput, SourceNotFound. */
   resolveSource: (path: string) => Promise<string>
+  /** Names of the secrets that the app.yaml of a source asks for. Throws AppConfigInvalid, NoCommand. */
+  secretsOf: (sourcePath: string) => Promise<string[]>
   /** Where the lines of a build go; called once a build. */
   openBuildLog: (
     app: string,
@@ -20,7 +23,21 @@ export type BuildingDeps = {
 }
 
 export const createBuildingActivities = (deps: BuildingDeps) => {
-  const { store, sources, builder, resolveSource, openBuildLog } = deps
+  const { store, sources, builder, resolveSource, openBuildLog, secretsOf } = deps
+  /** Before anything is built: a build of minutes must not end in a word that could have been said at once (R3.7). */
+  async function refuseMissingSecrets(plan: Plan, source: string): Promise<void> {
+    const path = await sources.path(source)
+    const wanted = path === null ? [] : await secretsOf(path)
+    for (const variable of await store.deployments.env(plan.deployment as string))
+      if ('valueFrom' in variable) wanted.push(variable.valueFrom)
+    const there = new Set((await store.secrets.list(plan.app)).map(({ name }) => name))
+    const missing = [...new Set(wanted)].filter((name) => !there.has(name))
+    if (missing.length > 0)
+      throw new CoppiceError('SecretMissing', `App ${plan.app} has no secret named ${missing.join(', ')}`, {
+        field: 'valueFrom',
+      })
+  }
+
   return {
     /** Takes the snapshot that is deployed, whatever happens to the folder afterwards. */
     async snapshotSource(plan: Plan): Promise<{ source: string }> {
@@ -55,6 +72,7 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
         ref,
         async ({ signal, note }) => {
           const app = await store.apps.get(plan.app)
+          await refuseMissingSecrets(plan, source)
           const log = await openBuildLog(plan.app, plan.deployment ?? '')
           try {
             const result = await builder.build(

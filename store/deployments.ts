@@ -1,5 +1,5 @@
 import type { Deployment, HealthCheck } from '../domain/records.ts'
-import type { Db, StoreContext } from './context.ts'
+import { type Db, type StoreContext, transact } from './context.ts'
 import { toDeployment } from './rows.ts'
 
 /** One environment variable of a deployment: a value, or the name of a secret. */
@@ -48,6 +48,39 @@ export class Deployments {
         ),
       )
     return (await query.execute()).map(toDeployment)
+  }
+
+  /**
+   * Lets the artifacts of all but the newest `keep` deployments of each app go; the one that runs is never among them.
+   *
+   * @returns how many.
+   */
+  async letGo(keep: number): Promise<number> {
+    const rows = await this.#context.db
+      .selectFrom('deployments')
+      .leftJoin('apps', 'apps.name', 'deployments.app')
+      .select(['deployments.id', 'deployments.app', 'apps.active_deployment'])
+      .where('deployments.state', '=', 'SUCCEEDED')
+      .where('deployments.artifact', 'is not', null)
+      .orderBy('deployments.created_at', 'desc')
+      .execute()
+    const old = [...Map.groupBy(rows, (row) => row.app).values()]
+      .flatMap((deployments) => deployments.slice(keep))
+      .filter((row) => row.id !== row.active_deployment)
+    for (const { id } of old)
+      await transact(this.#context, async (tx) => {
+        // An operation that is about to run it again holds a pin of its own and has it named in its plan.
+        const wanted = await tx
+          .selectFrom('operations')
+          .select('id')
+          .where('state', 'in', ['REQUESTED', 'RUNNING'])
+          .where('change', 'like', `%${id}%`)
+          .executeTakeFirst()
+        if (wanted !== undefined) return
+        await tx.updateTable('deployments').set({ artifact: null }).where('id', '=', id).execute()
+        await tx.deleteFrom('pins').where('holder', '=', id).execute()
+      })
+    return old.length
   }
 
   /** The values, for the start of an instance and nothing else (R3.7). */

@@ -1,20 +1,39 @@
 /** What the runtime knows of the inventory, and what it needs to start an instance. */
 import { CoppiceError } from '../domain/errors.ts'
-import type { Artifacts, InstanceInventory, InstanceSpec } from '../runtime/contracts.ts'
+import type { App, Deployment } from '../domain/records.ts'
+import type { Artifacts, Builder, InstanceInventory, InstanceSpec } from '../runtime/contracts.ts'
 import { makeEnvironment } from '../runtime/environment.ts'
 import type { Store } from '../store/store.ts'
+import type { Logger } from './logger.ts'
 import type { WorkerOptions } from './options.ts'
 
 export type InstanceInventoryDeps = {
   store: Store
   artifacts: Pick<Artifacts, 'open'>
+  builder: Builder
+  logger: Logger
   options: Pick<WorkerOptions, 'apiUrl' | 'workspaceId' | 'urlTemplate'>
   /** Directories of node and npm. */
   toolPath: readonly string[]
 }
 
 export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceInventory {
-  const { store, artifacts, options } = deps
+  const { store, artifacts, builder, options } = deps
+
+  /** A damaged artifact is built again from the source that the deployment keeps; it has the same key (R4.3). */
+  async function openOrRebuild(app: App, deployment: Deployment) {
+    const { artifact: key, source } = deployment
+    const whole = key === null ? null : await artifacts.open(key)
+    if (whole !== null || key === null || source === null) return whole ?? gone(app, deployment)
+    deps.logger.warn({ app: app.name, artifact: key }, 'artifact is damaged; building it again')
+    for (const preinstalled of [app.preinstalled, !app.preinstalled]) {
+      const request = { app: app.name, source, preinstalled, holder: deployment.id }
+      const signal = new AbortController().signal
+      const { artifact } = await builder.build(request, { signal, log: () => {}, onProgress: () => {} })
+      if (artifact === key) return (await artifacts.open(key)) ?? gone(app, deployment)
+    }
+    return gone(app, deployment)
+  }
   return {
     list: () => store.instances.records(),
     get: (id) => store.instances.record(id),
@@ -27,14 +46,9 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
       const app = instance === null ? null : await store.apps.get(instance.app)
       const deployment = instance === null ? null : await store.deployments.get(instance.deployment)
       if (instance === null || app === null || deployment === null) return null
-      const artifact = deployment.artifact === null ? null : await artifacts.open(deployment.artifact)
-      if (artifact === null)
-        throw new CoppiceError(
-          'Internal',
-          `The artifact of deployment ${deployment.id} of ${app.name} is missing or damaged; deploy again to build it anew`,
-        )
+      const artifact = await openOrRebuild(app, deployment)
       const secrets = await store.secrets.values(app.name)
-      const { env, portVariables } = makeEnvironment({
+      const { env, portVariables, ignored } = makeEnvironment({
         app: app.name,
         slot: instance.slot,
         deployment: deployment.id,
@@ -47,6 +61,8 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
         toolPath: deps.toolPath,
         inherited: process.env,
       })
+      if (ignored.length > 0)
+        deps.logger.warn({ app: app.name, ignored }, 'variables that the platform sets itself were left out')
       return {
         id,
         app: app.name,
@@ -62,4 +78,11 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
       }
     },
   }
+}
+
+function gone(app: App, deployment: Deployment): never {
+  throw new CoppiceError(
+    'Internal',
+    `The artifact of deployment ${deployment.id} of ${app.name} is gone and cannot be built again as it was; deploy again`,
+  )
 }

@@ -10,6 +10,8 @@ import { createActivities } from '../activities/activities.ts'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createBuilder } from '../runtime/builders/builder.ts'
+import { inspectSource } from '../runtime/builders/inspect.ts'
+import { secretsNeeded } from '../runtime/environment.ts'
 import { createInstances } from '../runtime/instances.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
@@ -20,6 +22,7 @@ import { acquireProcessLock } from '../store/process-lock.ts'
 import { openStore } from '../store/store.ts'
 import { openBuildLog } from './build-log.ts'
 import { createFaults } from './faults.ts'
+import { startHousekeeping } from './housekeeping.ts'
 import { createInstanceInventory } from './instance-inventory.ts'
 import { createLogger } from './logger.ts'
 import { workerOptionsFrom } from './options.ts'
@@ -58,7 +61,7 @@ async function main(): Promise<void> {
     ports: store.ports,
     logger,
   })
-  const inventory = createInstanceInventory({ store, artifacts, options, toolPath: tools })
+  const inventory = createInstanceInventory({ store, artifacts, builder, options, logger, toolPath: tools })
   const instances = createInstances({
     provider,
     inventory,
@@ -69,6 +72,9 @@ async function main(): Promise<void> {
   const reconciled = instances
     .reconcile()
     .catch((error: unknown) => logger.error({ err: error }, 'could not reconcile'))
+
+  const buildLogs = join(home, 'logs', 'builds')
+  const stopHousekeeping = startHousekeeping({ store, artifacts, sources, buildLogs, logger, now })
 
   const stopping = new AbortController()
   let stopInstances = false
@@ -90,7 +96,8 @@ async function main(): Promise<void> {
         now,
         faults: createFaults(process.env.COPPICE_FAULTS),
         resolveSource: (path) => resolveSource(options.sourceRoots, path),
-        openBuildLog: (app, deployment) => openBuildLog(join(home, 'logs', 'builds'), app, deployment),
+        secretsOf: async (path) => secretsNeeded((await inspectSource(path)).config.env ?? []),
+        openBuildLog: (app, deployment) => openBuildLog(buildLogs, app, deployment),
       }),
       store,
       logger,
@@ -102,6 +109,7 @@ async function main(): Promise<void> {
     stopping.signal,
   )
 
+  stopHousekeeping()
   await reconciled
   await instances.close()
   if (stopInstances)
