@@ -21,7 +21,12 @@ beforeAll(async () => {
   const script = join(import.meta.dirname, 'python_sdk.py')
   const { stdout } = await promisify(execFile)(uv, ['run', '--no-project', '--quiet', '--with', SDK, script], {
     cwd: folder,
-    env: { ...process.env, DATABRICKS_HOST: stack.apiUrl, DATABRICKS_TOKEN: stack.token, HOME: folder },
+    env: {
+      ...process.env,
+      DATABRICKS_HOST: stack.apiUrl,
+      DATABRICKS_TOKEN: stack.token,
+      DATABRICKS_CONFIG_FILE: join(folder, 'none'),
+    },
     timeout: 110_000,
   })
   facts = JSON.parse(stdout)
