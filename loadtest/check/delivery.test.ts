@@ -1,0 +1,81 @@
+import { describe, expect, it } from 'vitest'
+import { executedTwice, hiddenRetries, lost, slowFailovers } from './delivery.ts'
+import { attempt, T0, world } from './testing.ts'
+import type { Fault } from './world.ts'
+
+const kill: Fault = { kind: 'kill', instance: 'a-1-1', slot: 1, at: T0 + 1_000, until: T0 + 4_000 }
+const failed = { status: 0, slot: null, error: 'EOF' }
+
+describe('lost', () => {
+  it('is any request without a good answer while nothing happens', () => {
+    const history = [attempt(), attempt({ ...failed, method: 'POST', body: true }), attempt({ status: 503 })]
+    expect(lost(history, [], world()).map(({ message }) => message)).toEqual([
+      'POST got no answer (EOF)',
+      'GET got status 503',
+    ])
+  })
+
+  it('R12.1 excuses what must not be repeated and was in flight on the victim, and nothing else', () => {
+    const inFlight = { at: 900, took: 150, ...failed }
+    const onVictim = attempt({ ...inFlight, method: 'POST', body: true })
+    const elsewhere = attempt({ ...inFlight, method: 'POST', body: true })
+    const repeatable = attempt({ ...inFlight })
+    const later = attempt({ at: 2_000, ...failed, method: 'POST', body: true })
+    const executions = [
+      { id: onVictim.id, instance: 'a-1-1', at: T0 + 901 },
+      { id: elsewhere.id, instance: 'a-1-2', at: T0 + 901 },
+    ]
+    const found = lost([onVictim, elsewhere, repeatable, later], executions, world({ faults: [kill] }))
+    expect(found.map(({ attempt }) => attempt?.id)).toEqual([elsewhere.id, repeatable.id, later.id])
+  })
+
+  it('R12.2 excuses nothing because of an ejection alone', () => {
+    const ejected: Fault = { ...kill, kind: 'ejected' }
+    const post = attempt({ at: 900, took: 150, ...failed, method: 'POST', body: true })
+    expect(lost([post], [], world({ faults: [ejected] }))).toHaveLength(1)
+  })
+})
+
+describe('executed twice', () => {
+  it('R12.1 is a POST that two instances began, or one of them twice; a GET may be', () => {
+    const twice = attempt({ method: 'POST', body: true })
+    const again = attempt({ method: 'PUT', body: true })
+    const get = attempt()
+    const put = attempt({ method: 'PUT' })
+    const both = [twice, get, put].flatMap(({ id }) => [
+      { id, instance: 'a-1-0', at: T0 },
+      { id, instance: 'a-1-1', at: T0 + 5 },
+    ])
+    const same = [0, 5].map((ms) => ({ id: again.id, instance: 'a-1-0', at: T0 + ms }))
+    const found = executedTwice([twice, again, get, put], [...both, ...same])
+    expect(found.map(({ message }) => message)).toEqual([
+      'POST was begun by a-1-0 and a-1-1',
+      'PUT was begun by a-1-0 and a-1-0',
+    ])
+  })
+})
+
+describe('hidden retries', () => {
+  it('R1.2 are attempts that routers saw more often than the client asked', () => {
+    const [one, two] = [attempt(), attempt()]
+    const passage = (id: string) => ({ id, status: 200, attempts: 1, clientGone: false })
+    const found = hiddenRetries(
+      [one, two],
+      [passage(one.id), passage(two.id), passage(two.id), passage('a stranger'), passage('a stranger')],
+    )
+    expect(found.map(({ attempt }) => attempt?.id)).toEqual([two.id])
+  })
+})
+
+describe('a slow failover', () => {
+  it('R12.2 is a repeatable request that waits longer for another instance than an ejection takes', () => {
+    const hang: Fault = { ...kill, kind: 'hang', until: T0 + 20_000 }
+    const quick = attempt({ at: 1_100, took: 3_200 })
+    const begunBefore = attempt({ at: 800, took: 4_000 })
+    const slow = attempt({ at: 1_100, took: 6_000 })
+    const post = attempt({ at: 1_100, took: 9_000, method: 'POST', body: true })
+    const found = slowFailovers([quick, begunBefore, slow, post], world({ faults: [hang] }))
+    expect(found.map(({ attempt }) => attempt?.id)).toEqual([slow.id])
+    expect(slowFailovers([slow], world())).toEqual([])
+  })
+})

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest'
+import { type Evidence, judge } from './judge.ts'
+import { attempt, keyFor, T0, world } from './testing.ts'
+
+const summary = (counts: Record<string, number>, thresholds: string[] = []): Evidence['summary'] => ({
+  metrics: Object.fromEntries(
+    Object.entries(counts).map(([name, count]) => [
+      name,
+      { values: { count }, ...(thresholds.includes(name) && { thresholds: { 'count==0': { ok: count === 0 } } }) },
+    ]),
+  ),
+})
+
+const evidence = (more: Partial<Evidence> = {}): Evidence => {
+  const history = more.history ?? [attempt(), attempt()]
+  return {
+    history,
+    executions: [],
+    passages: history.map(({ id }) => ({ id, status: 200, attempts: 1, clientGone: false })),
+    world: world(),
+    summary: summary({ app_requests: history.length }),
+    ...more,
+  }
+}
+
+const broken = (verdict: ReturnType<typeof judge>) =>
+  verdict.rows.filter(({ count }) => count > 0).map(({ name }) => name)
+
+describe('the verdict', () => {
+  it('is that all held when nothing was found', () => {
+    const verdict = judge(evidence())
+    expect(verdict.outcome).toBe('held')
+    expect(broken(verdict)).toEqual([])
+  })
+
+  it('names each promise that was broken, of the checks and of the thresholds', () => {
+    const history = [attempt({ slot: 2, key: keyFor(1) }), attempt({ status: 502, slot: null })]
+    const verdict = judge(
+      evidence({
+        history,
+        summary: summary({ app_requests: 2, affinity_broken: 1, key_replaced: 0 }, ['affinity_broken', 'key_replaced']),
+      }),
+    )
+    expect(verdict.outcome).toBe('broken')
+    expect(broken(verdict)).toEqual(['lost', 'moved_needlessly', 'affinity_broken'])
+    expect(verdict.rows.every(({ rule }) => /^R\d+\.\d+/.test(rule))).toBe(true)
+  })
+
+  it('is that the harness was unfit, not that a promise was broken, when iterations were dropped', () => {
+    const history = [attempt({ status: 502, slot: null })]
+    const verdict = judge(evidence({ history, summary: summary({ app_requests: 1, dropped_iterations: 3 }) }))
+    expect(verdict.outcome).toBe('unfit')
+    expect(verdict.unfit).toEqual(['3 visits could not begin in time: this machine is too slow for that rate'])
+  })
+
+  it('is that the harness was unfit when history or logs are not whole', () => {
+    expect(judge(evidence({ summary: summary({ app_requests: 3 }) })).outcome).toBe('unfit')
+    expect(judge(evidence({ passages: [] })).outcome).toBe('unfit')
+    expect(judge(evidence({ passages: null })).outcome).toBe('held')
+  })
+
+  it('R11.1 is not green when a fault hit no session', () => {
+    const faults = [{ kind: 'kill' as const, instance: 'a-1-1', slot: 1, at: T0, until: T0 + 3_000 }]
+    const others = [attempt({ slot: 0, key: keyFor(0) })]
+    expect(broken(judge(evidence({ history: others, world: world({ faults }) })))).toEqual(['not_carried_out'])
+    const hit = [attempt({ at: 100, slot: 2, key: keyFor(1, 2) })]
+    expect(broken(judge(evidence({ history: hit, world: world({ faults }) })))).toEqual([])
+  })
+})

@@ -1,0 +1,58 @@
+import { expect, it } from 'vitest'
+import { keyAmong, readerOf } from './identity.ts'
+import { seeded } from './random.ts'
+import { DEFAULT_COOKIES, readDuration, readSettings } from './settings.ts'
+
+it('R11.2 a URL is all that a script needs, and it asks an unknown app with GET only', () => {
+  const settings = readSettings({ APP_URL: 'https://a.example/, https://b.example' }, () => 7)
+  expect(settings).toMatchObject({
+    urls: ['https://a.example', 'https://b.example'],
+    methods: ['GET'],
+    slowShare: 0,
+    seed: 7,
+  })
+})
+
+it('a setting that makes no sense is refused by its name', () => {
+  expect(() => readSettings({})).toThrow('APP_URL is missing')
+  expect(() => readSettings({ APP_URL: 'a.example' })).toThrow('APP_URL')
+  expect(() => readSettings({ APP_URL: 'http://a', RATE: 'fast' })).toThrow('RATE')
+  expect(() => readSettings({ APP_URL: 'http://a', DURATION: '10' })).toThrow('DURATION')
+  expect(() => readSettings({ APP_URL: 'http://a', CLIENTS: 'robot:1' })).toThrow('CLIENTS')
+})
+
+it('durations are read as k6 writes them', () => {
+  expect(readDuration('D', '1m30s')).toBe(90_000)
+  expect(readDuration('D', '250ms')).toBe(250)
+})
+
+it('R11.2 who answered is read from JSON, a header or by a regular expression', () => {
+  const answer = { body: '{"who":{"id":"i-1"},"slot":0}', headers: { 'X-Served-By': 'i-2' } }
+  expect(readerOf('json:who.id')(answer)).toBe('i-1')
+  expect(readerOf('json:slot')(answer)).toBe('0')
+  expect(readerOf('json:who.nothing.at.all')(answer)).toBe(null)
+  expect(readerOf('header:x-served-by')(answer)).toBe('i-2')
+  expect(readerOf('regex:"id":"([^"]+)"')(answer)).toBe('i-1')
+  expect(readerOf('')(answer)).toBe(null)
+  expect(readerOf('json:slot')({ body: 'data: {"slot":2}\n\ndata: {"slot":3}\n\n', headers: {} })).toBe('2')
+  expect(readerOf('json:slot')({ body: 'no JSON', headers: {} })).toBe(null)
+  expect(() => readerOf('cookie:x')).toThrow('json:path')
+})
+
+it('R7.1 the routing cookie is found by name or by the beginning of it', () => {
+  const names = DEFAULT_COOKIES.split(',')
+  expect(keyAmong({ session: 'x', 'coppice-router-hello': 'k' }, names)).toBe('k')
+  expect(keyAmong({ 'coppice-router-hello': 'k', '__Host-databricks-app-router': 'first' }, names)).toBe('first')
+  expect(keyAmong({ session: 'x' }, names)).toBe(null)
+})
+
+it('the same seed draws the same, another seed something else', () => {
+  const draw = (...seeds: number[]) => {
+    const random = seeded(...seeds)
+    return [random.whole(1, 1_000_000), random.uuid(), random.pick(['a', 'b', 'c', 'd'])]
+  }
+  expect(draw(7, 1)).toEqual(draw(7, 1))
+  expect(draw(7, 1)).not.toEqual(draw(7, 2))
+  expect(draw(7, 1)).not.toEqual(draw(8, 1))
+  expect(draw(7, 1)[1]).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/)
+})
