@@ -14,7 +14,10 @@ export function answer(exchange: Exchange, refusal: Refusal): void {
   const { type, body } = refusalBody(refusal, exchange.head?.accept ?? null, exchange.requestId)
   // Unless its body has arrived whole, nobody knows where the next request on this connection begins.
   const close = refusal.close === true || bodyIsComing(exchange)
-  if (close) res.shouldKeepAlive = false
+  if (close) {
+    exchange.peer.closing = true
+    res.shouldKeepAlive = false
+  }
   const headers = ['content-type', type, 'content-length', String(Buffer.byteLength(body)), 'cache-control', 'no-store']
   headers.push(OWN_ANSWER_HEADER, refusal.reason, 'x-request-id', exchange.requestId)
   if (refusal.retryAfter !== undefined) headers.push('retry-after', String(refusal.retryAfter))
@@ -50,7 +53,10 @@ export function endLingering(exchange: Exchange, last: string | Buffer | null): 
   }
 }
 
-/** A head that was refused as malformed says nothing reliable about a body. */
 function bodyIsComing({ req, head, hasBody }: Exchange): boolean {
-  return !req.complete && (hasBody || head === null)
+  if (req.complete) return false
+  // A head that was refused as malformed was not looked at any further.
+  return head === null
+    ? req.headers['content-length'] !== undefined || req.headers['transfer-encoding'] !== undefined
+    : hasBody
 }

@@ -7,6 +7,9 @@ import { BodyFailure, type RequestBody } from './request-body.ts'
 import { responseHeaders, type UpstreamHeaders } from './response-head.ts'
 import { Tunnel } from './tunnel.ts'
 
+/** Larger pieces are not worth a copy. */
+const MAX_HELD_BYTES = 16_384
+
 /** How an attempt ended. */
 export type Outcome =
   /** The answer is with the client, or as much of it as there was. */
@@ -41,6 +44,10 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
   private stall: NodeJS.Timeout | null = null
   private isStream = false
   private leaving = false
+  /** The head of the answer has been given to node, but not sent. */
+  private headPending = false
+  /** The first piece of the body, kept until it is known whether it is the last. */
+  private held: Buffer | null = null
 
   constructor(
     exchange: Exchange,
@@ -103,12 +110,14 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     if (this.parts.servedBy) flat.push('x-served-by', this.endpoint.servedBy)
     if (exchange.hasBody && !req.complete) {
       // The rest of the body may never be read: this connection can carry no further request.
+      exchange.peer.closing = true
       res.shouldKeepAlive = false
       flat.push('connection', 'close')
     }
     exchange.status = status
     res.writeHead(status, statusMessage ?? '', flat)
     // The head goes out together with the first piece of the body; if none comes with it, alone.
+    this.headPending = true
     process.nextTick(flushHead, this)
     if (String(headers['content-type'] ?? '').startsWith('text/event-stream')) {
       this.isStream = true
@@ -118,8 +127,19 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.state === 'ended') return
-    const { res } = this.exchange
     this.exchange.bytesSent += chunk.length
+    if (this.headPending && this.held === null && chunk.length <= MAX_HELD_BYTES && !this.isStream) {
+      this.held = chunk
+      return
+    }
+    this.headPending = false
+    this.writeHeld()
+    this.write(controller, chunk)
+    if (this.leaving && endsEvent(chunk)) this.endStream()
+  }
+
+  private write(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    const { res } = this.exchange
     if (!res.write(chunk)) {
       controller.pause()
       res.once('drain', () => {
@@ -131,7 +151,12 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
         this.stall ??= setTimeout(() => res.destroy(), this.parts.writeStallMs)
       }
     }
-    if (this.leaving && endsEvent(chunk)) this.endStream()
+  }
+
+  private writeHeld(): void {
+    const { held } = this
+    this.held = null
+    if (held !== null) this.exchange.res.write(held)
   }
 
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: UpstreamHeaders): void {
@@ -141,8 +166,13 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
       addTrailers(res, trailers)
       break
     }
-    if (this.exchange.hasBody) endLingering(this.exchange, null)
-    else res.end()
+    const { held } = this
+    this.held = null
+    this.headPending = false
+    if (this.exchange.hasBody) endLingering(this.exchange, held)
+    else if (held === null) res.end()
+    // As text head and body leave in one piece and one write; as a buffer they would need writev, twice the cost.
+    else res.end(held.toString('latin1'), 'latin1')
     this.end({ kind: 'done' })
   }
 
@@ -181,6 +211,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
         this.end({ kind: 'unanswered', error })
         break
       case 'answered':
+        this.writeHeld()
         // Ended properly, a chunked answer that was cut short would look whole: only a broken connection tells.
         this.exchange.res.destroy()
         this.end({ kind: 'done' })
@@ -245,8 +276,10 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
   }
 
   flush(): void {
-    const { res } = this.exchange
-    if (this.state === 'answered' && !res.writableEnded && this.exchange.bytesSent === 0) res.flushHeaders()
+    if (!this.headPending || this.state !== 'answered') return
+    this.headPending = false
+    if (this.held === null) this.exchange.res.flushHeaders()
+    else this.writeHeld()
   }
 }
 

@@ -13,6 +13,7 @@ export function identify(parts: { heads: HeadReader; peers: Peers; routes: Route
   const { heads, peers, routes } = parts
   return (req, res, next) => {
     const peer = peers.of(req.socket)
+    if (peer.closing) return
     const exchange = new Exchange(req, res, peer, performance.now())
     req.exchange = exchange
     const head = heads.read(req, peer.trusted)

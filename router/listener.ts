@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -6,13 +6,14 @@ import type { SecureContextOptions } from 'node:tls'
 import type { Exchange } from './exchange.ts'
 import type { Metrics } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
+import type { Pipeline } from './pipeline.ts'
 import { OWN_ANSWER_HEADER, REFUSALS, type Refusal, refusalBody } from './refusal.ts'
 
 export type ListenerParts = {
   options: RouterOptions
   metrics: Metrics
   tls: SecureContextOptions | null
-  handle: (req: IncomingMessage, res: ServerResponse) => void
+  pipeline: Pipeline
   requestId: () => string
 }
 
@@ -26,7 +27,8 @@ type ClientSocket = Socket & { _httpMessage?: ServerResponse | null; coppiceRefu
  * The parser's own limit on heads is higher than ours, so that ours decide and give a proper answer.
  */
 export function createListener(parts: ListenerParts): Server {
-  const { options, metrics, tls, handle } = parts
+  const { options, metrics, tls } = parts
+  const handle = parts.pipeline.handle as unknown as (req: IncomingMessage, res: ServerResponse) => void
   const { timeouts } = options
   const settings = {
     insecureHTTPParser: false,
@@ -39,7 +41,10 @@ export function createListener(parts: ListenerParts): Server {
     keepAliveTimeout: timeouts.clientKeepAliveMs,
     noDelay: true,
     highWaterMark: 64 * 1024,
+    // Requests without a body are the rule; this spares them the life of a stream.
+    optimizeEmptyRequests: true,
     shouldUpgradeCallback: isWebSocket,
+    ...parts.pipeline.classes,
   }
   const server =
     tls === null
@@ -98,13 +103,13 @@ function upgrade(parts: ListenerParts, req: IncomingMessage, socket: ClientSocke
     return
   }
   socket.on('error', () => socket.destroy())
-  const res = new ServerResponse(req)
+  const res = new parts.pipeline.classes.ServerResponse(req)
   res.shouldKeepAlive = false
   res.assignSocket(socket)
   res.on('finish', () => socket.destroySoon())
   const upgraded = req as IncomingMessage & { upgradeHead?: Buffer; exchange?: Exchange }
   upgraded.upgradeHead = head
-  parts.handle(req, res)
+  parts.pipeline.handle(req as never, res as never)
 }
 
 function refusalFor(error: NodeJS.ErrnoException): Refusal {

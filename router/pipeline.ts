@@ -7,6 +7,7 @@ import type { Endpoint } from './endpoint.ts'
 import { Exchange } from './exchange.ts'
 import { forward } from './forward.ts'
 import { identify } from './identify.ts'
+import { leanClasses } from './lean-http.ts'
 import type { Metrics } from './metrics.ts'
 import type { RouterOptions } from './options.ts'
 import { Peers } from './peer.ts'
@@ -30,10 +31,14 @@ export type PipelineParts = {
   stopping(): boolean
 }
 
-export type RequestListener = (req: express.Request, res: express.Response) => void
+export type Pipeline = {
+  handle(req: express.Request, res: express.Response): void
+  /** What requests and responses have to be made of. */
+  classes: ReturnType<typeof leanClasses>
+}
 
 /** The one chain that every request passes (DESIGN D9): identify → admit → choose → forward → settle. */
-export function pipeline(parts: PipelineParts): RequestListener {
+export function pipeline(parts: PipelineParts): Pipeline {
   const { options, routes, metrics, sessions, room, log, random } = parts
   const heads = new HeadReader(options.limits)
   const peers = new Peers(options.trustedProxies)
@@ -59,5 +64,5 @@ export function pipeline(parts: PipelineParts): RequestListener {
   }
   type Handle = (req: express.Request, res: express.Response, done: () => void) => void
   const handle = app as unknown as Handle
-  return (req, res) => handle(req, res, () => unparsable(req, res))
+  return { handle: (req, res) => handle(req, res, () => unparsable(req, res)), classes: leanClasses(app) }
 }

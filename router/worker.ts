@@ -37,7 +37,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     onDraining: (endpoint, timeoutMs) => drains.add(endpoint, timeoutMs),
   })
   const accessLog = new AccessLog(options.accessLog, process.stdout, Math.random)
-  const handle = pipeline({
+  const chain = pipeline({
     options,
     routes,
     metrics,
@@ -62,7 +62,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
         )
   let tls = certificates?.load() ?? null
   certificates?.watch()
-  const create = () => createListener({ options, metrics, tls, handle: handle as never, requestId: () => randomUUID() })
+  const create = () => createListener({ options, metrics, tls, pipeline: chain, requestId: () => randomUUID() })
   const ports = new Ports(create, host, problem)
 
   function problem(key: string, message: string | null): void {

@@ -36,6 +36,8 @@ export type RouterSettings = {
   port?: number
   env?: NodeJS.ProcessEnv
   stdio?: (number | 'pipe')[]
+  /** Cores to run on, as taskset takes them. */
+  pin?: string
 }
 
 export async function startRouter(settings: RouterSettings): Promise<RouterProcess> {
@@ -50,7 +52,9 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
   if (settings.control !== undefined) {
     args.push('--control-plane', settings.control.url, '--token-file', settings.control.tokenFile)
   }
-  const child = spawn(process.execPath, [MAIN, ...args, ...(settings.args ?? [])], {
+  const all = [process.execPath, MAIN, ...args, ...(settings.args ?? [])]
+  const [command, ...rest] = settings.pin === undefined ? all : ['taskset', '-c', settings.pin, ...all]
+  const child = spawn(command as string, rest, {
     stdio: (settings.stdio ?? ['ignore', 'pipe', 'pipe']) as never,
     env: { ...process.env, ...settings.env },
   })
