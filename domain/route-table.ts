@@ -77,6 +77,10 @@ export const routerReportSchema = z.strictObject({
   inFlight: z.record(z.string(), z.int().min(0)),
   /** Of those, the long-lived ones (WebSockets, event streams). */
   longLived: z.record(z.string(), z.int().min(0)).default({}),
+  /** Sessions by instance id: routing keys seen in the last 30 minutes, as far as this router has counted them. */
+  sessions: z.record(z.string(), z.int().min(0)).default({}),
+  /** Minted sessions moved by each rebalance so far, by `<app>/<epoch>`. */
+  rebalanced: z.record(z.string(), z.int().min(0)).default({}),
   processes: z.int().min(0),
   /** Where people reach apps through this router, e.g. `http://127.0.0.1:8080`. */
   address: z.string(),

@@ -275,6 +275,9 @@ export class Primary {
       inventory: this.acknowledged.inventory,
       version: this.acknowledged.version,
       ...this.fleet.inFlight(),
+      // TODO(router): counts of sessions and of rebalanced ones, see RouterReport.
+      sessions: {},
+      rebalanced: {},
       processes: this.fleet.processes,
       address: this.address(),
       down: this.checks.ejected(),

@@ -76,6 +76,7 @@ export class Apps {
         operation: null,
         default_source_code_path: app.defaultSourceCodePath ?? null,
         port: await this.#freePort(tx),
+        rebalance: null,
         route_version: 0,
         created_at: now,
         updated_at: now,

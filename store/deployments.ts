@@ -90,7 +90,7 @@ export class Deployments {
   }
 }
 
-const sealContext = (deployment: string): string => `deployment/${deployment}/env`
+export const sealContext = (deployment: string): string => `deployment/${deployment}/env`
 
 export async function insertDeployment(
   context: StoreContext,

@@ -25,6 +25,7 @@ export const MIGRATIONS: readonly string[] = [
     operation text,
     default_source_code_path text,
     port integer unique,
+    rebalance text,
     route_version integer not null,
     created_at integer not null,
     updated_at integer not null,
@@ -124,6 +125,8 @@ export const MIGRATIONS: readonly string[] = [
     processes integer not null,
     in_flight text not null,
     long_lived text not null,
+    sessions text not null,
+    rebalanced text not null,
     down text not null
   ) strict;
   create table settings (key text primary key, value text not null) strict;

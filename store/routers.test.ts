@@ -25,6 +25,8 @@ async function report(router: string, version: number, more: Partial<RouterRepor
     version,
     inFlight: {},
     longLived: {},
+    sessions: {},
+    rebalanced: {},
     processes: 1,
     address: 'http://127.0.0.1:8080',
     down: [],

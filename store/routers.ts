@@ -22,6 +22,10 @@ export type RouterRecord = {
   processes: number
   inFlight: Record<string, number>
   longLived: Record<string, number>
+  /** By instance id. */
+  sessions: Record<string, number>
+  /** By `<app>/<epoch>`. */
+  rebalanced: Record<string, number>
   down: string[]
 }
 
@@ -70,6 +74,8 @@ export class Routers {
         processes: report.processes,
         in_flight: JSON.stringify(report.inFlight),
         long_lived: JSON.stringify(report.longLived),
+        sessions: JSON.stringify(report.sessions),
+        rebalanced: JSON.stringify(report.rebalanced),
         down: JSON.stringify(report.down),
       }
       await tx
@@ -99,6 +105,8 @@ export class Routers {
       processes: row.processes,
       inFlight: JSON.parse(row.in_flight),
       longLived: JSON.parse(row.long_lived),
+      sessions: JSON.parse(row.sessions),
+      rebalanced: JSON.parse(row.rebalanced),
       down: JSON.parse(row.down),
     }))
   }

@@ -3,7 +3,7 @@
  * so a table of a version can only be one table (DESIGN D7).
  */
 import type { AppRoute, RouteTable } from '../domain/route-table.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, parseJson, type StoreContext, transact } from './context.ts'
 import type { Schema } from './schema.ts'
 
 const VERSION = 'route_version'
@@ -79,7 +79,7 @@ export class Routes {
             drainTimeoutMs: this.#drainTimeoutMs,
             held: false,
             healthPath: health.get(app.name) ?? null,
-            rebalance: null,
+            rebalance: parseJson<AppRoute['rebalance']>(app.rebalance),
             endpoints: (byApp.get(app.name) ?? []).map((instance) => ({
               instance: instance.id,
               slot: instance.slot,

@@ -21,6 +21,8 @@ export type Schema = {
     operation: string | null
     default_source_code_path: string | null
     port: number | null
+    /** JSON of the last rebalance; null for none. */
+    rebalance: string | null
     route_version: number
     created_at: number
     updated_at: number
@@ -120,6 +122,8 @@ export type Schema = {
     processes: number
     in_flight: string
     long_lived: string
+    sessions: string
+    rebalanced: string
     down: string
   }
   settings: { key: string; value: string }

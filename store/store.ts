@@ -7,9 +7,11 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { DEFAULTS } from '../domain/limits.ts'
+import type { App } from '../domain/records.ts'
 import { Apps } from './apps.ts'
 import type { StoreContext } from './context.ts'
 import { Deployments } from './deployments.ts'
+import { type Duplicate, duplicateApp } from './duplicate.ts'
 import { Events } from './events.ts'
 import { InstanceRows } from './instances.ts'
 import { migrate } from './migrations.ts'
@@ -21,6 +23,7 @@ import { Routes } from './routes.ts'
 import type { Schema } from './schema.ts'
 import { openSeal } from './seal.ts'
 import { Secrets } from './secrets.ts'
+import { Sessions } from './sessions.ts'
 import { openSqlite } from './sqlite.ts'
 import { Transitions } from './transitions.ts'
 import { ChangeWatch } from './watch.ts'
@@ -52,6 +55,9 @@ export type Store = {
   deployments: Deployments
   operations: Operations
   transitions: Transitions
+  sessions: Sessions
+  /** @throws CoppiceError NotFound, AlreadyExists, PreviewDisabled, LimitExceeded */
+  duplicate(duplicate: Duplicate): Promise<App>
   workspace: Workspace
   secrets: Secrets
   instances: InstanceRows
@@ -88,6 +94,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     maxInstancesPerApp: DEFAULTS.maxInstancesPerApp,
     ...options.workspace,
   })
+  const secrets = new Secrets(context)
   const operations = new Operations(context)
   const apps = new Apps(context, workspace, options.appPorts ?? { first: 8100, last: 8299 })
   const watch = new ChangeWatch(new DatabaseSync(file, { readOnly: true }))
@@ -98,7 +105,9 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     operations,
     transitions: new Transitions(context, { operations, apps, workspace }, { drainTimeoutMs }),
     workspace,
-    secrets: new Secrets(context),
+    secrets,
+    sessions: new Sessions(context),
+    duplicate: (duplicate) => duplicateApp(context, { apps, secrets }, duplicate),
     instances: new InstanceRows(context),
     routes: new Routes(context, { drainTimeoutMs }),
     routers: new Routers(context, {

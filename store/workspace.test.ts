@@ -175,6 +175,78 @@ describe('a rollback', () => {
   }
 })
 
+describe('a duplicate', () => {
+  it('R5.5 has the configuration, the deployment and its artifact under a new name, stopped; secrets only by choice', async () => {
+    await create('hello', 2)
+    await store.secrets.set('hello', 'token', 's3cret')
+    const { deployment } = await finished('hello', { type: 'deploy' })
+    store.raw.prepare('update deployments set artifact = ?').run('artifact-1')
+    await store.pins.pin('artifact-1', deployment as string)
+
+    const copy = await store.duplicate({ from: 'hello', name: 'trial', withSecrets: false, creator: 'ada' })
+    expect(copy).toMatchObject({
+      mode: 'scaled',
+      instances: 2,
+      desired: 'stopped',
+      computeState: 'STOPPED',
+      place: true,
+    })
+    expect(copy.port).not.toBe((await app('hello')).port)
+    expect(await store.secrets.list('trial')).toEqual([])
+    const start = await admitted('trial', { type: 'start' })
+    expect(start).toMatchObject({ build: false, add: [{ slot: 0 }, { slot: 1 }], deployment: copy.activeDeployment })
+    expect(await store.deployments.get(copy.activeDeployment as string)).toMatchObject({
+      app: 'trial',
+      artifact: 'artifact-1',
+    })
+
+    await store.duplicate({ from: 'hello', name: 'trusted', withSecrets: true, creator: 'ada' })
+    expect([...(await store.secrets.values('trusted'))]).toEqual([['token', 's3cret']])
+    await expect(
+      store.duplicate({ from: 'hello', name: 'trial', withSecrets: false, creator: 'ada' }),
+    ).rejects.toMatchObject({ code: 'AlreadyExists' })
+  })
+
+  it('R5.5 that fits no limit leaves nothing', async () => {
+    await store.workspace.change({ maxScaledApps: 1 })
+    await create('hello', 2)
+    await expect(
+      store.duplicate({ from: 'hello', name: 'trial', withSecrets: true, creator: 'ada' }),
+    ).rejects.toMatchObject({ code: 'LimitExceeded' })
+    expect(await store.apps.get('trial')).toBeNull()
+  })
+})
+
+describe('a rebalance', () => {
+  it('R8.3 sheds by slot what is above the share, under a new epoch each time, and goes out with a new table', async () => {
+    await create('hello', 2)
+    const { add } = await finished('hello', { type: 'deploy' })
+    await store.routers.signControlPlane({ starting: true })
+    await store.routers.report({
+      router: 'a',
+      incarnation: '1',
+      inventory: store.inventory,
+      version: await store.routes.version(),
+      inFlight: {},
+      longLived: {},
+      sessions: { [add[0]?.id as string]: 30, [add[1]?.id as string]: 10 },
+      rebalanced: { 'hello/1': 7 },
+      processes: 1,
+      address: '',
+      down: [],
+    })
+    const before = await store.routes.version()
+    expect(await store.sessions.predict('hello', 1)).toEqual({ sessions: 40, moved: 10 })
+    const { epoch, atMost, version } = await store.sessions.rebalance('hello')
+    expect({ epoch, atMost }).toEqual({ epoch: 1, atMost: 10 })
+    expect(version).toBe(before + 1)
+    const [route] = (await store.routes.table({ domains: [] })).apps
+    expect(route?.rebalance).toEqual({ epoch: 1, shed: { 0: 10 / 30 } })
+    expect(await store.sessions.moved('hello', 1)).toBe(7)
+    expect((await store.sessions.rebalance('hello')).epoch).toBe(2)
+  })
+})
+
 describe('the preview', () => {
   it('R2.1 is off until an admin turns it on', async () => {
     const fresh = await openTestStore({ workspace: {} })

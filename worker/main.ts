@@ -109,6 +109,8 @@ async function main(): Promise<void> {
     stopping.signal,
   )
 
+  // Nothing else may be left that keeps the process alive, and it has to see its instances end.
+  const alive = setInterval(() => {}, 60_000)
   stopHousekeeping()
   await reconciled
   await instances.close()
@@ -117,6 +119,7 @@ async function main(): Promise<void> {
   provider.close()
   await store.close()
   lock.release()
+  clearInterval(alive)
   logger.info({ stopInstances }, 'stopped')
 }
 
