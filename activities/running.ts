@@ -47,7 +47,11 @@ export const createRunningActivities = (deps: RunningDeps) => {
         let said = ''
         return store.watch.until(async () => {
           const { complete, waitingFor, controlPlaneDown } = await store.routers.acknowledged(version)
-          if (complete) return { routers: (await store.routers.list()).filter((router) => router.counted).length }
+          if (complete) {
+            const routers = (await store.routers.list()).filter((router) => router.counted).length
+            note(routers === 1 ? 'one router has it' : `${routers} routers have it`)
+            return { routers }
+          }
           const words = controlPlaneDown
             ? 'the control plane is down; routers keep their last table until it is back'
             : `waiting for ${waitingFor.join(', ')}`

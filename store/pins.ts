@@ -20,6 +20,19 @@ export class Pins {
     await this.#context.db.deleteFrom('pins').where('holder', '=', holder).execute()
   }
 
+  /**
+   * Lets go what nobody holds any more: pins of operations that have ended, which an activity that outlived its
+   * workflow may have added late, and of deployments that are gone.
+   */
+  async dropOrphans(): Promise<void> {
+    const { db } = this.#context
+    await db
+      .deleteFrom('pins')
+      .where('holder', 'not in', db.selectFrom('deployments').select('id').where('artifact', 'is not', null))
+      .where('holder', 'not in', db.selectFrom('operations').select('id').where('ended_at', 'is', null))
+      .execute()
+  }
+
   async isPinned(key: string): Promise<boolean> {
     const row = await this.#context.db.selectFrom('pins').select('key').where('key', '=', key).executeTakeFirst()
     return row !== undefined

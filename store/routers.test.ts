@@ -76,11 +76,18 @@ describe('acknowledgements', () => {
     expect((await store.routers.acknowledged(version)).complete).toBe(true)
   })
 
-  it('do not take the word of a router that was started anew for that of its predecessor', async () => {
+  it('R12.3 wait for a router that was started anew with its old table, as long as the lease of its predecessor lasts', async () => {
     const first = await store.routes.version()
     await report('a', first)
     await change()
+    const second = await store.routes.version()
     expect(await report('a', first, { incarnation: '2' })).toMatchObject({ counted: false })
+    expect((await store.routers.acknowledged(second)).waitingFor).toEqual(['a'])
+    await pass(8_000)
+    await report('a', first, { incarnation: '2' })
+    await pass(4_100)
+    expect((await store.routers.acknowledged(second)).complete).toBe(true)
+    expect(await report('a', second, { incarnation: '2' })).toMatchObject({ counted: true })
   })
 
   it('tell of an instance in flight only what was counted under the table that drains it', async () => {

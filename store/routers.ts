@@ -58,17 +58,16 @@ export class Routers {
       const current = await routeVersion(tx)
       const known = await tx.selectFrom('routers').selectAll().where('id', '=', report.router).executeTakeFirst()
       const version = report.inventory === inventory ? report.version : -1
-      const staysCounted =
-        known !== undefined &&
-        known.counted === 1 &&
-        known.incarnation === report.incarnation &&
-        (await this.#leaseEnd(tx, known.seen_at)) > now()
-      const counted = version >= current || staysCounted
+      const inLease = known !== undefined && known.counted === 1 && (await this.#leaseEnd(tx, known.seen_at)) > now()
+      const same = known?.incarnation === report.incarnation
+      const counted = version >= current || (inLease && same)
       const row = {
-        incarnation: report.incarnation,
+        incarnation: inLease && !counted ? known.incarnation : report.incarnation,
         address: report.address,
-        seen_at: now(),
-        counted: counted ? 1 : 0,
+        // A router that was started anew and lags serves the table on its disk: whatever that table names must go on
+        // until it has synchronised, or until the lease of its predecessor has lapsed, which it does not renew.
+        seen_at: inLease && !counted ? known.seen_at : now(),
+        counted: counted || inLease ? 1 : 0,
         inventory: report.inventory,
         version,
         processes: report.processes,

@@ -48,6 +48,7 @@ export async function keepHouse({
   now,
 }: HousekeepingOptions): Promise<void> {
   const letGo = await store.deployments.letGo(KEEP_DEPLOYMENTS)
+  await store.pins.dropOrphans()
   const removed = [...(await artifacts.collect(LIMITS)).removed, ...(await sources.collect(LIMITS)).removed]
   await store.events.trim(KEEP_EVENTS)
   await pruneLogs(buildLogs, now() - KEEP_MS)

@@ -6,8 +6,8 @@ export const broken: Break = {
   edits: [
     {
       file: 'activities/running.ts',
-      find: '        if (complete) return { routers',
-      replace: '        if (complete || version > 0) return { routers',
+      find: '        if (complete) {',
+      replace: '        if (complete || version > 0) {',
     },
     {
       file: 'activities/running.ts',
