@@ -11,8 +11,8 @@ export const METRIC_PROMISES = {
   key_replaced: { rule: 'R7.2, R8.1', words: 'keys replaced that clients had chosen' },
   lost_repeatable: { rule: 'R1.2, R12.1', words: 'requests that may be repeated without a good answer' },
   lost_other: { rule: 'R3.4', words: 'requests that must not be repeated without a good answer' },
-  old_version_after_new: { rule: 'R3.4', words: 'answers of the old version to clients that had seen the new one' },
-  socket_elsewhere: { rule: 'R7.3', words: 'WebSockets, streams or uploads on another instance than their session' },
+  old_version_after_new: { rule: 'R3.4', words: 'answers of the old version after the new one' },
+  socket_elsewhere: { rule: 'R7.3', words: 'WebSockets, streams, uploads away from their session' },
   socket_refused: { rule: 'R7.3', words: 'WebSockets that could not be opened' },
   socket_cut: { rule: 'R6.2', words: 'WebSockets that were cut without a goodbye' },
   socket_silent: { rule: 'R7.3', words: 'messages on open WebSockets that were not echoed' },
@@ -22,23 +22,23 @@ export type PromiseMetric = keyof typeof METRIC_PROMISES
 
 /** Found by the runner afterwards, from what clients, routers and app wrote down. */
 export const FINDING_PROMISES = {
-  lost: { rule: 'R1.2, R12.1', words: 'requests that were lost and need not have been' },
+  lost: { rule: 'R1.2, R12.1', words: 'requests lost that need not have been' },
   hidden_retry: {
     rule: 'R1.2',
-    words: 'requests whose connection was lost, which the load generator hid by asking again',
+    words: 'connections lost in mid-request and asked again unnoticed',
   },
-  executed_twice: { rule: 'R12.1', words: 'requests that must not be repeated and were executed twice' },
-  moved_needlessly: { rule: 'R8.2', words: 'requests that were answered by a slot where their key does not belong' },
-  key_replaced: { rule: 'R8.1', words: 'keys that were replaced although their session had not to move' },
-  old_version_after_new: { rule: 'R3.4', words: 'answers of the old version to clients that had seen the new one' },
-  answered_after_drain: { rule: 'R6.2', words: 'answers of an instance that had already left' },
-  answered_before_ready: { rule: 'R3.3', words: 'answers of an instance before it was made part of the app' },
-  slow_failover: { rule: 'R12.2', words: 'requests that waited longer for another instance than an ejection may take' },
-  uneven: { rule: 'R1.1', words: 'instances that got far less than their share of the new sessions' },
-  operation_failed: { rule: 'R10.1', words: 'operations that did not end as they should' },
+  executed_twice: { rule: 'R12.1', words: 'requests executed twice that must not be' },
+  moved_needlessly: { rule: 'R8.2', words: 'answers from a slot where the key does not belong' },
+  key_replaced: { rule: 'R8.1', words: 'keys replaced although the session had not to move' },
+  old_version_after_new: { rule: 'R3.4', words: 'answers of the old version after the new one' },
+  answered_after_drain: { rule: 'R6.2', words: 'answers of an instance that had left' },
+  answered_before_ready: { rule: 'R3.3', words: 'answers of an instance before it was part of the app' },
+  slow_failover: { rule: 'R12.2', words: 'requests that waited too long for another instance' },
+  uneven: { rule: 'R1.1', words: 'instances with far less than their share of sessions' },
+  operation_failed: { rule: 'R10.1', words: 'operations that ended otherwise than they should' },
   not_carried_out: {
     rule: 'R11.1',
-    words: 'faults or changes that had no effect on the traffic, so that nothing was proved',
+    words: 'faults or changes that nobody noticed (so nothing was proved)',
   },
 } as const satisfies Record<string, Promised>
 

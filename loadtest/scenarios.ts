@@ -56,7 +56,8 @@ export const SCENARIOS: Record<string, Scenario> = {
     lossRule: 'R12.1',
     timeline: async (act) => {
       await act.warm(WARM)
-      await act.kill()
+      // Three times in a row: long enough away for most of its sessions to have to move.
+      await act.kill(3)
       // Sessions that came back to where they were would show now.
       await act.pause(2_000, 3_000)
     },

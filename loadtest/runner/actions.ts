@@ -50,9 +50,19 @@ export class Actions {
     await this.pause(0, 500)
   }
 
-  /** SIGKILL; resolves when it serves again. */
-  kill(): Promise<void> {
-    return this.#fault('kill', 'SIGKILL', async () => {})
+  /**
+   * SIGKILL; resolves when it serves again.
+   * @param times the same instance again as soon as it is back: its restart is held back for longer each time (R12.9)
+   */
+  kill(times = 1): Promise<void> {
+    return this.#fault('kill', 'SIGKILL', async (pid, victim) => {
+      let last = pid
+      for (let again = 1; again < times; again++) {
+        last = await this.#untilBack(victim, last)
+        process.kill(last, 'SIGKILL')
+      }
+      return last
+    })
   }
 
   /** SIGSTOP, and SIGCONT after so long. */
@@ -63,10 +73,16 @@ export class Actions {
       } finally {
         process.kill(pid, 'SIGCONT')
       }
+      return null
     })
   }
 
-  async #fault(kind: 'kill' | 'hang', signal: NodeJS.Signals, then: (pid: number) => Promise<void>): Promise<void> {
+  /** @param then what follows; gives the process that must not be there any more when the instance is back */
+  async #fault(
+    kind: 'kill' | 'hang',
+    signal: NodeJS.Signals,
+    then: (pid: number, victim: InstanceAnswer) => Promise<number | null>,
+  ): Promise<void> {
     const { target, random, say } = this.#parts
     if (!target.local) {
       this.skipped.push(`${signal} of an instance: its processes are on another machine`)
@@ -86,20 +102,23 @@ export class Actions {
     this.faults.push(fault)
     this.marks.push(mark)
     process.kill(pid, signal)
-    await then(pid)
+    const gone = await then(pid, victim)
     say(`waiting for slot ${victim.slot} to be back`)
-    await this.#untilBack(victim, kind === 'kill' ? pid : null)
+    await this.#untilBack(victim, gone)
+    while (this.#parts.observer.isDown(victim.id)) await sleep(100, undefined, { signal: this.#parts.signal })
     mark.until = Date.now()
     await sleep(SETTLE_MS, undefined, { signal: this.#parts.signal })
     fault.until = Date.now()
   }
 
-  /** @param oldPid the process that must be another one, or null */
-  async #untilBack(victim: InstanceAnswer, oldPid: number | null): Promise<void> {
+  /**
+   * @param oldPid the process that must be another one, or null
+   * @returns its process
+   */
+  async #untilBack(victim: InstanceAnswer, oldPid: number | null): Promise<number> {
     for (const end = Date.now() + RECOVERY_TIMEOUT_MS; Date.now() < end; ) {
       const now = (await this.#serving()).find(({ slot }) => slot === victim.slot)
-      const runs = now?.state === 'running' && now.pid !== oldPid
-      if (runs && !this.#parts.observer.isDown(now.id)) return
+      if (now?.state === 'running' && now.pid !== undefined && now.pid !== oldPid) return now.pid
       await sleep(100, undefined, { signal: this.#parts.signal })
     }
     throw new Error(`slot ${victim.slot} was not back after ${RECOVERY_TIMEOUT_MS / 1000} s`)

@@ -1,0 +1,210 @@
+// Draws the charts of the report with uPlot, which stands before this script. Plain JavaScript: it runs in browsers.
+;(() => {
+  const runs = JSON.parse(document.getElementById('runs').textContent)
+  const places = [...document.querySelectorAll('.chart')]
+  const SYNC = 'runs'
+
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()
+  const seconds = (value) => (value === null || value === undefined ? '–' : `${value.toFixed(1)} s`)
+  const rate = (value) => (value === null || value === undefined ? '–' : `${Math.round(value)}/s`)
+  const ms = (value) => (value === null || value === undefined ? '–' : `${Math.round(value)} ms`)
+
+  /** Bands for faults and operations with their numbers, and a line for each step. */
+  function marks(run) {
+    return {
+      hooks: {
+        drawAxes: [
+          (u) => {
+            const { ctx, bbox } = u
+            const ratio = devicePixelRatio
+            ctx.save()
+            ctx.beginPath()
+            ctx.rect(bbox.left, bbox.top - 18 * ratio, bbox.width, bbox.height + 18 * ratio)
+            ctx.clip()
+            run.marks.forEach((mark, index) => {
+              const from = u.valToPos(mark.at, 'x', true)
+              const to = Math.max(from + 2 * ratio, u.valToPos(mark.until ?? run.seconds, 'x', true))
+              const tone = color(mark.kind === 'fault' ? 'fault' : 'operation')
+              ctx.fillStyle = `rgb(${tone} / 0.16)`
+              ctx.fillRect(from, bbox.top, to - from, bbox.height)
+              ctx.fillStyle = `rgb(${tone})`
+              ctx.fillRect(from, bbox.top, 2 * ratio, bbox.height)
+              ctx.font = `700 ${12 * ratio}px system-ui, sans-serif`
+              ctx.fillText(String(index + 1), from, bbox.top - 5 * ratio)
+            })
+            ctx.strokeStyle = `rgb(${color('operation')} / 0.7)`
+            ctx.lineWidth = ratio
+            ctx.setLineDash([2 * ratio, 3 * ratio])
+            for (const { at } of run.operations.flatMap(({ steps }) => steps)) {
+              const x = Math.round(u.valToPos(at, 'x', true))
+              ctx.beginPath()
+              ctx.moveTo(x, bbox.top)
+              ctx.lineTo(x, bbox.top + bbox.height)
+              ctx.stroke()
+            }
+            ctx.restore()
+          },
+        ],
+      },
+    }
+  }
+
+  /** What was going on at the time under the cursor, in words below the chart. */
+  function telling(run, line, first) {
+    const hint = run.marks.length > 0 && first ? 'Point at a time to read what happened then.' : ''
+    line.textContent = hint
+    return {
+      hooks: {
+        setCursor: [
+          (u) => {
+            const at = u.cursor.left >= 0 ? u.posToVal(u.cursor.left, 'x') : null
+            const within = (from, until) => at !== null && at >= from && at <= until
+            const words = [
+              ...run.marks.filter((mark) => within(mark.at, mark.until ?? run.seconds)).map((mark) => mark.words),
+              ...run.operations
+                .flatMap(({ steps }) => steps)
+                .filter((step) => within(step.at, step.at + (step.seconds ?? 0)))
+                .map((step) => step.words),
+            ]
+            line.textContent = words.length > 0 ? `${seconds(at)}: ${words.join(' · ')}` : hint
+          },
+        ],
+      },
+    }
+  }
+
+  /** Newer instances of a slot are drawn paler than older ones. */
+  function shade(slot, generation) {
+    const base = color(`s${(slot ?? 0) % 5}`)
+    return generation === 0
+      ? base
+      : `color-mix(in oklab, ${base} ${Math.max(35, 100 - 35 * generation)}%, ${color('card')})`
+  }
+
+  /** Stacked: what one instance loses another one has to get. */
+  function instances({ series }) {
+    const generations = new Map()
+    const lines = series.instances.map(({ slot, instance, perSecond }) => {
+      const generation = generations.get(slot) ?? 0
+      generations.set(slot, generation + 1)
+      const label = slot === null ? instance : generation === 0 ? `slot ${slot}` : `slot ${slot}, next`
+      return { label, perSecond, fill: shade(slot, generation) }
+    })
+    const sums = []
+    lines.forEach(({ perSecond }, index) => {
+      sums.push(perSecond.map((value, at) => value + (sums[index - 1]?.[at] ?? 0)))
+    })
+    // The tallest first, so that the others are painted over it.
+    const order = lines.map((_, index) => index).reverse()
+    return {
+      data: [series.seconds, ...order.map((index) => sums[index])],
+      series: order.map((index) => ({
+        label: lines[index].label,
+        fill: lines[index].fill,
+        stroke: lines[index].fill,
+        width: 0,
+        paths: uPlot.paths.stepped({ align: 1 }),
+        points: { show: false },
+        value: (_u, _value, _series, at) => rate(at === null ? null : lines[index].perSecond[at]),
+      })),
+      axis: (value) => `${value}`,
+      height: 240,
+    }
+  }
+
+  function latency({ series }) {
+    const line = (label, data, name, width) => ({
+      data,
+      series: {
+        label,
+        stroke: color(name),
+        width,
+        value: (_u, value) => ms(value),
+        points: { show: false },
+        spanGaps: true,
+      },
+    })
+    const lines = [
+      line('median', series.p50, 's2', 2),
+      line('p95', series.p95, 's0', 2),
+      line('p99', series.p99, 's1', 1.5),
+    ]
+    return {
+      data: [series.seconds, ...lines.map(({ data }) => data)],
+      series: lines.map((one) => one.series),
+      axis: (value) => (value >= 1000 ? `${value / 1000} s` : `${value} ms`),
+      height: 200,
+    }
+  }
+
+  function trouble({ series }) {
+    const bars = (label, name, data) => ({
+      data,
+      series: {
+        label,
+        stroke: color(name),
+        fill: color(name),
+        width: 0,
+        paths: uPlot.paths.bars({ size: [0.8, 40], align: 1 }),
+        points: { show: false },
+        value: (_u, value) => rate(value),
+      },
+    })
+    const all = [bars('sessions moved', 's3', series.moved), bars('failed', 'bad', series.failed)]
+    return {
+      data: [series.seconds, ...all.map(({ data }) => data)],
+      series: all.map((one) => one.series),
+      axis: (value) => `${value}`,
+      height: 130,
+    }
+  }
+
+  const KINDS = { instances, latency, trouble }
+  let drawn = []
+
+  function draw() {
+    for (const { chart } of drawn) chart.destroy()
+    drawn = places.map((place) => {
+      place.textContent = ''
+      const run = runs[Number(place.dataset.run)]
+      const { data, series, axis, height } = KINDS[place.dataset.chart](run)
+      const line = document.createElement('div')
+      line.className = 'now'
+      const lines = {
+        stroke: color('quiet'),
+        grid: { stroke: color('line'), width: 1 },
+        ticks: { stroke: color('line') },
+      }
+      const chart = new uPlot(
+        {
+          width: place.clientWidth,
+          height,
+          padding: [20, 8, 0, 0],
+          scales: {
+            x: { time: false, range: [0, run.seconds] },
+            y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.08)] },
+          },
+          axes: [
+            { ...lines, values: (_u, values) => values.map((value) => `${value} s`) },
+            { ...lines, size: 60, values: (_u, values) => values.map(axis) },
+          ],
+          series: [{ label: 'time', value: (_u, value) => seconds(value) }, ...series],
+          cursor: { sync: { key: `${SYNC}${place.dataset.run}` }, drag: { x: false, y: false } },
+          plugins: [marks(run), telling(run, line, place.dataset.chart === 'instances')],
+        },
+        data,
+        place,
+      )
+      place.append(line)
+      return { chart, place, height }
+    })
+  }
+
+  draw()
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw)
+  new ResizeObserver(() => {
+    for (const { chart, place, height } of drawn) {
+      if (place.clientWidth !== chart.width) chart.setSize({ width: place.clientWidth, height })
+    }
+  }).observe(document.body)
+})()
