@@ -4,7 +4,7 @@ import type { Plan } from '../domain/plan.ts'
 import type { Builder, Sources } from '../runtime/contracts.ts'
 import type { Store } from '../store/store.ts'
 import type { Faults } from './faults.ts'
-import { withStep } from './step.ts'
+import { type NamedStep, withStep } from './step.ts'
 
 export type BuildingDeps = {
   store: Store
@@ -41,7 +41,7 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
   return {
     /** Takes the snapshot that is deployed, whatever happens to the folder afterwards. */
     async snapshotSource(plan: Plan): Promise<{ source: string }> {
-      const ref = { operation: plan.operation, step: 'snapshot', words: 'Take a snapshot of the source' }
+      const ref: NamedStep = { operation: plan.operation, step: 'snapshot', words: 'Take a snapshot of the source' }
       return withStep(
         deps,
         ref,
@@ -66,7 +66,7 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
 
     /** Builds what is missing; nothing when everything is there (R4.1, R4.2). */
     async buildArtifact(plan: Plan, source: string): Promise<{ artifact: string; built: string[] }> {
-      const ref = { operation: plan.operation, step: 'build', words: 'Build the artifact' }
+      const ref: NamedStep = { operation: plan.operation, step: 'build', words: 'Build the artifact' }
       return withStep(
         deps,
         ref,

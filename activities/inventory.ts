@@ -6,7 +6,8 @@ import type { OperationType } from '../domain/states.ts'
 import type { Store } from '../store/store.ts'
 import type { RequestedChange } from '../store/transitions.ts'
 import { toFailure } from './failure.ts'
-import { type Faults, noFaults } from './faults.ts'
+import { type Faults, noFaults, type StepOwner } from './faults.ts'
+import type { StepName } from './steps.ts'
 
 export type AdmitRequest = {
   operation: string
@@ -28,17 +29,17 @@ export const createInventoryActivities = ({ store, faults = noFaults }: { store:
   }
 
   /** A transaction: its effect and its record are one, so there are two moments only. */
-  const transaction = async <T>(step: string, work: () => Promise<T>): Promise<T> =>
+  const transaction = async <T>(step: StepName<'transaction'>, of: StepOwner, work: () => Promise<T>): Promise<T> =>
     guarded(async () => {
-      await faults(step, 'before')
+      await faults(step, 'before', of)
       const result = await work()
-      await faults(step, 'recorded')
+      await faults(step, 'recorded', of)
       return result
     })
 
   return {
     admit: (request: AdmitRequest): Promise<Plan> =>
-      transaction('admit', () => {
+      transaction('admit', { operation: request.operation, app: request.input.app }, () => {
         const { input, type, startedBy } = request
         return store.transitions.admit({
           id: request.operation,
@@ -71,16 +72,17 @@ export const createInventoryActivities = ({ store, faults = noFaults }: { store:
     refuse: (operation: string, failure: OperationFailure): Promise<void> =>
       guarded(() => store.operations.refuse(operation, failure)),
 
-    commit: (plan: Plan): Promise<{ version: number }> => transaction('commit', () => store.transitions.commit(plan)),
+    commit: (plan: Plan): Promise<{ version: number }> =>
+      transaction('commit', plan, () => store.transitions.commit(plan)),
 
     finish: (plan: Plan, owner: string): Promise<void> =>
-      transaction('finish', () => store.transitions.finish(plan, owner)),
+      transaction('finish', plan, () => store.transitions.finish(plan, owner)),
 
     abandon: (
       operation: string,
       end: { state: 'FAILED' | 'CANCELLED'; failure: OperationFailure },
       owner: string,
-    ): Promise<void> => transaction('abandon', () => store.transitions.abandon(operation, end, owner)),
+    ): Promise<void> => transaction('abandon', { operation }, () => store.transitions.abandon(operation, end, owner)),
 
     takeOver: (repair: { id: string; app: string; workflowId: string; runId: string }): Promise<LostOperation | null> =>
       guarded(async () => {

@@ -3,7 +3,7 @@ import type { PlannedInstance } from '../domain/plan.ts'
 import type { Instances } from '../runtime/contracts.ts'
 import type { Store } from '../store/store.ts'
 import { type Faults, noFaults } from './faults.ts'
-import { pulsing, withStep } from './step.ts'
+import { type NamedStep, pulsing, withStep } from './step.ts'
 
 export type RunningDeps = {
   store: Store
@@ -18,7 +18,7 @@ export const createRunningActivities = (deps: RunningDeps) => {
   return {
     /** Brings an instance up and waits until it is healthy. */
     async startInstance(owner: string, instance: PlannedInstance, words: string): Promise<{ address: string }> {
-      const ref = { operation: owner, step: `start/${instance.id}`, words }
+      const ref: NamedStep = { operation: owner, step: `start/${instance.id}`, words }
       return withStep(deps, ref, async ({ signal, note }) => {
         const { address, startMs } = await instances.start(instance.id, { signal, onProgress: note })
         note(`healthy after ${Math.round(startMs)} ms`)
@@ -34,15 +34,19 @@ export const createRunningActivities = (deps: RunningDeps) => {
     async removeInstance(operation: string, owner: string, id: string): Promise<void> {
       await pulsing(async () => {
         await store.operations.assertUndoable(operation, owner)
-        await faults(`remove/${id}`, 'before')
+        await faults(`remove/${id}`, 'before', { operation })
         await instances.stop(id)
-        await faults(`remove/${id}`, 'effect')
+        await faults(`remove/${id}`, 'effect', { operation })
       })
     },
 
     /** Waits until every router that counts has the table of `version` in all its processes and on its disk. */
     async publishRoutes(owner: string, version: number): Promise<{ routers: number }> {
-      const ref = { operation: owner, step: `publish/${version}`, words: 'Publish the routes and await every router' }
+      const ref: NamedStep = {
+        operation: owner,
+        step: `publish/${version}`,
+        words: 'Publish the routes and await every router',
+      }
       return withStep(deps, ref, async ({ signal, note }) => {
         let said = ''
         return store.watch.until(async () => {
@@ -68,7 +72,7 @@ export const createRunningActivities = (deps: RunningDeps) => {
       instance: PlannedInstance,
       options: { version: number; timeoutMs: number },
     ): Promise<{ result: 'drained' | 'timedOut' }> {
-      const ref = {
+      const ref: NamedStep = {
         operation: owner,
         step: `drain/${instance.id}`,
         words: `Let the instance in slot ${instance.slot} finish what it has in flight`,
@@ -86,7 +90,11 @@ export const createRunningActivities = (deps: RunningDeps) => {
 
     /** Stops what left and removes it. */
     async stopInstance(owner: string, instance: PlannedInstance): Promise<void> {
-      const ref = { operation: owner, step: `stop/${instance.id}`, words: `Stop the instance in slot ${instance.slot}` }
+      const ref: NamedStep = {
+        operation: owner,
+        step: `stop/${instance.id}`,
+        words: `Stop the instance in slot ${instance.slot}`,
+      }
       await withStep(deps, ref, async () => {
         await instances.stop(instance.id)
         return null

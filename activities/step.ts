@@ -6,6 +6,7 @@ import { cancellationSignal, heartbeat } from '@temporalio/activity'
 import type { Operations, StepRef } from '../store/operations.ts'
 import { toFailure } from './failure.ts'
 import { type Faults, noFaults } from './faults.ts'
+import type { StepName } from './steps.ts'
 
 /** A third of the shortest heartbeat timeout that the workflows use. */
 const HEARTBEAT_MS = 1_000
@@ -17,6 +18,9 @@ export type StepContext = {
   note: (words: string) => void
 }
 
+/** A step by its name in the inventory, which begins with its kind. */
+export type NamedStep = StepRef & { step: StepName<'effect'> }
+
 type Effect<T> = (outcome: T) => NonNullable<Parameters<Operations['endStep']>[2]>
 
 export type StepDeps = { store: { operations: Operations }; faults?: Faults }
@@ -27,7 +31,7 @@ export type StepDeps = { store: { operations: Operations }; faults?: Faults }
  */
 export async function withStep<T>(
   { store: { operations }, faults = noFaults }: StepDeps,
-  ref: StepRef,
+  ref: NamedStep,
   work: (step: StepContext) => Promise<T>,
   effect?: Effect<T>,
 ): Promise<T> {
@@ -37,16 +41,16 @@ export async function withStep<T>(
   try {
     const done = await operations.beginStep<T>(ref)
     if (done !== null) return done.outcome
-    await faults(ref.step, 'before')
+    await faults(ref.step, 'before', ref)
     const note = (words: string) => {
       heartbeat()
       noted = noted.then(() => operations.noteStep(ref, words)).catch(() => {})
     }
     const outcome = await work({ signal, note })
     await noted
-    await faults(ref.step, 'effect')
+    await faults(ref.step, 'effect', ref)
     const recorded = await operations.endStep(ref, outcome, effect?.(outcome))
-    await faults(ref.step, 'recorded')
+    await faults(ref.step, 'recorded', ref)
     return recorded
   } catch (error) {
     await noted

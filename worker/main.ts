@@ -94,7 +94,7 @@ async function main(): Promise<void> {
         sources,
         builder,
         now,
-        faults: createFaults(process.env.COPPICE_FAULTS),
+        faults: createFaults(process.env.COPPICE_FAULTS, async (id) => (await store.operations.get(id))?.app ?? null),
         resolveSource: (path) => resolveSource(options.sourceRoots, path),
         secretsOf: async (path) => secretsNeeded((await inspectSource(path)).config.env ?? []),
         openBuildLog: (app, deployment) => openBuildLog(buildLogs, app, deployment),
