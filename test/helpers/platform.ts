@@ -50,6 +50,8 @@ export class Platform {
         COPPICE_SOURCE_ROOTS: join(folder, 'sources'),
         COPPICE_FAULTS: join(folder, 'faults'),
         COPPICE_STOP_GRACE_MS: '2000',
+        // Limits are proved elsewhere; here many apps share a stack.
+        COPPICE_MAX_SCALED_APPS: '100',
         ...options.env,
       },
     })
