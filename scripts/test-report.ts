@@ -11,7 +11,10 @@ export type TestCase = { fullName: string; status: 'passed' | 'failed' | 'skippe
 
 export type Tally = { passed: number; failed: number; skipped: number }
 
-/** Counts what went wrong beside the tests, too; see `ci-summary.ts`. */
+/**
+ * Counts what went wrong beside the tests, too: a check that fails, a file that cannot be loaded, a run that ends with
+ * an error though no test failed (an unhandled rejection, a crash), a run without a report.
+ */
 export function tally(report: TestReport | null, checkCode: number, testCode: number): Tally {
   const check = checkCode === 0 ? 0 : 1
   if (report === null) return { passed: 0, failed: 1 + check, skipped: 0 }

@@ -4,8 +4,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { ROOT } from '../../scripts/stack-options.ts'
+import { endTagged } from '../../scripts/tagged-processes.ts'
 import type { TestReport } from '../../scripts/test-report.ts'
 
 /** A copy of the work tree as it is, uncommitted changes included, in which things may be broken. */
@@ -48,22 +48,11 @@ export function makeScratch(): Scratch {
         process.kill(-(child.pid as number), 'SIGKILL')
       }
       done.abort()
-      await endTagged(folder)
+      // Broken code may well leave processes behind.
+      await endTagged(TAG, folder)
       return { report: readReport(reportFile), output }
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),
-  }
-}
-
-/** Broken code may well leave processes behind; they carry the tag that their ancestor was given. */
-async function endTagged(folder: string): Promise<void> {
-  for (const { pid, values } of await systemProcessTable().tagged([TAG])) {
-    if (values[TAG] !== folder) continue
-    try {
-      process.kill(pid, 'SIGKILL')
-    } catch {
-      // It has ended by itself.
-    }
   }
 }
 
