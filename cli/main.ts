@@ -6,6 +6,7 @@ import picocolors from 'picocolors'
 import { appsCommands } from './apps.ts'
 import { type Context, Interrupted, openContext, type Surroundings } from './context.ts'
 import { tellFailure } from './failure.ts'
+import { loadtestCommand } from './loadtest.ts'
 import { operationsCommands } from './operations.ts'
 import { Output } from './output.ts'
 import { Exited, platformCommands } from './platform.ts'
@@ -48,6 +49,7 @@ export async function runCli(argv: string[], surroundings: Surroundings): Promis
   appsCommands(program, run)
   operationsCommands(program, run)
   platformCommands(program, run)
+  loadtestCommand(program, run)
   for (const command of everyCommand(program)) command.exitOverride().copyInheritedSettings(program)
 
   try {

@@ -38,6 +38,7 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
         load: { rate: options.rate ?? load.rate, durationMs: options.durationMs ?? load.durationMs },
         seed: options.seed,
         target,
+        env: options.env,
         k6: k6.path,
         folder: join(options.out, name),
         say,

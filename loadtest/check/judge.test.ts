@@ -59,6 +59,16 @@ describe('the verdict', () => {
     expect(judge(evidence({ passages: null })).outcome).toBe('held')
   })
 
+  it('is that the harness was unfit when no answer says who gave it', () => {
+    const verdict = judge(evidence({ history: [attempt({ instance: null, slot: null, key: keyFor(1) })] }))
+    expect(verdict.unfit).toEqual([expect.stringContaining('INSTANCE_AT')])
+  })
+
+  it('knows the slot of an instance by the tables, where answers do not tell it', () => {
+    const history = [attempt({ instance: 'a-1-2', slot: null, key: keyFor(1) })]
+    expect(broken(judge(evidence({ history })))).toEqual(['moved_needlessly'])
+  })
+
   it('R11.1 is not green when a fault hit no session', () => {
     const faults = [{ kind: 'kill' as const, instance: 'a-1-1', slot: 1, at: T0, until: T0 + 3_000 }]
     const others = [attempt({ slot: 0, key: keyFor(0) })]

@@ -40,7 +40,7 @@ export type Verdict = {
 
 export function judge(evidence: Evidence, options: { lossRule?: string } = {}): Verdict {
   const { world, executions, passages, summary } = evidence
-  const history = withDeployments(evidence.history, world)
+  const history = withTables(evidence.history, world)
   const journal = executions ?? []
   const strays = outsideItsTime(history, world)
   const found: Partial<Record<FindingKind, Finding[]>> = {
@@ -84,16 +84,16 @@ function thresholdsOf(summary: SummaryData): Row[] {
   })
 }
 
-/** What is old and what is new is told by deployments, which the tables know for every app. */
-function withDeployments(history: Attempt[], world: World): Attempt[] {
-  const deployments = new Map<string, string>()
-  for (const { endpoints } of world.tables) {
-    for (const { instance, deployment } of endpoints) if (deployment !== null) deployments.set(instance, deployment)
-  }
-  return history.map((attempt) => ({
-    ...attempt,
-    version: deployments.get(attempt.instance ?? '') ?? attempt.version,
-  }))
+/** Slots and deployments as the tables know them for every app, whatever it says of itself. */
+function withTables(history: Attempt[], world: World): Attempt[] {
+  const known = new Map<string, { slot: number; deployment: string | null }>()
+  for (const { endpoints } of world.tables) for (const endpoint of endpoints) known.set(endpoint.instance, endpoint)
+  return history.map((attempt) => {
+    const endpoint = known.get(attempt.instance ?? '')
+    return endpoint === undefined
+      ? attempt
+      : { ...attempt, slot: endpoint.slot, version: endpoint.deployment ?? attempt.version }
+  })
 }
 
 /** A fault that hit nobody, a deployment that nobody saw: green for no reason. */
@@ -137,6 +137,10 @@ function unfitness({ history, passages, summary }: Evidence): string[] {
   if (dropped > 0) reasons.push(`${dropped} visits could not begin in time: this machine is too slow for that rate`)
   if (summary !== null && counted('app_requests') !== history.filter(({ kind }) => kind !== 'socket').length) {
     reasons.push(`k6 counted ${counted('app_requests')} requests, its history has ${history.length}`)
+  }
+  const answered = history.filter(({ status }) => status >= 200 && status < 400)
+  if (answered.length > 0 && answered.every(({ instance }) => instance === null)) {
+    reasons.push('no answer said which instance gave it; tell where to find that with -e INSTANCE_AT=…')
   }
   if (passages !== null) {
     const known = new Set(passages.map(({ id }) => id))

@@ -22,9 +22,7 @@ function text({ metrics }: SummaryData, settings: Settings): string[] {
     const thresholds = metrics[name]?.thresholds
     if (thresholds === undefined) continue
     const holds = Object.values(thresholds).every(({ ok }) => ok)
-    lines.push(
-      `${holds ? '✓' : '✗'} ${name} ${value(name)}: ${holds ? 'never' : 'it happened that'} ${words} (${rule})`,
-    )
+    lines.push(`${holds ? '✓' : '✗'} ${name}: ${value(name)} ${words} (${rule})`)
   }
   const dropped = value('dropped_iterations')
   if (dropped > 0) {

@@ -16,6 +16,8 @@ export type LoadTestOptions = {
   seed: number
   /** Leaves the stack and the app running. */
   keep: boolean
+  /** Settings of the k6 scripts that win over those of the runner. */
+  env: Record<string, string>
   /** Where report, series and histories go. */
   out: string
   /** An app that is deployed already, instead of a stack of our own. */
@@ -29,6 +31,7 @@ const FLAGS = {
   seed: { type: 'string' },
   keep: { type: 'boolean' },
   out: { type: 'string' },
+  env: { type: 'string', short: 'e', multiple: true },
   app: { type: 'string' },
   'api-url': { type: 'string' },
   help: { type: 'boolean' },
@@ -45,6 +48,7 @@ export const helpText = (scenarios: Record<string, { words: string }>): string =
     '  --duration T     at least so long, e.g. 90s or 20m',
     '  --seed N         the seed that an earlier run printed: same traffic, same victims',
     '  --keep           leave the stack and the app running',
+    '  -e NAME=value    a setting of the scripts, see docs/loadtest.md',
     '  --out DIR        folder of the results (loadtest/results/…)',
     '  --app NAME       an app that is deployed already (coppice loadtest NAME …), with',
     '  --api-url URL    where its API is; the token is taken from COPPICE_TOKEN',
@@ -90,6 +94,7 @@ export function resolveOptions(
     durationMs: values.duration === undefined ? null : duration(values.duration),
     seed: number('seed') ?? given.drawSeed(),
     keep: values.keep === true,
+    env: Object.fromEntries((values.env ?? []).map(setting)),
     out: values.out ?? given.resultsFolder,
     attach: values.app === undefined ? null : { app: values.app, apiUrl: values['api-url'] as string, token },
   }
@@ -98,6 +103,12 @@ export function resolveOptions(
 const parse = (argv: string[]) => parseArgs({ args: argv, options: FLAGS, allowPositionals: true })
 
 const invalid = (field: string, message: string) => new CoppiceError('InvalidInput', message, { field })
+
+function setting(text: string): [string, string] {
+  const [, name, value] = /^([A-Z_]+)=(.*)$/s.exec(text) ?? []
+  if (name === undefined || value === undefined) throw invalid('env', `-e: "${text}" is not NAME=value`)
+  return [name, value]
+}
 
 function duration(text: string): number {
   try {

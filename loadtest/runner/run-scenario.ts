@@ -36,6 +36,8 @@ export type RunParts = {
   load: Load
   seed: number
   target: Target
+  /** Settings of the script that win over the target's. */
+  env?: Record<string, string>
   /** Path of k6. */
   k6: string
   /** Where history and summary go. */
@@ -76,7 +78,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       script: `${name}.ts`,
       folder: parts.folder,
       quietMs: scenario.quietMs ?? 1_500,
-      env: k6Env(target, load, seed),
+      env: { ...k6Env(target, load, seed), ...parts.env },
     })
     k6 = running
     try {

@@ -1,0 +1,90 @@
+/** Each scenario in its quick form, on one stack: real Temporal, two real routers, real k6. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { runScenario, type ScenarioResult } from '../../loadtest/runner/run-scenario.ts'
+import { OwnStack } from '../../loadtest/runner/target.ts'
+import { SCENARIOS, type Scenario } from '../../loadtest/scenarios.ts'
+import { resolveTool } from '../../scripts/toolchain/resolve.ts'
+
+const seed = Number(process.env.LOADTEST_SEED ?? 1 + Math.floor(Math.random() * 999_999))
+
+let stack: OwnStack
+let k6: string
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'coppice-loadtest-test-'))
+  k6 = (await resolveTool('k6')).path
+  stack = await OwnStack.start(() => {})
+}, 600_000)
+afterAll(async () => {
+  await stack?.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function run(name: string): Promise<ScenarioResult> {
+  const scenario = SCENARIOS[name] as Scenario
+  const target = await stack.deploy(name, scenario.instances, () => {})
+  try {
+    return await runScenario({
+      name,
+      scenario,
+      load: scenario.quick,
+      seed,
+      target,
+      k6,
+      folder: join(folder, name),
+      say: () => {},
+      signal: new AbortController().signal,
+    })
+  } finally {
+    await target.remove()
+  }
+}
+
+/** What was broken, with the metric and a first finding, and why nothing was proved; empty when all held. */
+function complaints({ verdict }: ScenarioResult): string[] {
+  return [
+    ...verdict.unfit.map((why) => `unfit (seed ${seed}): ${why}`),
+    ...verdict.rows
+      .filter(({ count }) => count > 0)
+      .map(({ name, count, findings }) => `${name}: ${count} (seed ${seed}) ${findings[0]?.message ?? ''}`),
+  ]
+}
+
+describe('under load', () => {
+  it('R7.1 R7.2 R7.4 R8.1 R1.1 every client stays with its instance, through two routers', async () => {
+    const result = await run('affinity')
+    expect(complaints(result)).toEqual([])
+    expect(result.moves.moved).toBe(0)
+    expect(new Set(result.history.map(({ kind }) => kind))).toEqual(new Set(['browser', 'cookie', 'header']))
+    expect(new Set(result.history.map(({ slot }) => slot))).toEqual(new Set([0, 1, 2]))
+    expect(new Set(result.history.map(({ router }) => router))).toEqual(new Set([0, 1]))
+  })
+
+  it('R1.2 R12.1 R12.2 SIGKILL of one instance and SIGSTOP of another lose no request that may be repeated', async () => {
+    const result = await run('failover')
+    expect(complaints(result)).toEqual([])
+    expect(result.marks.map(({ words }) => words.split(' ')[0])).toEqual(['SIGKILL', 'SIGSTOP'])
+  })
+
+  it('R8.1 R8.2 the sessions of an instance that is lost move, and no others', async () => {
+    const result = await run('reassignment')
+    expect(complaints(result)).toEqual([])
+    expect(result.moves.moved).toBeGreaterThan(0)
+  })
+
+  it('R3.3 R3.4 R6.2 a deployment costs no request and moves nobody, and one that fails changes nothing', async () => {
+    const result = await run('deploy')
+    expect(complaints(result)).toEqual([])
+    expect(result.moves.moved).toBe(0)
+    expect(new Set(result.history.map(({ version }) => version))).toEqual(new Set(['1', '2']))
+  })
+
+  it('R7.3 R6.2 sockets, streams and uploads stay with their session, and come back to its slot', async () => {
+    const result = await run('websocket')
+    expect(complaints(result)).toEqual([])
+    expect(result.history.filter(({ kind }) => kind === 'socket').length).toBeGreaterThan(20)
+  })
+})
