@@ -16,6 +16,9 @@ import type {
   StepState,
 } from './states.ts'
 
+/** What the holder of a token may do: an admin also changes the workspace, its tokens and its limits (R2.1). */
+export type Role = 'admin' | 'user'
+
 export type App = {
   name: string
   id: string

@@ -1,7 +1,7 @@
 import { CoppiceError } from '../domain/errors.ts'
 import type { App } from '../domain/records.ts'
 import type { AppMode } from '../domain/states.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, parseJson, type StoreContext, transact } from './context.ts'
 import { addEvent } from './events.ts'
 import type { PortRange } from './ports.ts'
 import { raiseRouteVersion } from './routes.ts'
@@ -22,6 +22,8 @@ export type NewApp = {
   defaultSourceCodePath?: string | null
   creator: string
 }
+
+export type LastUpdate = { operation: string | null }
 
 export class Apps {
   readonly #context: StoreContext
@@ -77,6 +79,7 @@ export class Apps {
         default_source_code_path: app.defaultSourceCodePath ?? null,
         port: await this.#freePort(tx),
         rebalance: null,
+        last_update: null,
         route_version: 0,
         created_at: now,
         updated_at: now,
@@ -94,6 +97,48 @@ export class Apps {
       .set({ description, updated_at: this.#context.now() })
       .where('name', '=', name)
       .execute()
+  }
+
+  /**
+   * Lets a converted app go without the pre-installed Python libraries from its next deployment on (R5.4). They are
+   * never added again: what a scaled app needs it declares.
+   *
+   * @throws CoppiceError NotFound; InvalidState for a standard app, which always has them.
+   */
+  async optOutOfPreinstalled(name: string): Promise<void> {
+    await transact(this.#context, async (tx) => {
+      const app = await getApp(tx, name)
+      if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`, { app: name })
+      if (app.mode === 'standard')
+        throw new CoppiceError('InvalidState', `App ${name} is a standard app, which has the pre-installed libraries`)
+      if (!app.preinstalled) return
+      await tx
+        .updateTable('apps')
+        .set({ preinstalled: 0, updated_at: this.#context.now() })
+        .where('name', '=', name)
+        .execute()
+      const message = `App ${name} goes without the pre-installed libraries from its next deployment on`
+      await addEvent(this.#context, tx, { app: name, kind: 'app', message })
+    })
+  }
+
+  /** Remembers what an update through the API started; null where everything was done at once. */
+  async noteUpdate(name: string, update: LastUpdate): Promise<void> {
+    await this.#context.db
+      .updateTable('apps')
+      .set({ last_update: JSON.stringify(update) })
+      .where('name', '=', name)
+      .execute()
+  }
+
+  /** Null when the app was never updated. */
+  async lastUpdate(name: string): Promise<LastUpdate | null> {
+    const row = await this.#context.db
+      .selectFrom('apps')
+      .select('last_update')
+      .where('name', '=', name)
+      .executeTakeFirst()
+    return parseJson<LastUpdate>(row?.last_update ?? null)
   }
 
   async #freePort(tx: Db): Promise<number | null> {

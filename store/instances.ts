@@ -8,6 +8,7 @@ import { restPorts } from './ports.ts'
 import { raiseRouteVersion } from './routes.ts'
 import { toInstance } from './rows.ts'
 import type { Schema } from './schema.ts'
+import { meterChange, meterEnd } from './usage.ts'
 
 export class InstanceRows {
   readonly #context: StoreContext
@@ -50,6 +51,7 @@ export class InstanceRows {
         .updateTable('instances')
         .set({
           observed: patch.observed,
+          metered_at: await meterChange(this.#context, tx, row, patch.observed),
           ...(patch.address !== undefined && { address: patch.address }),
           ...(patch.pid !== undefined && { pid: patch.pid }),
           ...(patch.crashes !== undefined && { crashes: patch.crashes }),
@@ -79,7 +81,7 @@ export class InstanceRows {
       if (row === undefined || row.desired !== 'retired') return
       const owned = await tx.selectFrom('apps').select('operation').where('name', '=', row.app).executeTakeFirst()
       if (owned?.operation != null) return
-      await deleteInstances(tx, row.app, [id])
+      await deleteInstances(this.#context, tx, row.app, [id])
     })
   }
 
@@ -165,13 +167,20 @@ export async function insertStandby(
         log_lines: '[]',
         created_at: context.now(),
         started_at: null,
+        metered_at: null,
       })
       .execute()
 }
 
 /** Takes rows out; when routers knew them, with a new version, at which their ports begin to rest. */
-export async function deleteInstances(tx: Db, app: string, ids: string[]): Promise<number | null> {
+export async function deleteInstances(
+  context: StoreContext,
+  tx: Db,
+  app: string,
+  ids: string[],
+): Promise<number | null> {
   if (ids.length === 0) return null
+  await meterEnd(context, tx, ids)
   const routed = await tx
     .selectFrom('instances')
     .select('id')

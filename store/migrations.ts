@@ -26,6 +26,7 @@ export const MIGRATIONS: readonly string[] = [
     default_source_code_path text,
     port integer unique,
     rebalance text,
+    last_update text,
     route_version integer not null,
     created_at integer not null,
     updated_at integer not null,
@@ -103,7 +104,8 @@ export const MIGRATIONS: readonly string[] = [
     message text,
     log_lines text not null,
     created_at integer not null,
-    started_at integer
+    started_at integer,
+    metered_at integer
   ) strict;
   create index instances_of_app on instances (app);
   create table ports (
@@ -137,6 +139,14 @@ export const MIGRATIONS: readonly string[] = [
     updated_at integer not null,
     primary key (app, name)
   ) strict;
+  create table tokens (
+    name text primary key,
+    role text not null check (role in ('admin', 'user')),
+    digest text not null unique,
+    created_at integer not null,
+    created_by text not null
+  ) strict;
+  create table usage (compute_size text primary key, instance_ms integer not null) strict;
   create table pins (key text not null, holder text not null, primary key (key, holder)) strict;
   create index pins_of_holder on pins (holder);
   create table events (

@@ -79,7 +79,7 @@ export class Routes {
             drainTimeoutMs: this.#drainTimeoutMs,
             held: false,
             healthPath: health.get(app.name) ?? null,
-            rebalance: parseJson<AppRoute['rebalance']>(app.rebalance),
+            rebalance: rebalanceOf(app.rebalance),
             endpoints: (byApp.get(app.name) ?? []).map((instance) => ({
               instance: instance.id,
               slot: instance.slot,
@@ -92,6 +92,11 @@ export class Routes {
       }
     })
   }
+}
+
+function rebalanceOf(text: string | null): AppRoute['rebalance'] {
+  const last = parseJson<NonNullable<AppRoute['rebalance']>>(text)
+  return last && { epoch: last.epoch, shed: last.shed }
 }
 
 function statusOf(app: Schema['apps']): AppRoute['status'] {

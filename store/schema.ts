@@ -23,6 +23,8 @@ export type Schema = {
     port: number | null
     /** JSON of the last rebalance; null for none. */
     rebalance: string | null
+    /** JSON of the last update through the API; null for none. */
+    last_update: string | null
     route_version: number
     created_at: number
     updated_at: number
@@ -98,6 +100,8 @@ export type Schema = {
     log_lines: string
     created_at: number
     started_at: number | null
+    /** Up to when its time has been counted; null while it holds no compute. */
+    metered_at: number | null
   }
   ports: {
     port: number
@@ -128,6 +132,10 @@ export type Schema = {
   }
   settings: { key: string; value: string }
   secrets: { app: string; name: string; value: string; updated_at: number }
+  /** `digest`: SHA-256 of the token, in hexadecimal digits. */
+  tokens: { name: string; role: string; digest: string; created_at: number; created_by: string }
+  /** What all instances of a size have run so far, in ms. */
+  usage: { compute_size: string; instance_ms: number }
   pins: { key: string; holder: string }
   events: {
     seq: Generated<number>

@@ -53,13 +53,20 @@ export class Sessions {
       const epoch = (parseJson<{ epoch: number }>(row.rebalance)?.epoch ?? 0) + 1
       await tx
         .updateTable('apps')
-        .set({ rebalance: JSON.stringify({ epoch, shed }) })
+        .set({ rebalance: JSON.stringify({ epoch, shed, atMost }) })
         .where('name', '=', app)
         .execute()
       const message = `Sessions of ${app} are rebalanced: at most ${atMost} move`
       await addEvent(this.#context, tx, { app, kind: 'rebalance', message, data: { epoch, shed, atMost } })
       return { epoch, atMost, version: await raiseRouteVersion(tx, app) }
     })
+  }
+
+  /** The last rebalance with how many sessions it has moved so far; null when there was none. */
+  async lastRebalance(app: string): Promise<{ epoch: number; atMost: number; moved: number } | null> {
+    const row = await this.#context.db.selectFrom('apps').select('rebalance').where('name', '=', app).executeTakeFirst()
+    const last = parseJson<{ epoch: number; atMost: number }>(row?.rebalance ?? null)
+    return last && { epoch: last.epoch, atMost: last.atMost, moved: await this.moved(app, last.epoch) }
   }
 
   /** How many sessions the rebalance `epoch` has moved so far. */

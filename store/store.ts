@@ -25,7 +25,9 @@ import { openSeal } from './seal.ts'
 import { Secrets } from './secrets.ts'
 import { Sessions } from './sessions.ts'
 import { openSqlite } from './sqlite.ts'
+import { Tokens } from './tokens.ts'
 import { Transitions } from './transitions.ts'
+import { meter } from './usage.ts'
 import { ChangeWatch } from './watch.ts'
 import { Workspace, type WorkspaceSettings } from './workspace.ts'
 
@@ -59,7 +61,10 @@ export type Store = {
   /** @throws CoppiceError NotFound, AlreadyExists, PreviewDisabled, LimitExceeded */
   duplicate(duplicate: Duplicate): Promise<App>
   workspace: Workspace
+  /** Counts the time that instances have run so far; the worker calls it every few seconds (R1.3). */
+  meter(): Promise<void>
   secrets: Secrets
+  tokens: Tokens
   instances: InstanceRows
   routes: Routes
   routers: Routers
@@ -106,6 +111,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     transitions: new Transitions(context, { operations, apps, workspace }, { drainTimeoutMs }),
     workspace,
     secrets,
+    tokens: new Tokens(context),
+    meter: () => meter(context),
     sessions: new Sessions(context),
     duplicate: (duplicate) => duplicateApp(context, { apps, secrets }, duplicate),
     instances: new InstanceRows(context),

@@ -93,6 +93,18 @@ export class Transitions {
   }
 
   /**
+   * What `request` would do now, with every refusal that it would meet; nothing is changed.
+   *
+   * @throws as `request`
+   */
+  dryRun(app: string, wanted: RequestedChange): Promise<Plan> {
+    return transact(this.#context, async (tx) => {
+      const record = await this.#freeApp(tx, app, '')
+      return this.#plan(tx, record, await this.#settle(tx, record, wanted), 'dry-run', null)
+    })
+  }
+
+  /**
    * The first step of a saga: the operation becomes RUNNING with its plan, and its new instances are written down.
    *
    * @throws CoppiceError NotFound, OperationInProgress, OperationEnded, InvalidState, LimitExceeded, PreviewDisabled
@@ -158,6 +170,8 @@ export class Transitions {
           mode: plan.target.mode,
           instances: plan.target.instances,
           compute_size: plan.target.computeSize,
+          // A standard app has the pre-installed libraries, whatever it gave up while it was scaled (R5.0).
+          ...(plan.type === 'convert' && plan.target.mode === 'standard' && { preinstalled: 1 }),
           // A place is given back here, at the pivot, and not before: until then the app may have to go back to it.
           place: plan.target.exists && plan.target.mode === 'scaled' ? 1 : 0,
           desired: plan.target.desired,
@@ -179,6 +193,7 @@ export class Transitions {
     const ref = { operation: owner, step: 'finish', words: 'Finish' }
     await this.#operations.transactionStep(ref, async (tx) => {
       await deleteInstances(
+        this.#context,
         tx,
         plan.app,
         plan.remove.map((instance) => instance.id),
@@ -213,7 +228,7 @@ export class Transitions {
       const leftBehind = end.failure.undoFailures ?? []
       const added = (operation.plan?.add ?? []).map((instance) => instance.id)
       // What could not be undone stays in the inventory as retired, so that the reconciler goes on removing it.
-      if (leftBehind.length === 0) await deleteInstances(tx, operation.app, added)
+      if (leftBehind.length === 0) await deleteInstances(this.#context, tx, operation.app, added)
       else if (added.length > 0)
         await tx.updateTable('instances').set({ desired: 'retired' }).where('id', 'in', added).execute()
       await tx
@@ -419,6 +434,7 @@ export class Transitions {
     await tx.deleteFrom('secrets').where('app', '=', name).execute()
     await raiseRouteVersion(tx, name)
     await deleteInstances(
+      this.#context,
       tx,
       name,
       instances.map((instance) => instance.id),

@@ -111,6 +111,19 @@ describe('a conversion', () => {
     expect(await app('hello')).toMatchObject({ mode: 'scaled', place: true })
   })
 
+  it('R5.4 keeps the pre-installed libraries until the app opts out, and gives them back to a standard one', async () => {
+    await create('hello')
+    await expect(store.apps.optOutOfPreinstalled('hello')).rejects.toMatchObject({ code: 'InvalidState' })
+    await finished('hello', { type: 'convert', mode: 'scaled' })
+    expect((await app('hello')).preinstalled).toBe(true)
+    await store.apps.optOutOfPreinstalled('hello')
+    expect((await app('hello')).preinstalled).toBe(false)
+    await finished('hello', { type: 'resize', instances: 2 })
+    expect((await app('hello')).preinstalled).toBe(false)
+    await finished('hello', { type: 'convert', mode: 'standard' })
+    expect((await app('hello')).preinstalled).toBe(true)
+  })
+
   it('R5.0 of a stopped app, or one that was never deployed, only changes its mode', async () => {
     await create('hello')
     const plan = await finished('hello', { type: 'convert', mode: 'scaled' })
@@ -147,6 +160,26 @@ describe('a change of the number of instances', () => {
     await expect(admitted('plain', { type: 'resize', instances: 2 })).rejects.toThrow(/convert with 1 first/)
     await store.workspace.change({ maxInstancesPerApp: 6 })
     await expect(admitted('hello', { type: 'resize', instances: 6 })).resolves.toBeDefined()
+  })
+})
+
+describe('a dry run', () => {
+  it('R6.1 plans, meets every refusal, and changes nothing', async () => {
+    await create('hello', 2)
+    await finished('hello', { type: 'deploy' })
+    const before = await app('hello')
+    expect(await store.transitions.dryRun('hello', { type: 'resize', instances: 4 })).toMatchObject({
+      add: [{ slot: 2 }, { slot: 3 }],
+      target: { instances: 4 },
+    })
+    await expect(store.transitions.dryRun('hello', { type: 'resize', instances: 6 })).rejects.toMatchObject({
+      code: 'LimitExceeded',
+    })
+    expect(await app('hello')).toEqual(before)
+    await admitted('hello', { type: 'resize', instances: 3 })
+    await expect(store.transitions.dryRun('hello', { type: 'resize', instances: 4 })).rejects.toMatchObject({
+      code: 'OperationInProgress',
+    })
   })
 })
 

@@ -4,6 +4,7 @@
  */
 import { CoppiceError } from '../domain/errors.ts'
 import { type Db, type StoreContext, transact } from './context.ts'
+import { usedMs } from './usage.ts'
 
 export type WorkspaceSettings = {
   /** The preview "horizontal scaling" is on (R2.1). */
@@ -14,7 +15,15 @@ export type WorkspaceSettings = {
 }
 
 /** What the status of the workspace says of its use. */
-export type WorkspaceUse = { scaledApps: number; instances: number; vcpus: number; memoryGb: number }
+export type WorkspaceUse = {
+  scaledApps: number
+  instances: number
+  vcpus: number
+  memoryGb: number
+  /** Since the inventory was made, over all instances. */
+  instanceHours: number
+  vcpuHours: number
+}
 
 /** Up to so much of the machine; R1.3. Advisory where the provider cannot enforce it. */
 export const COMPUTE_SIZES: Record<string, { vcpus: number; memoryGb: number }> = {
@@ -94,6 +103,7 @@ export class Workspace {
       .where('observed', 'in', ['running', 'starting'])
       .groupBy('compute_size')
       .execute()
+    const hours = Object.entries(await usedMs(this.#context)).map(([size, ms]) => ({ size, hours: ms / 3_600_000 }))
     const sum = (of: (size: { vcpus: number; memoryGb: number }) => number) =>
       rows.reduce(
         (total, row) => total + Number(row.count) * of(COMPUTE_SIZES[row.compute_size] ?? { vcpus: 0, memoryGb: 0 }),
@@ -104,6 +114,8 @@ export class Workspace {
       instances: sum(() => 1),
       vcpus: sum((size) => size.vcpus),
       memoryGb: sum((size) => size.memoryGb),
+      instanceHours: hours.reduce((total, each) => total + each.hours, 0),
+      vcpuHours: hours.reduce((total, each) => total + each.hours * (COMPUTE_SIZES[each.size]?.vcpus ?? 0), 0),
     }
   }
 }

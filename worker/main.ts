@@ -20,6 +20,7 @@ import { toolPath } from '../runtime/tool-path.ts'
 import { resolveTool } from '../scripts/toolchain/resolve.ts'
 import { acquireProcessLock } from '../store/process-lock.ts'
 import { openStore } from '../store/store.ts'
+import { METER_MS } from '../store/usage.ts'
 import { openBuildLog } from './build-log.ts'
 import { createFaults } from './faults.ts'
 import { startHousekeeping } from './housekeeping.ts'
@@ -69,14 +70,22 @@ async function main(): Promise<void> {
     graceMs: options.stopGraceMs,
     reconcileEveryMs: RECONCILE_MS,
   })
+  const stopping = new AbortController()
   const reconciled = instances
     .reconcile()
     .catch((error: unknown) => logger.error({ err: error }, 'could not reconcile'))
 
+  // Not before what is observed is up to date.
+  let meter: NodeJS.Timeout | undefined
+  const countTime = () =>
+    store.meter().catch((error: unknown) => logger.warn({ err: error }, 'could not count the time of instances'))
+  void reconciled.then(() => {
+    if (!stopping.signal.aborted) meter = setInterval(countTime, METER_MS)
+  })
+
   const buildLogs = join(home, 'logs', 'builds')
   const stopHousekeeping = startHousekeeping({ store, artifacts, sources, buildLogs, logger, now })
 
-  const stopping = new AbortController()
   let stopInstances = false
   process.on('SIGTERM', () => stopping.abort())
   process.on('SIGINT', () => {
@@ -113,6 +122,8 @@ async function main(): Promise<void> {
   const alive = setInterval(() => {}, 60_000)
   stopHousekeeping()
   await reconciled
+  clearInterval(meter)
+  await countTime()
   await instances.close()
   if (stopInstances)
     await Promise.all((await provider.list()).map((id) => provider.remove(id, { graceMs: options.stopGraceMs })))
