@@ -19,6 +19,8 @@ export type Scratch = {
 
 const TAG = 'COPPICE_BREAKS_SCRATCH'
 const RUN_TIMEOUT_MS = 10 * 60_000
+const END_TIMEOUT_MS = 20_000
+const POLL_MS = 200
 
 export function makeScratch(): Scratch {
   const folder = mkdtempSync(join(tmpdir(), 'coppice-breaks-'))
@@ -41,13 +43,15 @@ export function makeScratch(): Scratch {
       const child = spawn(vitest, args, { cwd: folder, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
       let output = ''
       for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)))
-      const done = new AbortController()
-      const timeout = sleep(RUN_TIMEOUT_MS, 'late', { signal: done.signal }).catch(() => '')
-      if ((await Promise.race([once(child, 'close').then(() => ''), timeout])) === 'late') {
-        output += `\nended after ${RUN_TIMEOUT_MS / 60_000} minutes`
+      const ended = once(child, 'exit').then(() => true)
+      const deadline = Date.now() + RUN_TIMEOUT_MS
+      // Once the report is out, what a broken test has left behind may keep vitest waiting for its output.
+      while (!(await Promise.race([ended, sleep(POLL_MS, false)]))) {
+        if (readReport(reportFile) === null && Date.now() < deadline) continue
+        if (await Promise.race([ended, sleep(END_TIMEOUT_MS, false)])) break
         process.kill(-(child.pid as number), 'SIGKILL')
+        await ended
       }
-      done.abort()
       // Broken code may well leave processes behind.
       await endTagged(TAG, folder)
       return { report: readReport(reportFile), output }
