@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici'
 import { mintKey, type RandomWord } from '../domain/affinity.ts'
 import { endLingering } from './answer.ts'
+import type { Bulk } from './bulk.ts'
 import type { Endpoint, LongLived, Recallable } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import { BodyFailure, type RequestBody } from './request-body.ts'
@@ -25,6 +26,7 @@ export type AttemptParts = {
   random: RandomWord
   servedBy: boolean
   writeStallMs: number
+  bulk: Bulk
 }
 
 /**
@@ -140,6 +142,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
 
   private write(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     const { res } = this.exchange
+    this.parts.bulk.relayed(chunk.length)
     if (!res.write(chunk)) {
       controller.pause()
       res.once('drain', () => {
@@ -193,7 +196,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     if (this.parts.servedBy) flat.push('x-served-by', endpoint.servedBy)
     // From here on the tunnel holds the endpoint.
     this.state = 'ended'
-    const tunnel = new Tunnel(exchange, endpoint, socket as import('node:net').Socket, () => {
+    const tunnel = new Tunnel(exchange, socket as import('node:net').Socket, this.parts.bulk, () => {
       endpoint.longLived.delete(tunnel)
       endpoint.ended()
       this.finish({ kind: 'done' })

@@ -2,6 +2,7 @@ import type { RequestHandler } from 'express'
 import type { RandomWord } from '../domain/affinity.ts'
 import { answer } from './answer.ts'
 import { Attempt, BodyFailure, type Outcome } from './attempt.ts'
+import type { Bulk } from './bulk.ts'
 import type { Chooser } from './choose.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
@@ -25,6 +26,7 @@ export type ForwardParts = {
   room: WaitingRoom
   random: RandomWord
   suspect(endpoint: Endpoint): void
+  bulk: Bulk
 }
 
 /** Fourth in the chain: gets the answer of an endpoint to the client; goes on when the client has it, or has gone. */
@@ -32,10 +34,17 @@ export function forward(parts: ForwardParts): RequestHandler {
   return (req, res, next) => {
     const exchange = req.exchange
     const turn = new Turn(exchange, parts)
-    res.on('close', () => {
+    let over = false
+    const closed = () => {
+      if (over) return
+      over = true
+      req.socket.off('close', closed)
       turn.clientClosed()
       next()
-    })
+    }
+    res.on('close', closed)
+    // Pipelined behind another that is still being answered: node tells such a response nothing of the connection's end.
+    if (res.socket === null) req.socket.setMaxListeners(0).on('close', closed)
     if (req.url === '*' && exchange.refusal === null) res.writeHead(200, ['content-length', '0']).end()
     else turn.go()
   }
@@ -53,7 +62,9 @@ class Turn {
     const { limits, timeouts } = parts.options
     this.exchange = exchange
     this.parts = parts
-    this.body = exchange.hasBody ? new RequestBody(exchange.req, limits.maxBodyBytes, timeouts.requestBodyIdleMs) : null
+    this.body = exchange.hasBody
+      ? new RequestBody(exchange.req, limits.maxBodyBytes, timeouts.requestBodyIdleMs, parts.bulk)
+      : null
   }
 
   go(): void {
@@ -74,6 +85,7 @@ class Turn {
         random: this.parts.random,
         servedBy: this.parts.options.servedBy,
         writeStallMs: this.parts.options.timeouts.writeStallMs,
+        bulk: this.parts.bulk,
       },
       (outcome) => this.ended(outcome, endpoint),
     )

@@ -24,6 +24,8 @@ export function identify(parts: { heads: HeadReader; peers: Peers; routes: Route
       return
     }
     exchange.head = head
+    // Node's parser reads nothing behind an upgrade that was asked for, also when it was not granted.
+    if (head.upgrade !== null) res.shouldKeepAlive = false
     exchange.upgradeHead = (req as { upgradeHead?: Buffer }).upgradeHead ?? null
     exchange.requestId = head.requestId ?? randomUUID()
     exchange.hasBody = head.chunked || (head.contentLength !== null && head.contentLength !== '0')

@@ -85,9 +85,21 @@ export function createListener(parts: ListenerParts): Server {
     // The body of the request under way is at fault, and nobody has answered it yet.
     else if (!pending.headersSent && !pending.req.complete) refuse(parts, client, refusalFor(error))
     // Words in the middle of an answer would become part of it; before it, they would be taken for it.
-    else client.destroy()
+    else endBehindAnswers(client)
   })
   return server
+}
+
+/** What was asked properly is still answered, then the connection ends. */
+function endBehindAnswers(client: ClientSocket): void {
+  if (client.coppiceRefused === true) return
+  client.coppiceRefused = true
+  const next = () => {
+    const pending = client._httpMessage
+    if (pending) pending.once('close', () => setImmediate(next))
+    else client.destroySoon()
+  }
+  next()
 }
 
 /** Other upgrades (h2c, say) are answered as if they had not been asked for (RFC 9110 7.8). */

@@ -38,7 +38,11 @@ async function startPrimary(): Promise<void> {
     // The processes accept for themselves, from one shared socket: what a process that dies had not accepted yet goes
     // to another. Handed out by the primary (round robin), connections on their way to it would hang for ever.
     cluster.schedulingPolicy = cluster.SCHED_NONE
-    cluster.setupPrimary({ exec: fileURLToPath(import.meta.url), args: [] })
+    cluster.setupPrimary({
+      exec: fileURLToPath(import.meta.url),
+      args: [],
+      execArgv: [...process.execArgv, '--expose-gc'],
+    })
     const primary = new Primary(options, log, (message) => {
       log.fatal(message)
       process.exit(3)

@@ -2,6 +2,7 @@ import express, { type Express } from 'express'
 import type { AccessLog } from './access-log.ts'
 import { admit } from './admit.ts'
 import { answer } from './answer.ts'
+import type { Bulk } from './bulk.ts'
 import { chooser } from './choose.ts'
 import type { Endpoint } from './endpoint.ts'
 import { Exchange } from './exchange.ts'
@@ -27,6 +28,7 @@ export type PipelineParts = {
   log: AccessLog
   /** Unsigned 32-bit words from a cryptographic source. */
   random: () => number
+  bulk: Bulk
   suspect(endpoint: Endpoint): void
   stopping(): boolean
 }
@@ -51,7 +53,7 @@ export function pipeline(parts: PipelineParts): Pipeline {
   app.use(identify({ heads, peers, routes }))
   app.use(admit({ limits: options.limits, stopping: parts.stopping }))
   app.use(choose.middleware)
-  app.use(forward({ options, chooser: choose, room, random, suspect: parts.suspect }))
+  app.use(forward({ options, chooser: choose, room, random, suspect: parts.suspect, bulk: parts.bulk }))
   app.use(settle({ metrics, sessions, log }))
 
   /** Express reaches no middleware for a target that it cannot parse as a URL. */

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import type { Bulk } from './bulk.ts'
 import type { ExpectingRequest } from './listener.ts'
 
 /** Why a request body ended before its end; the attempt turns it into an answer. */
@@ -19,6 +20,7 @@ export class RequestBody extends EventEmitter {
   private readonly req: ExpectingRequest
   private readonly maxBytes: number
   private readonly idleMs: number
+  private readonly bulk: Bulk
   private idle: NodeJS.Timeout | null = null
   private bytes = 0
   /** Undici has begun to read: it cannot be sent a second time. */
@@ -26,11 +28,12 @@ export class RequestBody extends EventEmitter {
   destroyed = false
 
   /** @param maxBytes 0 for no limit; @param idleMs 0 for no limit */
-  constructor(req: ExpectingRequest, maxBytes: number, idleMs: number) {
+  constructor(req: ExpectingRequest, maxBytes: number, idleMs: number, bulk: Bulk) {
     super()
     this.req = req
     this.maxBytes = maxBytes
     this.idleMs = idleMs
+    this.bulk = bulk
   }
 
   /** Marks this as a stream for undici, which never calls it. */
@@ -69,6 +72,7 @@ export class RequestBody extends EventEmitter {
 
   private readonly onData = (chunk: Buffer): void => {
     this.bytes += chunk.length
+    this.bulk.relayed(chunk.length)
     if (this.maxBytes > 0 && this.bytes > this.maxBytes) {
       this.emit('error', new BodyFailure('tooLarge'))
       return

@@ -1,6 +1,7 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Endpoint, LongLived } from './endpoint.ts'
+import type { Bulk } from './bulk.ts'
+import type { LongLived } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import { FrameFollower } from './websocket-frames.ts'
 
@@ -17,12 +18,14 @@ export class Tunnel implements LongLived {
   private readonly exchange: Exchange
   private readonly instance: Socket
   private client: Socket | null = null
+  private readonly bulk: Bulk
   private readonly onEnd: () => void
   private ended = false
   private leaving = false
   private readonly frames = new FrameFollower()
 
-  constructor(exchange: Exchange, _endpoint: Endpoint, instance: Socket, onEnd: () => void) {
+  constructor(exchange: Exchange, instance: Socket, bulk: Bulk, onEnd: () => void) {
+    this.bulk = bulk
     this.exchange = exchange
     this.instance = instance
     this.onEnd = onEnd
@@ -49,7 +52,8 @@ export class Tunnel implements LongLived {
     if (upgradeHead !== null && upgradeHead.length > 0) this.instance.write(upgradeHead)
 
     const instance = this.instance
-    client.on('data', (chunk) => {
+    client.on('data', (chunk: Buffer) => {
+      this.bulk.relayed(chunk.length)
       if (!instance.write(chunk)) client.pause()
     })
     instance.on('drain', () => client.resume())
@@ -87,6 +91,7 @@ export class Tunnel implements LongLived {
   private fromInstance(chunk: Buffer): void {
     const client = this.client as Socket
     this.exchange.bytesSent += chunk.length
+    this.bulk.relayed(chunk.length)
     if (!this.leaving) {
       this.frames.follow(chunk)
       if (!client.write(chunk)) this.instance.pause()

@@ -1,6 +1,7 @@
 import { randomFillSync, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { AccessLog } from './access-log.ts'
+import { Bulk, minorCollector } from './bulk.ts'
 import { Certificates } from './certificates.ts'
 import { DrainDeadlines } from './drain.ts'
 import type { Endpoint } from './endpoint.ts'
@@ -44,6 +45,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     sessions,
     room,
     random,
+    bulk: new Bulk(minorCollector()),
     log: accessLog,
     suspect: (endpoint: Endpoint) => channel.send({ type: 'suspect', instance: endpoint.instance }),
     stopping: () => stopping,
