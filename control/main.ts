@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { lastLines } from '../runtime/log-file.ts'
+import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
 import { createSources } from '../runtime/sources/sources.ts'
 import { acquireProcessLock } from '../store/process-lock.ts'
@@ -26,7 +27,7 @@ async function main(): Promise<void> {
       field: 'home',
     })
   const token = readOrMakeToken(options.tokenFile)
-  const store = await openStore(options.store)
+  const store = await openStore({ ...options.store, isPortFree })
   const temporal = openTemporal(options.temporal)
   const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now: Date.now })
   const control = await startControlPlane({

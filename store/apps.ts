@@ -21,20 +21,30 @@ export type NewApp = {
   desired?: 'running' | 'stopped'
   defaultSourceCodePath?: string | null
   creator: string
+  /** From `offerPort`; taken unless another app has taken it meanwhile. */
+  port?: number | null
 }
 
 export type LastUpdate = { operation: string | null }
+
+export type AppPorts = {
+  /** Where apps get the port on which routers serve them alone. */
+  range: PortRange
+  /** Whether nobody on this machine listens on a port. */
+  isPortFree: (port: number) => Promise<boolean>
+}
 
 export class Apps {
   readonly #context: StoreContext
   readonly #workspace: Workspace
   readonly #ports: PortRange
+  readonly #isPortFree: (port: number) => Promise<boolean>
 
-  /** @param ports where apps get the port on which routers serve them alone. */
-  constructor(context: StoreContext, workspace: Workspace, ports: PortRange) {
+  constructor(context: StoreContext, workspace: Workspace, options: AppPorts) {
     this.#context = context
     this.#workspace = workspace
-    this.#ports = ports
+    this.#ports = options.range
+    this.#isPortFree = options.isPortFree
   }
 
   async get(name: string): Promise<App | null> {
@@ -48,8 +58,20 @@ export class Apps {
   }
 
   /** @throws CoppiceError AlreadyExists, PreviewDisabled, LimitExceeded */
-  create(app: NewApp): Promise<App> {
-    return transact(this.#context, (tx) => this.createIn(tx, app))
+  async create(app: NewApp): Promise<App> {
+    const port = await this.offerPort()
+    return transact(this.#context, (tx) => this.createIn(tx, { ...app, port }))
+  }
+
+  /**
+   * A port for a new app that no other app has and on which nobody foreign listens now. Asked before a transaction,
+   * because the kernel answers in its own time; null when all are taken.
+   */
+  async offerPort(): Promise<number | null> {
+    const taken = await portsTaken(this.#context.db)
+    for (let port = this.#ports.first; port <= this.#ports.last; port++)
+      if (!taken.has(port) && (await this.#isPortFree(port))) return port
+    return null
   }
 
   /** As `create`, within a larger transaction. */
@@ -77,7 +99,7 @@ export class Apps {
         pending_deployment: null,
         operation: null,
         default_source_code_path: app.defaultSourceCodePath ?? null,
-        port: await this.#freePort(tx),
+        port: await this.#portFor(tx, app.port ?? null),
         rebalance: null,
         last_update: null,
         route_version: 0,
@@ -141,12 +163,17 @@ export class Apps {
     return parseJson<LastUpdate>(row?.last_update ?? null)
   }
 
-  async #freePort(tx: Db): Promise<number | null> {
-    const taken = new Set((await tx.selectFrom('apps').select('port').execute()).map((row) => row.port))
-    for (let port = this.#ports.first; port <= this.#ports.last; port++) if (!taken.has(port)) return port
+  async #portFor(tx: Db, offered: number | null): Promise<number | null> {
+    const taken = await portsTaken(tx)
+    if (offered !== null && !taken.has(offered)) return offered
+    for (let port = (offered ?? this.#ports.first) + 1; port <= this.#ports.last; port++)
+      if (!taken.has(port)) return port
     return null
   }
 }
+
+const portsTaken = async (tx: Db): Promise<Set<number | null>> =>
+  new Set((await tx.selectFrom('apps').select('port').execute()).map((row) => row.port))
 
 export async function getApp(tx: Db, name: string): Promise<App | null> {
   const row = await tx.selectFrom('apps').selectAll().where('name', '=', name).executeTakeFirst()

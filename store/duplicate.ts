@@ -21,15 +21,16 @@ export type Duplicate = {
  *
  * @throws CoppiceError NotFound, AlreadyExists, PreviewDisabled, LimitExceeded
  */
-export function duplicateApp(
+export async function duplicateApp(
   context: StoreContext,
   parts: { apps: Apps; secrets: Secrets },
   { from, name, withSecrets, creator }: Duplicate,
 ): Promise<App> {
+  const port = await parts.apps.offerPort()
   return transact(context, async (tx) => {
     const source = await getApp(tx, from)
     if (source === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${from}`)
-    await parts.apps.createIn(tx, { ...source, name, creator, desired: 'stopped' })
+    await parts.apps.createIn(tx, { ...source, name, creator, desired: 'stopped', port })
     if (withSecrets) await parts.secrets.copyIn(tx, from, name)
     if (source.activeDeployment !== null) {
       const id = context.newId().replaceAll('-', '')

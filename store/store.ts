@@ -38,6 +38,8 @@ export type StoreOptions = {
   instancePorts?: PortRange
   /** Ports on which routers serve one app each. */
   appPorts?: PortRange
+  /** Asked before an app gets a port; default: every port is free as far as the store knows. */
+  isPortFree?: (port: number) => Promise<boolean>
   /** How long an instance that leaves may finish what it has in flight, in ms. */
   drainTimeoutMs?: number
   /** Settings of the workspace while no admin has changed them (R2). */
@@ -101,7 +103,10 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   })
   const secrets = new Secrets(context)
   const operations = new Operations(context)
-  const apps = new Apps(context, workspace, options.appPorts ?? { first: 8100, last: 8299 })
+  const apps = new Apps(context, workspace, {
+    range: options.appPorts ?? { first: 8100, last: 8299 },
+    isPortFree: options.isPortFree ?? (async () => true),
+  })
   const watch = new ChangeWatch(new DatabaseSync(file, { readOnly: true }))
   return {
     inventory,

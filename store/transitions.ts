@@ -109,7 +109,8 @@ export class Transitions {
    *
    * @throws CoppiceError NotFound, OperationInProgress, OperationEnded, InvalidState, LimitExceeded, PreviewDisabled
    */
-  admit(admission: Admission): Promise<Plan> {
+  async admit(admission: Admission): Promise<Plan> {
+    const port = admission.byHand === null ? null : await this.#apps.offerPort()
     return transact(this.#context, async (tx) => {
       const known = await getOperation(tx, admission.id)
       if (known !== null && known.state !== 'REQUESTED' && known.state !== 'RUNNING')
@@ -120,7 +121,9 @@ export class Transitions {
         })
       if (known?.plan != null) return known.plan
       const app =
-        known === null ? await this.#admitByHand(tx, admission) : await this.#freeApp(tx, admission.app, admission.id)
+        known === null
+          ? await this.#admitByHand(tx, admission, port)
+          : await this.#freeApp(tx, admission.app, admission.id)
       const operation = (await getOperation(tx, admission.id)) as Operation
       const plan = await this.#plan(tx, app, operation.change as Change, operation.id, operation.deployment)
       await insertStandby(this.#context, tx, plan.add, {
@@ -286,7 +289,7 @@ export class Transitions {
     })
   }
 
-  async #admitByHand(tx: Transaction<Schema>, admission: Admission): Promise<App> {
+  async #admitByHand(tx: Transaction<Schema>, admission: Admission, port: number | null): Promise<App> {
     const { byHand } = admission
     if (byHand === null)
       throw new CoppiceError('InvalidInput', `operation: there is no operation ${admission.id}; leave the field out`, {
@@ -307,6 +310,7 @@ export class Transitions {
         mode: byHand.instances === undefined ? 'standard' : 'scaled',
         instances: byHand.instances ?? 1,
         creator: byHand.startedBy,
+        port,
       }))
     if (app.operation !== null) throw await this.#inProgress(tx, app)
     const deployment =

@@ -13,6 +13,7 @@ import { createBuilder } from '../runtime/builders/builder.ts'
 import { inspectSource } from '../runtime/builders/inspect.ts'
 import { secretsNeeded } from '../runtime/environment.ts'
 import { createInstances } from '../runtime/instances.ts'
+import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
 import { createSources } from '../runtime/sources/sources.ts'
@@ -41,7 +42,7 @@ async function main(): Promise<void> {
     throw new CoppiceError('InvalidInput', `Another worker runs on the data directory ${home}; one is enough`)
 
   const now = Date.now
-  const store = await openStore(options.store)
+  const store = await openStore({ ...options.store, isPortFree })
   const artifacts = createArtifacts({ directory: join(home, 'artifacts'), pins: store.pins, now })
   const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now })
   const cacheDir = join(home, 'cache')
