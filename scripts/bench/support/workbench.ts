@@ -1,15 +1,19 @@
 /** A stack of its own for a bench, with a folder that apps are deployed from, and what benches ask it. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Client, Connection } from '@temporalio/client'
+import { TASK_QUEUE } from '../../../domain/product.ts'
 import { callApi } from '../../stack/client.ts'
 import { freePorts } from '../../stack/ports.ts'
+import type { Programs } from '../../stack/processes.ts'
 import { type Stack, startStack } from '../../stack/stack.ts'
-import { ROOT } from '../../stack-options.ts'
+import { freeStackOptions, ROOT } from '../../stack-options.ts'
 
 export type BenchStep = { step: string; words: string; state: string; detail: string; from: number; to: number }
 
@@ -51,13 +55,16 @@ export class Workbench {
     this.folder = folder
   }
 
-  static async start(env: NodeJS.ProcessEnv = {}): Promise<Workbench> {
+  /** `ports`: more than the few of a stack with some apps; `programs`: another worker than the real one. */
+  static async start(options: { ports?: { appPorts: string }; programs?: Programs } = {}): Promise<Workbench> {
     const folder = await mkdtemp(join(tmpdir(), 'coppice-bench-'))
     try {
+      const home = join(folder, 'home')
       const stack = await startStack({
-        home: join(folder, 'home'),
-        ports: 'free',
-        env: { COPPICE_SOURCE_ROOTS: folder, ...env },
+        home,
+        ports: { ...(await freeStackOptions(home)), ...options.ports },
+        env: { COPPICE_SOURCE_ROOTS: folder },
+        ...(options.programs !== undefined && { programs: options.programs }),
       })
       return new Workbench(stack, folder)
     } catch (error) {
@@ -82,9 +89,10 @@ export class Workbench {
     return callApi<T>(this.stack, method, path, body)
   }
 
-  createApp(name: string, instances: number): Promise<unknown> {
+  /** Without a number of instances: a standard app. */
+  createApp(name: string, instances?: number): Promise<unknown> {
     const count = { compute_min_instances: instances, compute_max_instances: instances }
-    return this.api('POST', '/api/2.0/apps', { name, ...count })
+    return this.api('POST', '/api/2.0/apps', { name, ...(instances !== undefined && count) })
   }
 
   beginDeploy(app: string, source = app): Promise<{ deployment_id: string; operation: string }> {
@@ -92,14 +100,33 @@ export class Workbench {
   }
 
   /** The operation once it has succeeded; throws with its failure else. */
-  async ended(id: string): Promise<BenchOperation> {
-    for (const end = Date.now() + DEADLINE_MS; Date.now() < end; await sleep(20)) {
+  async ended(id: string, pollMs = 20): Promise<BenchOperation> {
+    for (const end = Date.now() + DEADLINE_MS; Date.now() < end; await sleep(pollMs)) {
       const answer = await this.api<OperationAnswer>('GET', `/api/coppice/v1/operations/${id}`)
       if (answer.state === 'FAILED' || answer.state === 'CANCELLED')
         throw new Error(`operation ${id}: ${answer.state}, ${answer.failure?.message}`)
       if (answer.state === 'SUCCEEDED') return operationOf(answer)
     }
     throw new Error(`operation ${id} has not ended after ${DEADLINE_MS / 1000} s`)
+  }
+
+  /** Starts the workflow type as the `temporal` CLI does, waits for it, and returns its operation. */
+  async runByHand(type: string, input: { app: string; [field: string]: unknown }): Promise<BenchOperation> {
+    const connection = await Connection.connect({ address: this.stack.temporalAddress })
+    try {
+      await new Client({ connection }).workflow.execute(type, {
+        workflowId: `bench-${type}-${randomUUID()}`,
+        taskQueue: TASK_QUEUE,
+        args: [input],
+      })
+    } finally {
+      await connection.close()
+    }
+    const { operations } = await this.api<{ operations: Array<{ id: string }> }>(
+      'GET',
+      `/api/coppice/v1/operations?app=${input.app}`,
+    )
+    return this.ended((operations[0] as { id: string }).id)
   }
 
   /** Waits until an answer to each of these routing keys satisfies `holds`; says when the last of them did. */
@@ -194,6 +221,15 @@ export async function ownTimes(folder: string, command: readonly string[]): Prom
   const failed = once(child, 'error').then(([error]) => Promise.reject(error as Error))
   const startMs = (await Promise.race([untilOk(`http://127.0.0.1:${port}/`), failed])) - began
   return { startMs, stopMs: await endedAfter(child, 'SIGTERM') }
+}
+
+/** The slowest of `count` that start at once, and of as many that end at once. */
+export async function slowestOf(count: number, folder: string, command: readonly string[]): Promise<OwnTimes> {
+  const all = await Promise.all(Array.from({ length: count }, () => ownTimes(folder, command)))
+  return {
+    startMs: Math.max(...all.map(({ startMs }) => startMs)),
+    stopMs: Math.max(...all.map(({ stopMs }) => stopMs)),
+  }
 }
 
 /** Sends the signal and returns how many ms the process took to end. */
