@@ -54,19 +54,29 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
     failure = error as Error
   }
   if (results.length > 0) process.stdout.write(`Report: ${await writeReport(results, options.out)}\n`)
-  if (options.keep && stack !== null) {
-    process.stdout.write(`It goes on running: coppice --home ${stack.home} apps list. Ctrl-C ends it.\n`)
-    await new Promise<void>((resolve) => process.once('SIGINT', () => resolve()))
-  }
+  const code = exitCode(results, failure, signal)
+  if (options.keep && stack !== null && !signal.aborted) await untilInterrupted(stack, signal)
   await stack?.stop()
   progress.end()
-  if (failure !== null && !signal.aborted) {
-    process.stderr.write(`${pc.red('The run failed:')} ${failure.message}\n`)
-    return EXIT.failed
-  }
+  if (code === EXIT.failed) process.stderr.write(`${pc.red('The run failed:')} ${failure?.message}\n`)
+  return code
+}
+
+function exitCode(results: ScenarioResult[], failure: Error | null, signal: AbortSignal): number {
   if (signal.aborted) return EXIT.interrupted
+  if (failure !== null) return EXIT.failed
   if (results.some(({ verdict }) => verdict.outcome === 'broken')) return EXIT.broken
   return results.every(({ verdict }) => verdict.outcome === 'held') ? EXIT.held : EXIT.unfit
+}
+
+async function untilInterrupted(stack: OwnStack, signal: AbortSignal): Promise<void> {
+  const lines = [
+    'It goes on running until Ctrl-C. Look at it with',
+    `  coppice --home ${stack.home} apps list`,
+    `  coppice --home ${stack.home} loadtest NAME SCENARIO`,
+  ]
+  process.stdout.write(`${lines.join('\n')}\n`)
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
 }
 
 async function run(): Promise<number> {

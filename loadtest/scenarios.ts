@@ -26,7 +26,7 @@ const WARM = 150
 
 export const SCENARIOS: Record<string, Scenario> = {
   affinity: {
-    words: 'every client stays with its instance, through two routers',
+    words: 'every client stays with its instance, whichever router it asks',
     rules: ['R1.1', 'R7.1', 'R7.2', 'R7.4', 'R8.1'],
     instances: 3,
     quick: { rate: 80, durationMs: 10_000 },

@@ -5,7 +5,7 @@ import type { SummaryData } from '../k6/summary.ts'
 import { FINDING_PROMISES, type FindingKind, METRIC_PROMISES, type PromiseMetric } from '../promises.ts'
 import { type Execution, executedTwice, hiddenRetries, lost, type Passage, slowFailovers } from './delivery.ts'
 import type { Finding } from './finding.ts'
-import { keysReplaced, movedNeedlessly, uneven } from './placement.ts'
+import { keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { oldAfterNew, operationsFailed, outsideItsTime } from './succession.ts'
 import { tableTimes, type World } from './world.ts'
 
@@ -45,7 +45,7 @@ export function judge(evidence: Evidence, options: { lossRule?: string } = {}): 
   const strays = outsideItsTime(history, world)
   const found: Partial<Record<FindingKind, Finding[]>> = {
     lost: lost(history, journal, world),
-    moved_needlessly: movedNeedlessly(history, world),
+    moved_needlessly: [...movedNeedlessly(history, world), ...movedWithoutCause(history, world)],
     key_replaced: keysReplaced(history, world),
     old_version_after_new: oldAfterNew(history, world),
     answered_after_drain: strays.filter(({ kind }) => kind === 'answered_after_drain'),

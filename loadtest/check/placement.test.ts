@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { digestKey, isShed, mintKey, movedKey, pickSlot, rebalancedKey, shedTarget } from '../../domain/affinity.ts'
-import { countMoves, keysReplaced, movedNeedlessly, uneven } from './placement.ts'
+import { countMoves, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { attempt, keyFor, SLOTS, T0, table, world } from './testing.ts'
 import type { Fault } from './world.ts'
 
@@ -70,6 +70,30 @@ describe('a needless move', () => {
     const chosen = keyFor(0)
     const wrong = attempt({ slot: shedTarget(digestKey(chosen), SLOTS, rebalance), key: chosen })
     expect(movedNeedlessly([wrong], world({ tables }))).toHaveLength(1)
+  })
+})
+
+describe('a move without a cause', () => {
+  const seen = (at: number, slot: number) => attempt({ at, slot })
+  const moves = (history: ReturnType<typeof attempt>[], more: Parameters<typeof world>[0] = {}) =>
+    movedWithoutCause(history, world(more)).length
+
+  it('R8.2 is one between two slots that were there all the time, whatever the arithmetic says', () => {
+    expect(moves([seen(0, 1), seen(100, 1), seen(200, 2), seen(300, 2)])).toBe(1)
+    expect(moves([seen(0, 1), seen(100, 1)])).toBe(0)
+    const tables = [table(-10_000, '1', [0, 1, 2]), table(5_000, '1', [0, 1])]
+    expect(moves([seen(0, 1), seen(9_000, 0)], { tables })).toBe(1)
+  })
+
+  it('R8.1 is none away from a slot that was down, or back to it', () => {
+    expect(moves([seen(900, 1), seen(2_000, 2), seen(6_000, 1)], { faults: [down(1)] })).toBe(0)
+    expect(moves([seen(900, 0), seen(2_000, 2)], { faults: [down(1)] })).toBe(1)
+  })
+
+  it('R8.2 is none from a slot that left, or to one that joined', () => {
+    const [three, two] = [table(-10_000, '1', [0, 1, 2]), table(-10_000, '1', [0, 1])]
+    expect(moves([seen(0, 2), seen(9_000, 0)], { tables: [three, { ...two, at: T0 + 5_000 }] })).toBe(0)
+    expect(moves([seen(0, 0), seen(9_000, 2)], { tables: [two, { ...three, at: T0 + 5_000 }] })).toBe(0)
   })
 })
 

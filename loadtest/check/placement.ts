@@ -21,6 +21,32 @@ export function movedNeedlessly(history: Attempt[], world: World): Finding[] {
   return findings
 }
 
+/**
+ * The same without the routers' arithmetic, so that a fault in it is seen: a client may be answered by another slot than
+ * before only if one of the two was down, left or joined meanwhile, or sessions were rebalanced.
+ */
+export function movedWithoutCause(history: Attempt[], world: World): Finding[] {
+  const times = tableTimes(world)
+  const last = new Map<string, Attempt>()
+  const findings: Finding[] = []
+  // By the end, so that what was asked together is compared with what had been answered before.
+  for (const attempt of history.toSorted((a, b) => a.endedAt - b.endedAt)) {
+    if (attempt.slot === null) continue
+    const before = last.get(attempt.client)
+    last.set(attempt.client, attempt)
+    if (before?.slot == null || before.slot === attempt.slot || attempt.key === null) continue
+    const [from, to] = [before.startedAt, attempt.endedAt]
+    if (mayBeDown(world, before.slot, from, to) || mayBeDown(world, attempt.slot, from, to)) continue
+    const tables = times.filter((time) => time.from <= to && time.to >= from).map(({ table }) => table)
+    const stays = (slot: number) => tables.every((table) => slotsOf(table).includes(slot))
+    const same = new Set(tables.map(({ rebalance }) => rebalance?.epoch)).size === 1
+    if (!tables.every(({ affinity }) => affinity) || !same || !stays(before.slot) || !stays(attempt.slot)) continue
+    const words = `a session moved from slot ${before.slot} to ${attempt.slot}, and both had been there all the time`
+    findings.push(finding('moved_needlessly', attempt, words))
+  }
+  return findings
+}
+
 /** Keys that were replaced without need, and new keys that do not lead to where they were given. */
 export function keysReplaced(history: Attempt[], world: World): Finding[] {
   const times = tableTimes(world)
