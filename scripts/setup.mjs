@@ -7,7 +7,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,7 +15,8 @@ import { fileURLToPath } from 'node:url'
 const OLDEST_NODE = 18
 const OURS = 24
 const root = fileURLToPath(new URL('..', import.meta.url))
-const ownNode = join(root, 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
+const ownNode = join(root, 'node_modules', 'node', 'bin', 'node')
+const nodeLink = join(root, 'node_modules', '.bin', 'node')
 
 main()
 
@@ -61,15 +62,11 @@ function packagesOf(file) {
 
 /** Whether `node` in npm scripts is the pinned one: node_modules/.bin comes first on their PATH. */
 function runtimeWorks() {
-  if (!existsSync(ownNode)) return usesOwnMachineNode()
-  if (realpathSync(process.execPath) === realpathSync(ownNode)) return true
-  const answer = spawnSync(ownNode, ['--version'], { encoding: 'utf8' })
+  // The pinned build does not run everywhere (musl); a Node of the machine that is new enough does as well.
+  if (!existsSync(nodeLink)) return major(process.versions.node) >= OURS
+  if (realpathSync(process.execPath) === realpathSync(nodeLink)) return true
+  const answer = spawnSync(nodeLink, ['--version'], { encoding: 'utf8' })
   return answer.status === 0 && major(answer.stdout) === OURS
-}
-
-/** The pinned build does not run everywhere (musl); a Node of the machine that is new enough does as well. */
-function usesOwnMachineNode() {
-  return major(process.versions.node) >= OURS && !existsSync(join(root, 'node_modules', '.bin', 'node'))
 }
 
 function install() {
@@ -94,13 +91,13 @@ function install() {
 function installRuntime() {
   const folder = join(root, 'node_modules', 'node')
   spawnSync(npmNode(), [join(folder, 'installArchSpecificPackage.js')], { cwd: folder, stdio: ['ignore', 'ignore', 2] })
+  rmSync(nodeLink, { force: true })
+  // npm links only what is there when it installs.
+  if (existsSync(ownNode)) symlinkSync(join('..', 'node', 'bin', 'node'), nodeLink)
   if (runtimeWorks()) return
-  if (major(process.versions.node) >= OURS) {
-    // A link that leads nowhere, or to a program that does not run here, would hide the machine's own.
-    rmSync(join(root, 'node_modules', '.bin', 'node'), { force: true })
-    rmSync(ownNode, { force: true })
-    return
-  }
+  // A link to a program that does not run here would hide the machine's own.
+  rmSync(nodeLink, { force: true })
+  if (runtimeWorks()) return
   fail(
     `The pinned Node ${OURS} does not run here, and this machine's own is ${process.versions.node}.\n` +
       `  Install Node ${OURS} (https://nodejs.org) and run the same command again.`,

@@ -27,8 +27,11 @@ function lock(packages: Record<string, string>, optional: Record<string, string>
 /** What npm leaves behind when it has installed these, with a Node that is the one of the test. */
 function install(packages: Record<string, string>): void {
   mkdirSync(join(folder, 'node_modules', 'node', 'bin'), { recursive: true })
-  const node = join(folder, 'node_modules', 'node', 'bin', 'node')
-  if (!existsSync(node)) symlinkSync(process.execPath, node)
+  mkdirSync(join(folder, 'node_modules', '.bin'), { recursive: true })
+  for (const place of ['node/bin/node', '.bin/node']) {
+    const node = join(folder, 'node_modules', place)
+    if (!existsSync(node)) symlinkSync(process.execPath, node)
+  }
   const list = JSON.stringify({ packages: Object.fromEntries(entries(packages)) })
   writeFileSync(join(folder, 'node_modules', '.package-lock.json'), list)
 }
@@ -38,7 +41,9 @@ const INSTALLS_A = `
   const { mkdirSync, symlinkSync, writeFileSync } = require('node:fs')
   require('node:fs').rmSync('node_modules', { recursive: true, force: true })
   mkdirSync('node_modules/node/bin', { recursive: true })
+  mkdirSync('node_modules/.bin')
   symlinkSync(process.execPath, 'node_modules/node/bin/node')
+  symlinkSync(process.execPath, 'node_modules/.bin/node')
   writeFileSync('node_modules/.package-lock.json', '{"packages":{"node_modules/a":{"version":"1.0.0"}}}')`
 
 function setup(npm: string) {
