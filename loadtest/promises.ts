@@ -36,6 +36,7 @@ export const FINDING_PROMISES = {
   slow_failover: { rule: 'R12.2', words: 'requests that waited too long for another instance' },
   uneven: { rule: 'R1.1', words: 'instances with far less than their share of sessions' },
   operation_failed: { rule: 'R10.1', words: 'operations that ended otherwise than they should' },
+  left_behind: { rule: 'R10.2', words: 'things left behind: processes, directories, descriptors, memory' },
   not_carried_out: {
     rule: 'R11.1',
     words: 'faults or changes that nobody noticed (so nothing was proved)',

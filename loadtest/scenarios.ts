@@ -12,7 +12,7 @@ export type Scenario = {
   lossRule?: string
   /** How long a user may be silent although it has not ended, ms; default 1.5 s. */
   quietMs?: number
-  timeline(act: Actions): Promise<void>
+  timeline(act: Actions, load: Load): Promise<void>
 }
 
 export type Load = {
@@ -89,6 +89,77 @@ export const SCENARIOS: Record<string, Scenario> = {
     timeline: async (act) => {
       await act.warm(60)
       await act.deploy('2')
+    },
+  },
+  resize: {
+    words: 'more instances, then fewer: no request fails, and only those move that must',
+    rules: ['R6.1', 'R6.2', 'R8.2'],
+    instances: 1,
+    quick: { rate: 60, durationMs: 10_000 },
+    full: { rate: 150, durationMs: 90_000 },
+    lossRule: 'R6.1',
+    timeline: async (act) => {
+      await act.warm(WARM)
+      await act.scale(5, 'resize from 1 to 5')
+      await act.pause(1_000, 2_000)
+      await act.scale(2, 'resize from 5 to 2')
+      await act.pause(500, 1_500)
+    },
+  },
+  convert: {
+    words: 'a standard app becomes a scaled one, and a standard one again, and nobody notices',
+    rules: ['R5.1', 'R5.2', 'R5.3'],
+    instances: 'standard',
+    quick: { rate: 60, durationMs: 10_000 },
+    full: { rate: 150, durationMs: 90_000 },
+    lossRule: 'R5.1',
+    timeline: async (act) => {
+      await act.warm(WARM)
+      await act.scale(1, 'conversion to a scaled app')
+      await act.pause(500, 1_500)
+      await act.scale(3, 'resize from 1 to 3')
+      await act.pause(500, 1_500)
+      await act.scale(null, 'conversion back to a standard app')
+      await act.pause(500, 1_500)
+    },
+  },
+  soak: {
+    words: 'everything at once, in an order drawn from the seed, and nothing is left behind',
+    rules: ['R1.2', 'R3.4', 'R6.1', 'R8.2', 'R10.2', 'R12.1', 'R12.2'],
+    instances: 3,
+    quick: { rate: 60, durationMs: 25_000 },
+    full: { rate: 300, durationMs: 20 * 60_000 },
+    lossRule: 'R12.1, R12.2',
+    quietMs: 6_500,
+    timeline: async (act, { durationMs }) => {
+      await act.warm(WARM)
+      await act.measure()
+      const end = Date.now() + durationMs
+      for (let version = 2; Date.now() < end; version++) {
+        switch (act.random.whole(1, 7)) {
+          case 1:
+          case 2:
+            await act.kill(act.random.whole(1, 2))
+            break
+          case 3:
+            await act.hang(act.random.whole(2_000, 6_000))
+            break
+          case 4:
+            await act.deploy(String(version))
+            break
+          case 5:
+            await act.deploy(String(version), 'broken')
+            break
+          case 6:
+            await act.restart()
+            break
+          case 7:
+            await act.scale(act.random.whole(3, 5), 'resize')
+            break
+        }
+        // A fault each 10 s or so.
+        await act.pause(durationMs < 60_000 ? 500 : 3_000, durationMs < 60_000 ? 1_000 : 9_000)
+      }
     },
   },
 }

@@ -7,7 +7,11 @@ export type TestReport = {
   testResults: { name: string; status: string; message: string; assertionResults: TestCase[] }[]
 }
 
-export type TestCase = { fullName: string; status: 'passed' | 'failed' | 'skipped' | 'pending' | 'todo' }
+export type TestCase = {
+  fullName: string
+  status: 'passed' | 'failed' | 'skipped' | 'pending' | 'todo'
+  failureMessages?: string[]
+}
 
 export type Tally = { passed: number; failed: number; skipped: number }
 

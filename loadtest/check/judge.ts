@@ -15,6 +15,8 @@ export type Evidence = {
   executions: Execution[] | null
   passages: Passage[] | null
   world: World
+  /** What the stack left behind; null where it was not measured. */
+  leftBehind?: Finding[] | null
   /** k6's own summary; null when it was interrupted. */
   summary: SummaryData | null
 }
@@ -52,6 +54,7 @@ export function judge(evidence: Evidence, options: { lossRule?: string } = {}): 
     answered_before_ready: strays.filter(({ kind }) => kind === 'answered_before_ready'),
     operation_failed: operationsFailed(world),
     not_carried_out: notCarriedOut(history, world),
+    ...(evidence.leftBehind != null && { left_behind: evidence.leftBehind }),
     ...(passages !== null && { hidden_retry: hiddenRetries(history, passages) }),
     ...(executions !== null && { executed_twice: executedTwice(history, executions) }),
     ...(world.faults.some(({ kind }) => kind !== 'ejected') && { slow_failover: slowFailovers(history, world) }),
@@ -114,11 +117,10 @@ function notCarriedOut(history: Attempt[], world: World): Finding[] {
     if (!hit) missing(fault.at, `the ${fault.kind} of slot ${fault.slot} sent no session elsewhere`)
   }
   const sockets = history.filter(({ kind }) => kind === 'socket')
-  if (
-    sockets.length > 0 &&
-    world.operations.length > 0 &&
-    new Set(sockets.map(({ client }) => client)).size === sockets.length
-  ) {
+  const replaced = world.operations.some(
+    ({ type, state }) => ['deploy', 'restart'].includes(type) && state === 'SUCCEEDED',
+  )
+  if (sockets.length > 0 && replaced && new Set(sockets.map(({ client }) => client)).size === sockets.length) {
     missing(sockets[0]?.startedAt ?? 0, 'no WebSocket was closed by the other side and opened again')
   }
   for (const { type, deployment, state, startedAt } of world.operations) {

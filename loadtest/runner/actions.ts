@@ -1,5 +1,7 @@
 /** What a scenario can do to the app while the load runs, and the record of it. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Finding } from '../check/finding.ts'
+import { type Footprint, leaks } from '../check/leaks.ts'
 import type { Fault, SeenOperation } from '../check/world.ts'
 import type { Random } from '../k6/random.ts'
 import type { InstanceAnswer, OperationAnswer } from './api.ts'
@@ -19,6 +21,8 @@ export type ActionParts = {
   signal: AbortSignal
 }
 
+/** Connections that idle and directories that are being removed. */
+const LEAVING_TIMEOUT_MS = 10_000
 const RECOVERY_TIMEOUT_MS = 60_000
 /** After an instance runs again routers need two good checks; and a report, until we know of it. */
 const SETTLE_MS = 2_500
@@ -30,6 +34,7 @@ export class Actions {
   /** What could not be done here, in words. */
   readonly skipped: string[] = []
   readonly #parts: ActionParts
+  #footprint: Footprint | null = null
 
   constructor(parts: ActionParts) {
     this.#parts = parts
@@ -48,6 +53,22 @@ export class Actions {
   async warm(requests: number): Promise<void> {
     while (this.#parts.requests() < requests) await sleep(50, undefined, { signal: this.#parts.signal })
     await this.pause(0, 500)
+  }
+
+  /** From here on what is left behind counts. */
+  async measure(): Promise<void> {
+    this.#footprint = await this.#parts.target.footprint()
+  }
+
+  /** What is there now and was not then; null where nothing was measured. Waits for what is on its way out. */
+  async leaks(): Promise<Finding[] | null> {
+    const before = this.#footprint
+    if (before === null) return null
+    for (const end = Date.now() + LEAVING_TIMEOUT_MS; ; await sleep(500)) {
+      const after = (await this.#parts.target.footprint()) as Footprint
+      const found = leaks(before, after, (await this.#serving()).length, Date.now())
+      if (found.length === 0 || Date.now() > end) return found
+    }
   }
 
   /**
@@ -140,7 +161,7 @@ export class Actions {
         return
       }
       this.skipped.push(`a deployment, in whose place the app was restarted: ${why}`)
-      await this.operate('restart', 'POST', `/api/coppice/v1/apps/${target.app}/restart`, {})
+      await this.restart()
       return
     }
     const broken = { command: ['sh', '-c', 'echo broken on purpose, by a load test >&2; exit 3'] }
@@ -151,6 +172,24 @@ export class Actions {
       { ...body, ...(how === 'broken' && broken) },
       how === 'broken' ? 'FAILED' : 'SUCCEEDED',
     )
+  }
+
+  /**
+   * The number of instances, which makes a scaled app of a standard one (with 1 first), or null, which makes it standard
+   * again (R5.0).
+   */
+  async scale(instances: number | null, words: string): Promise<void> {
+    const count = instances === null ? {} : { compute_min_instances: instances, compute_max_instances: instances }
+    const { app } = this.#parts.target
+    await this.operate(words, 'POST', `/api/2.0/apps/${app}/update`, {
+      update_mask: 'compute_min_instances,compute_max_instances',
+      app: count,
+    })
+  }
+
+  /** New instances of the same deployment. */
+  restart(): Promise<void> {
+    return this.operate('restart', 'POST', `/api/coppice/v1/apps/${this.#parts.target.app}/restart`, {})
   }
 
   /** Any operation of the API, watched to its end. */

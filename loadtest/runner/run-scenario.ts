@@ -82,7 +82,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
     })
     k6 = running
     try {
-      await Promise.race([scenario.timeline(actions), running.died, aborted(signal)])
+      await Promise.race([scenario.timeline(actions, load), running.died, aborted(signal)])
       words = `${name}: load`
     } catch (error) {
       cutShort = signal.aborted ? 'interrupted' : (error as Error).message
@@ -93,6 +93,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
     clearInterval(progress)
     await observer.stop()
   }
+  const leftBehind = await actions.leaks()
   const history = parseHistory(ended.history)
   const world = worldOf(observer, actions, target)
   const verdict = judge(
@@ -101,6 +102,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       world,
       executions: await target.executions(),
       passages: await target.passages(),
+      leftBehind,
       // Thresholds of a run that was cut short in the middle of requests mean nothing.
       summary: cutShort === null ? ended.summary : null,
     },

@@ -10,7 +10,9 @@ import { freePorts } from '../../scripts/stack/ports.ts'
 import { type Stack, startStack } from '../../scripts/stack/stack.ts'
 import { homePaths, ROOT } from '../../scripts/stack-options.ts'
 import type { Execution, Passage } from '../check/delivery.ts'
+import type { Footprint } from '../check/leaks.ts'
 import { type PlatformApi, platformApi } from './api.ts'
+import { footprintOf } from './footprint.ts'
 import { LogTail } from './log-tail.ts'
 
 export type Target = {
@@ -30,6 +32,8 @@ export type Target = {
   executions(): Promise<Execution[] | null>
   /** Likewise the routers. */
   passages(): Promise<Passage[] | null>
+  /** What the whole stack takes now; null where that cannot be told. */
+  footprint(): Promise<Footprint | null>
   /** Takes the app away again, where it was ours. */
   remove(): Promise<void>
 }
@@ -124,6 +128,10 @@ export class OwnStack {
       deployment,
       executions: () => readJournal(journal),
       passages: async () => (await Promise.all(tails.map((tail) => tail.all()))).flat().flatMap(passageOf),
+      footprint: () => {
+        const roots = { ...this.#stack.pids, 'second router': this.#second.process.pid as number }
+        return footprintOf(roots as Record<string, number>, join(this.#stack.home, 'instances'))
+      },
       remove: async () => {
         for (const tail of tails) tail.stop()
         await untilEnded(api, await api.start('DELETE', `/api/2.0/apps/${app}`))
@@ -205,6 +213,7 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
     },
     executions: async () => null,
     passages: async () => null,
+    footprint: async () => null,
     remove: async () => {},
   }
 }

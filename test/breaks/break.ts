@@ -16,6 +16,8 @@ export type Break = {
     /** Regular expression on the names of tests; default: the rule. */
     name?: string
   }
+  /** What a red test has to say, e.g. the metric that names the fault; default: anything. */
+  says?: string
 }
 
 export type Edit = {

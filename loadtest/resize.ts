@@ -1,0 +1,17 @@
+/**
+ * Does a change of the number of instances cost a request? Change it while this runs; the runner does it itself.
+ *
+ *   k6 run -e APP_URL=https://my-app.example loadtest/resize.ts
+ */
+import { settingsFromEnv } from './k6/env.ts'
+import { type SummaryData, summarise } from './k6/summary.ts'
+import { httpTraffic } from './k6/traffic.ts'
+
+const settings = settingsFromEnv()
+const traffic = httpTraffic(settings, ['lost_repeatable', 'lost_other', 'key_replaced', 'old_version_after_new'], false)
+
+export const options = traffic.options
+export const browser = (): void => traffic.visit('browser')
+export const cookie = (): void => traffic.visit('cookie')
+export const header = (): void => traffic.visit('header')
+export const handleSummary = (data: SummaryData) => summarise(data, settings)
