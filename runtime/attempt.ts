@@ -35,7 +35,6 @@ export class Attempt {
   }
 
   async join({ signal, onProgress }: StartOptions): Promise<Started> {
-    signal?.throwIfAborted()
     if (onProgress) this.#listeners.add(onProgress)
     this.#waiting += 1
     try {
@@ -51,6 +50,7 @@ export class Attempt {
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason)
+    if (signal.aborted) abort()
     signal.addEventListener('abort', abort, { once: true })
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
   })

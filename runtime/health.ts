@@ -95,7 +95,7 @@ async function look(
   for (const address of new Set([options.running.address, `[::1]:${port}`])) {
     const finding = await ask({ address, path: path ?? '/', timeLimitMs, signal })
     result = { address, finding }
-    if (finding.kind !== 'refused') break
+    if (finding.kind !== 'refused' || signal.aborted) break
   }
   if (result.finding.kind === 'refused') return result
   const own = await listenersOnPort(options)
@@ -141,13 +141,13 @@ async function failIfGone(options: HealthOptions): Promise<void> {
   )
 }
 
-/** In words for people, to follow "ended" or "crashed". */
-export function howItEnded(seen: Extract<Observation, { state: 'exited' }>, command: readonly string[]): string {
+/** In words for people, to follow "ended" or "crashed"; with the command for one that may never have begun. */
+export function howItEnded(seen: Extract<Observation, { state: 'exited' }>, command?: readonly string[]): string {
   if (seen.signal !== null) return `by signal ${seen.signal}`
   if (seen.code === null) return '(how is not known: an earlier worker had started it)'
   // What POSIX shells answer when there is nothing to run, or nothing that may be run.
-  if (seen.code === 127) return `with exit code 127: perhaps the command "${command[0]}" was not found`
-  if (seen.code === 126) return `with exit code 126: perhaps the command "${command[0]}" is not executable`
+  if (command && seen.code === 127) return `with exit code 127: perhaps the command "${command[0]}" was not found`
+  if (command && seen.code === 126) return `with exit code 126: perhaps the command "${command[0]}" is not executable`
   return `with exit code ${seen.code}`
 }
 

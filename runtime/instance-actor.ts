@@ -254,7 +254,7 @@ export class InstanceActor {
     if (!record || record.desired === 'retired') return
     const at = seen.state === 'exited' ? seen.at : clock.now()
     const crashes = crashesInARow(record.crashes, at - watch.startedAt, backOff)
-    const how = seen.state === 'exited' ? `It crashed ${howItEnded(seen, [])}.` : 'It has gone, with its directory.'
+    const how = seen.state === 'exited' ? `It crashed ${howItEnded(seen)}.` : 'It has gone, with its directory.'
     await this.#holdBack(record, crashes, how, await provider.logLines(this.id, LOG_LINES))
   }
 

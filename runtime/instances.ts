@@ -86,13 +86,13 @@ class InstanceRegistry implements Instances {
     const { provider, inventory } = this.#context
     this.#justStopped.clear()
     // What is there first, what should be second: an instance is written down before anything of it exists.
-    const present = await provider.list()
+    const there = new Set(await provider.list())
     const records = new Map((await inventory.list()).map((record) => [record.id, record]))
-    const ids = new Set([...present, ...records.keys()])
-    await Promise.all([...ids].map((id) => this.#judge(id, records.get(id) ?? null)))
+    const ids = new Set([...there, ...records.keys()])
+    await Promise.all([...ids].map((id) => this.#judge(id, records.get(id) ?? null, there.has(id))))
   }
 
-  async #judge(id: string, record: InstanceRecord | null): Promise<void> {
+  async #judge(id: string, record: InstanceRecord | null, isThere: boolean): Promise<void> {
     if (this.#closed) return
     try {
       const found = verdict(record)
@@ -102,7 +102,7 @@ class InstanceRegistry implements Instances {
         case 'keepUp':
           return await this.#actor(id).keepUp()
         case 'remove':
-          if (!this.#justStopped.has(id)) void this.#removeStray(id, record)
+          if (!this.#justStopped.has(id)) void this.#removeStray(id, record, isThere)
           return
         default:
           return assertNever(found)
@@ -112,10 +112,12 @@ class InstanceRegistry implements Instances {
     }
   }
 
-  async #removeStray(id: string, record: InstanceRecord | null): Promise<void> {
+  async #removeStray(id: string, record: InstanceRecord | null, isThere: boolean): Promise<void> {
     const { inventory, logger } = this.#context
     try {
       await this.stop(id)
+      // A record of which nothing is left is tidied up without a word.
+      if (!isThere) return
       logger.warn({ instance: id }, 'removed an instance that nobody wanted any more')
       if (!record) return
       const message = 'It was still there although no operation wanted it any more, and was removed.'

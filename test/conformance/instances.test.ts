@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../runtime/clock.ts'
 import type { Instances, Provider } from '../../runtime/contracts.ts'
 import { createInstances, type InstancesOptions } from '../../runtime/instances.ts'
+import type { Ask } from '../../runtime/probe.ts'
 import * as apps from './apps.ts'
 import { type Bench, createBench, get, until } from './bench.ts'
 import { FakeClock } from './fake-clock.ts'
@@ -89,6 +90,35 @@ describe('start', () => {
     expect(await bench.provider.observe(ID)).toEqual(running)
   })
 
+  it('that everybody gave up asks the app nothing any more', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved))
+    const aborter = new AbortController()
+    let asked = false
+    let ended = false
+    const ask: Ask = ({ signal }) => {
+      asked = true
+      return new Promise((resolve) => {
+        signal.addEventListener('abort', () => {
+          ended = true
+          resolve({ kind: 'refused' })
+        })
+      })
+    }
+    const start = open({ health: { clock: systemClock, ask } }).start(ID, { signal: aborter.signal })
+    const failed = expect(start).rejects.toThrow('given up')
+    await until(() => asked)
+    aborter.abort(new Error('given up'))
+    await failed
+    await until(() => ended)
+  })
+
+  it('that is given up before it begins starts nothing', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved))
+    await expect(instances.start(ID, { signal: AbortSignal.abort(new Error('given up')) })).rejects.toThrow('given up')
+    await instances.reconcile()
+    expect(await bench.provider.list()).toEqual([])
+  })
+
   it('R3.3 of an app that crashes fails with its last lines, and restarts nothing behind the back of the saga', async () => {
     inventory.add(await bench.spec(apps.crashesAtStart))
     await expect(instances.start(ID)).rejects.toMatchObject({ code: 'AppCrashedAtStart' })
@@ -158,6 +188,21 @@ describe('stop', () => {
     await expect(instances.start(ID)).rejects.toMatchObject({ code: 'InstanceRetired' })
     await Promise.all([failed, stop])
     expect(await bench.provider.list()).toEqual([])
+  })
+
+  it('a start fails while it is under way, and does not wait for its end', async () => {
+    inventory.add(await bench.spec(apps.hardToEnd))
+    await instances.start(ID)
+    let gone = false
+    const stop = instances.stop(ID, { graceMs: 60_000 }).then(() => {
+      gone = true
+    })
+    await until(async () => (await bench.provider.logLines(ID, 1))[0] === 'not going')
+    await expect(instances.start(ID)).rejects.toMatchObject({ code: 'InstanceRetired' })
+    expect(gone).toBe(false)
+    const { pid } = (await bench.provider.observe(ID)) as { pid: number }
+    process.kill(-pid, 'SIGKILL')
+    await stop
   })
 
   it('a start of what is retired fails, whoever retired it', async () => {
@@ -310,11 +355,13 @@ describe('the reconciler', () => {
 
   it('R10.2 goes on with a restart in the middle of which the worker died', async () => {
     const spec = await bench.spec(apps.listensAfter(300))
-    inventory.add(spec, { ...SERVING, observed: 'starting', address: '127.0.0.1:1' })
     const running = await bench.provider.ensure(spec)
+    inventory.add(spec, { ...SERVING, observed: 'starting', address: running.address })
     await open({ provider: bench.open() }).reconcile()
     await observed('running')
     expect(inventory.record(ID)).toMatchObject({ address: running.address, pid: running.pid })
+    await get(running.address)
+    expect(await bench.provider.observe(ID)).toEqual(running)
   })
 
   it('R10.2 removes what nobody knows, what is retired, and what its operation left behind', async () => {
@@ -328,6 +375,13 @@ describe('the reconciler', () => {
     await until(() => inventory.records.size === 0)
     await until(() => inventory.events.length === 2)
     expect(inventory.events.map(({ kind }) => kind)).toEqual(['removedStray', 'removedStray'])
+  })
+
+  it('tidies up a record of which nothing is left without telling of a stray', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, desired: 'retired' })
+    await instances.reconcile()
+    await until(() => inventory.forgotten.length === 1)
+    expect(inventory.events).toEqual([])
   })
 
   it('leaves to an open operation what is its own', async () => {
@@ -373,8 +427,12 @@ describe('the reconciler', () => {
       await instances.stop(ID)
       return list()
     }
+    let retired = 0
+    inventory.failing = (method) => {
+      if (method === 'retire') retired += 1
+    }
     await instances.reconcile()
-    expect(inventory.events).toEqual([])
+    expect(retired).toBe(1)
     expect(inventory.forgotten).toEqual([ID])
   })
 })

@@ -15,11 +15,11 @@ defineProviderConformance('process', () => createBench())
 const ID = 'hello-00000001-0'
 const table = systemProcessTable()
 
-/** Pids of all processes that carry the mark of the instance, whoever they belong to. */
-async function marked(id = ID): Promise<number[]> {
-  const tagged = await table.tagged(['COPPICE_INSTANCE_ID'])
-  const pids = tagged.filter(({ values }) => values.COPPICE_INSTANCE_ID === id).map(({ pid }) => pid)
-  return pids.filter(isRunning)
+/** Pids of all processes of the instance in this bench: other runs on the machine have instances of the same id. */
+async function marked({ home }: Bench, id = ID): Promise<number[]> {
+  const tagged = await table.tagged(['COPPICE_INSTANCE_ID', 'HOME'])
+  const ours = tagged.filter(({ values }) => values.HOME === join(home, id, 'home'))
+  return ours.map(({ pid }) => pid).filter(isRunning)
 }
 
 /** A worker that started the instance and stands still at the point. */
@@ -44,7 +44,7 @@ describe('the process provider alone', () => {
       const spec = await bench.spec(apps.wellBehaved)
       const worker = await workerAt(bench.root, point, spec)
       const spawned = point === 'spawned' || point === 'recorded' || point === 'started'
-      if (spawned) expect(await marked()).toHaveLength(1)
+      if (spawned) expect(await marked(bench)).toHaveLength(1)
       worker.kill('SIGKILL')
       await once(worker, 'exit')
 
@@ -54,15 +54,15 @@ describe('the process provider alone', () => {
         expect(seen.state).toBe('running')
         expect(await bench.provider.ensure(spec)).toEqual(seen)
       } else {
-        await until(async () => (await marked()).length === 0)
+        await until(async () => (await marked(bench)).length === 0)
         expect(await bench.provider.logLines(ID, 10)).toEqual([])
         expect((await bench.provider.observe(ID)).state).toBe(point === 'recorded' ? 'exited' : 'absent')
       }
       const { address, pid } = await bench.provider.ensure(spec)
       expect(JSON.parse(await get(address)).pid).toBe(pid)
-      expect(await marked()).toEqual([pid])
+      expect(await marked(bench)).toEqual([pid])
       await bench.provider.remove(ID, { graceMs: 15_000 })
-      expect(await marked()).toEqual([])
+      expect(await marked(bench)).toEqual([])
       expect(readdirSync(bench.home)).toEqual(['.marker'])
       expect(bench.ports.leases).toEqual({})
     })
@@ -72,7 +72,7 @@ describe('the process provider alone', () => {
       const worker = await workerAt(bench.root, point, spec)
       worker.kill('SIGKILL')
       await bench.provider.remove(ID, { graceMs: 100 })
-      expect(await marked()).toEqual([])
+      expect(await marked(bench)).toEqual([])
       expect(readdirSync(bench.home)).toEqual(['.marker'])
       expect(bench.ports.leases).toEqual({})
     })
@@ -126,7 +126,7 @@ describe('the process provider alone', () => {
     expect(await next.list()).toEqual([ID])
     const again = await next.ensure(spec)
     expect(isRunning(pid)).toBe(false)
-    expect(await marked()).toEqual([again.pid])
+    expect(await marked(bench)).toEqual([again.pid])
   })
 
   it('finds an instance whose directory is gone, by the mark of its process', async () => {
@@ -167,9 +167,9 @@ describe('the process provider alone', () => {
     const spec = await bench.spec(leaves)
     await bench.provider.ensure(spec)
     await exited(bench.provider, ID)
-    expect(await marked()).toHaveLength(2)
+    expect(await marked(bench)).toHaveLength(2)
     const { pid } = await bench.provider.ensure({ ...spec, command: ['sleep', '600'] })
-    expect(await marked()).toEqual([pid])
+    expect(await marked(bench)).toEqual([pid])
   })
 
   it('ends children that wiped their environment, as long as they stay in the group, also when the app is gone', async () => {
@@ -180,7 +180,7 @@ describe('the process provider alone', () => {
     await bench.provider.ensure(await bench.spec(wipes))
     await exited(bench.provider, ID)
     const child = Number((await bench.provider.logLines(ID, 1))[0])
-    expect([await marked(), isRunning(child)]).toEqual([[], true])
+    expect([await marked(bench), isRunning(child)]).toEqual([[], true])
     await bench.provider.remove(ID, { graceMs: 0 })
     expect(isRunning(child)).toBe(false)
   })
@@ -267,7 +267,7 @@ describe('the process provider alone', () => {
       },
     })
     await expect(provider.ensure(await bench.spec(apps.wellBehaved))).rejects.toMatchObject({ code: 'DiskFull' })
-    await until(async () => (await marked()).length === 0)
+    await until(async () => (await marked(bench)).length === 0)
     await provider.remove(ID, { graceMs: 0 })
     expect(readdirSync(bench.home)).toEqual(['.marker'])
   })

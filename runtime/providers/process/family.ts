@@ -61,17 +61,17 @@ export async function endFamily(options: FamilyOptions & { graceMs: number; cloc
   const { clock, leader } = options
   const family = await familyOf(options)
   if (family.length === 0) return
-  if (options.graceMs > 0) {
-    const group = family.filter((row) => row.group === leader?.pid)
-    if (leader && group.length > 0) {
-      signal(-leader.pid, 'SIGTERM')
-      // A stopped process takes no SIGTERM until it goes on.
-      signal(-leader.pid, 'SIGCONT')
-      await untilGone(() => groupLives(options.table, leader), options.graceMs, clock)
-    } else {
-      for (const { pid } of family) signal(pid, 'SIGTERM')
-      await untilGone(async () => (await familyOf(options)).length > 0, options.graceMs, clock)
-    }
+  // Children that left the group of an app have no grace of their own: once the group is gone they are leftovers.
+  const group = family.filter((row) => row.group === leader?.pid)
+  if (options.graceMs > 0 && leader && group.length > 0) {
+    signal(-leader.pid, 'SIGTERM')
+    // A stopped process takes no SIGTERM until it goes on.
+    signal(-leader.pid, 'SIGCONT')
+    await untilGone(() => groupLives(options.table, leader), options.graceMs, clock)
+  }
+  if (options.graceMs > 0 && !leader) {
+    for (const { pid } of family) signal(pid, 'SIGTERM')
+    await untilGone(async () => (await familyOf(options)).length > 0, options.graceMs, clock)
   }
   const survives = async () => {
     const rest = await familyOf(options)
