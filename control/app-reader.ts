@@ -2,12 +2,13 @@
 import { CoppiceError } from '../domain/errors.ts'
 import type { App } from '../domain/records.ts'
 import type { Store } from '../store/store.ts'
-import { type AppView, appUrls, appView } from './views.ts'
+import { type AppView, appUrls, appView, type ComputeLimits } from './views.ts'
 
 export type AppReaderOptions = {
   domains: string[]
   /** URL of an app with `{app}` for its name; null makes it of the first domain and what routers report. */
   urlTemplate: string | null
+  computeLimits: ComputeLimits
 }
 
 /** Where `npm start` puts the router; what is shown until one has reported. */
@@ -41,6 +42,7 @@ export class AppReader {
       instances: await this.#store.instances.ofApp(app.name),
       active: await deployment(app.activeDeployment),
       pending: await deployment(app.pendingDeployment),
+      computeLimits: this.#options.computeLimits,
       urls: appUrls(app, { ...this.#options, router: await this.#router() }),
     })
   }

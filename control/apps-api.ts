@@ -6,16 +6,18 @@ import { healthCheckOf } from '../domain/inputs.ts'
 import type { Deployment } from '../domain/records.ts'
 import type { Store } from '../store/store.ts'
 import type { AppReader } from './app-reader.ts'
-import { ADMIN } from './auth.ts'
+import { principalOf } from './auth.ts'
 import {
   createAppSchema,
   type DeploymentBody,
   deploymentSchema,
   emptySchema,
   envOf,
+  flagSchema,
+  ONE_INSTANCE,
+  patchAppSchema,
   read,
   readBody,
-  updateAppSchema,
 } from './bodies.ts'
 import type { OperationStarter } from './operations.ts'
 import { pageQuery, pageSize, pageStart, toPage } from './paging.ts'
@@ -31,17 +33,12 @@ export type AppsApiDeps = {
   hasSource: (digest: string) => Promise<boolean>
 }
 
-const ONE_INSTANCE =
-  '2 or more instances are recommended for a scaled app: with 1, a crash or a restart of the instance takes the app offline.'
-
-const flag = z.enum(['true', 'false'], 'must be true or false').transform((text) => text === 'true')
-
 export function appsApi(deps: AppsApiDeps): Router {
   const { store, apps, operations } = deps
   const router = Router()
 
   router.post('/', async (request, response) => {
-    const { no_compute } = read(z.strictObject({ no_compute: flag.optional() }), request.query)
+    const { no_compute } = read(z.strictObject({ no_compute: flagSchema.optional() }), request.query)
     const body = readBody(createAppSchema, request.body)
     const instances = body.compute_max_instances
     if (body.default_source_code_path !== undefined) await deps.resolveSource(body.default_source_code_path)
@@ -53,7 +50,7 @@ export function appsApi(deps: AppsApiDeps): Router {
       computeSize: body.compute_size,
       desired: no_compute ? 'stopped' : 'running',
       defaultSourceCodePath: body.default_source_code_path,
-      creator: ADMIN,
+      creator: principalOf(response).name,
     })
     const view = await apps.viewOf(app)
     if (instances === 1) view.compute_status.message += ` ${ONE_INSTANCE}`
@@ -81,14 +78,18 @@ export function appsApi(deps: AppsApiDeps): Router {
   /**
    * Changes the description. The product's PATCH replaces the whole app; here what is left out stays as it is, because
    * otherwise a client that omits the counts would convert a scaled app back. Changes of mode, count and size are
-   * operations of their own and are refused here.
+   * operations of their own, for POST …/update, and are refused here.
    */
   router.patch('/:name', async (request, response) => {
-    const body = readBody(updateAppSchema, request.body)
+    const body = readBody(patchAppSchema, request.body)
     const app = await apps.record(request.params.name)
     const unchanged = (field: string, wanted: unknown, is: unknown) => {
       if (wanted !== undefined && wanted !== is)
-        throw new CoppiceError('InvalidInput', `${field}: cannot be changed here (it is ${is ?? 'not set'})`, { field })
+        throw new CoppiceError(
+          'InvalidInput',
+          `${field}: cannot be changed here (it is ${is ?? 'not set'}); POST …/update does`,
+          { field },
+        )
     }
     const count = app.mode === 'scaled' ? app.instances : null
     unchanged('name', body.name, app.name)
@@ -101,21 +102,21 @@ export function appsApi(deps: AppsApiDeps): Router {
   })
 
   /** The app as the operation that has just started left it, with its id even if it has ended already. */
-  const operate = async (name: string, type: 'start' | 'stop' | 'delete') => {
+  const operate = async (name: string, type: 'start' | 'stop' | 'delete', startedBy: string) => {
     const before = await apps.view(name)
-    const { id } = await operations.start({ app: name, change: { type }, startedBy: ADMIN })
+    const { id } = await operations.start({ app: name, change: { type }, startedBy })
     const app = await store.apps.get(name)
     return { ...(app === null ? before : await apps.viewOf(app)), operation: id }
   }
 
   router.delete('/:name', async (request, response) => {
-    response.json(await operate(request.params.name, 'delete'))
+    response.json(await operate(request.params.name, 'delete', principalOf(response).name))
   })
 
   for (const type of ['start', 'stop'] as const)
     router.post(`/:name/${type}`, async (request, response) => {
       readBody(emptySchema, request.body)
-      response.json(await operate(request.params.name, type))
+      response.json(await operate(request.params.name, type, principalOf(response).name))
     })
 
   router.post('/:name/deployments', async (request, response) => {
@@ -125,7 +126,7 @@ export function appsApi(deps: AppsApiDeps): Router {
     const operation = await operations.start({
       app: request.params.name,
       change: { type: 'deploy' },
-      startedBy: ADMIN,
+      startedBy: principalOf(response).name,
       deployment: {
         id: body.deployment_id,
         sourceCodePath: body.source_code_path ?? null,
@@ -133,7 +134,7 @@ export function appsApi(deps: AppsApiDeps): Router {
         command: body.command ?? null,
         env: envOf(body),
         health: healthCheckOf(body.health_check),
-        creator: ADMIN,
+        creator: principalOf(response).name,
       },
     })
     response.json(deploymentView((await store.deployments.get(operation.deployment as string)) as Deployment))

@@ -1,4 +1,4 @@
-/** Who may call the API: whoever holds the token (R13.5). Users and their rights come later. */
+/** Who may call the API: whoever holds the token of the data directory, or one that an admin made (R13.5, R2.1). */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import {
   chmodSync,
@@ -12,11 +12,16 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import type { RequestHandler } from 'express'
+import type { RequestHandler, Response } from 'express'
 import { CoppiceError } from '../domain/errors.ts'
+import type { Role } from '../domain/records.ts'
+import type { Tokens } from '../store/tokens.ts'
 
-/** The one principal there is so far, as it stands in `creator` and `startedBy`. */
+/** Whoever holds the token of the data directory, as it stands in `creator` and `startedBy`. */
 export const ADMIN = 'admin'
+
+/** `name` is the token's, as it stands in `creator` and `startedBy`. */
+export type Principal = { name: string; role: Role }
 
 /**
  * The token of `file`, made if it is missing. Mode 0600 always: who can read it can run programs here.
@@ -61,22 +66,42 @@ function make(file: string): string {
   return readFileSync(file, 'utf8')
 }
 
-/** Lets nothing pass without `Authorization: Bearer <token>`. */
-export function requireToken(token: string): RequestHandler {
+/** Lets nothing pass without `Authorization: Bearer <token>`, and notes whose token it is. */
+export function authenticate(adminToken: string, tokens: Pick<Tokens, 'holder'>): RequestHandler {
   // Digests have one length, so that the comparison tells nothing about the token's.
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
-  const expected = digest(token)
-  return (request, response, next) => {
+  const expected = digest(adminToken)
+  return async (request, response, next) => {
     const given = /^bearer +(\S+) *$/i.exec(request.get('authorization') ?? '')?.[1]
-    if (given !== undefined && timingSafeEqual(digest(given), expected)) return next()
+    const principal =
+      given === undefined
+        ? null
+        : timingSafeEqual(digest(given), expected)
+          ? { name: ADMIN, role: 'admin' as const }
+          : await tokens.holder(given)
+    if (principal !== null) {
+      response.locals.principal = principal
+      return next()
+    }
     response.set('WWW-Authenticate', 'Bearer')
-    next(
-      new CoppiceError(
-        'Unauthenticated',
-        given === undefined
-          ? 'The request carries no bearer token'
-          : 'The bearer token is not the one of this platform',
-      ),
+    throw new CoppiceError(
+      'Unauthenticated',
+      given === undefined
+        ? 'The request carries no bearer token'
+        : 'The bearer token is not one of this platform, or not any more',
     )
   }
+}
+
+/** Who makes the request; there is always one behind `authenticate`. */
+export const principalOf = (response: Response): Principal => response.locals.principal as Principal
+
+/** Lets only admins pass. */
+export const requireAdmin: RequestHandler = (request, response, next) => {
+  const { name, role } = principalOf(response)
+  if (role === 'admin') return next()
+  throw new CoppiceError(
+    'PermissionDenied',
+    `${request.method} ${request.baseUrl}${request.path} is for admins; ${name} is none`,
+  )
 }

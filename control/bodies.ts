@@ -31,6 +31,8 @@ const appFields = {
       'create_time',
       'creator',
       'effective_budget_policy_id',
+      'compute_limits',
+      'effective_compatibility_flags',
       'effective_usage_policy_id',
       'effective_user_api_scopes',
       'id',
@@ -87,10 +89,41 @@ function instancesTogether(
     })
 }
 
-export const createAppSchema = z.strictObject({ name: appNameSchema, ...appFields }).superRefine(instancesTogether)
-export const updateAppSchema = z
-  .strictObject({ name: appNameSchema.optional(), ...appFields })
+export const createAppSchema = z
+  .strictObject({ name: appNameSchema, ...appFields, compatibility_flags: unsupported })
   .superRefine(instancesTogether)
+export const patchAppSchema = z
+  .strictObject({ name: appNameSchema.optional(), ...appFields, compatibility_flags: unsupported })
+  .superRefine(instancesTogether)
+
+/** Protocol buffers in JSON write null for "not set". */
+const withoutNulls = (input: unknown): unknown =>
+  typeof input === 'object' && input !== null && !Array.isArray(input)
+    ? Object.fromEntries(Object.entries(input).filter(([, value]) => value !== null))
+    : input
+
+/** `POST …/update`; what the mask names and `app` leaves out is cleared. */
+export const updateSchema = z.strictObject({
+  app: z.preprocess(
+    withoutNulls,
+    z
+      .strictObject({
+        name: appNameSchema.optional(),
+        ...appFields,
+        compatibility_flags: z.array(z.literal('PREINSTALLED_PACKAGES_LEGACY')).max(1).optional(),
+      })
+      .superRefine(instancesTogether),
+  ),
+  /** Names separated by commas without spaces, or `*`. */
+  update_mask: z.string('must name the fields to update, such as "compute_size", or be "*"').min(1).max(1024),
+})
+export type UpdateBody = z.infer<typeof updateSchema>
+
+export const flagSchema = z.enum(['true', 'false'], 'must be true or false').transform((text) => text === 'true')
+
+/** R3.1 */
+export const ONE_INSTANCE =
+  '2 or more instances are recommended for a scaled app: with 1, a crash or a restart of the instance takes the app offline.'
 
 const envVarSchema = z
   .strictObject({

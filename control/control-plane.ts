@@ -7,7 +7,9 @@ import { CoppiceError } from '../domain/errors.ts'
 import type { Store } from '../store/store.ts'
 import { AppReader } from './app-reader.ts'
 import { appsApi } from './apps-api.ts'
-import { ADMIN, requireToken } from './auth.ts'
+import { artifactsApi, type KeptThings } from './artifacts-api.ts'
+import { authenticate, principalOf } from './auth.ts'
+import { changesApi } from './changes-api.ts'
 import { coppiceApi, type SourceReceiver } from './coppice-api.ts'
 import { Doctor } from './doctor.ts'
 import { answerErrors, noSuchPath } from './errors.ts'
@@ -16,7 +18,11 @@ import type { InstanceLogs } from './logs.ts'
 import { OperationStarter } from './operations.ts'
 import type { ControlOptions } from './options.ts'
 import { routersApi } from './routers-api.ts'
+import { secretsApi } from './secrets-api.ts'
 import type { Temporal } from './temporal.ts'
+import { updatesApi } from './updates-api.ts'
+import type { ComputeLimits } from './views.ts'
+import { workspaceApi } from './workspace-api.ts'
 
 export type ControlPlaneDeps = {
   options: ControlOptions
@@ -28,6 +34,8 @@ export type ControlPlaneDeps = {
   receiveSource: SourceReceiver
   hasSource: (digest: string) => Promise<boolean>
   resolveSource: (path: string) => Promise<string>
+  kept: KeptThings
+  computeLimits: ComputeLimits
 }
 
 export type ControlPlane = {
@@ -74,7 +82,7 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
 
 function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Express {
   const { options, store, temporal, log } = deps
-  const apps = new AppReader(store, options)
+  const apps = new AppReader(store, { ...options, computeLimits: deps.computeLimits })
   const operations = new OperationStarter(store, temporal, log)
   const doctor = new Doctor({
     store,
@@ -91,17 +99,23 @@ function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Expre
   api.get('/healthz', (_request, response) => void response.json({ status: 'ok', inventory: store.inventory }))
   // Clients of the product ask for this before they have credentials; they take 404 for "no single sign-on here".
   api.get('/.well-known/databricks-config', noSuchPath)
-  api.use(requireToken(deps.token))
+  api.use(authenticate(deps.token, store.tokens))
   // Any type: clients that send JSON without saying so mean JSON. An upload is not read here.
   const json = express.json({ limit: '1mb', strict: false, type: () => true })
   api.use((request, response, next) => (request.path === SOURCES ? next() : json(request, response, next)))
   api.get('/api/2.0/preview/scim/v2/Me', (_request, response) => {
     response.set('X-Databricks-Org-Id', options.workspaceId)
-    response.json({ id: '1', userName: ADMIN, displayName: ADMIN, active: true })
+    const { name } = principalOf(response)
+    response.json({ id: '1', userName: name, displayName: name, active: true })
   })
   api.use('/api/2.0/apps', appsApi({ ...deps, apps, operations }))
+  api.use('/api/2.0/apps', updatesApi({ store, apps, operations }))
   api.use('/api/coppice/v1', routersApi({ store, domains: options.domains, stopping }))
   api.use('/api/coppice/v1', eventsApi({ store, stopping }))
+  api.use('/api/coppice/v1', changesApi({ store, apps, operations }))
+  api.use('/api/coppice/v1', secretsApi({ store, apps }))
+  api.use('/api/coppice/v1', workspaceApi(deps))
+  api.use('/api/coppice/v1', artifactsApi(deps))
   api.use('/api/coppice/v1', coppiceApi({ ...deps, apps, operations, doctor, stopping }))
   api.use(noSuchPath)
   api.use(answerErrors(log))

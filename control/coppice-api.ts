@@ -1,12 +1,11 @@
-/** What the product's API has no words for: operations with their steps, instances, logs, uploads, restart. */
+/** What the product's API has no words for: operations with their steps, instances, logs, uploads. */
 import { Router } from 'express'
 import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import { appNameSchema } from '../domain/names.ts'
 import type { Store } from '../store/store.ts'
 import type { AppReader } from './app-reader.ts'
-import { ADMIN } from './auth.ts'
-import { emptySchema, read, readBody } from './bodies.ts'
+import { emptySchema, flagSchema, read, readBody } from './bodies.ts'
 import type { Doctor } from './doctor.ts'
 import { onEveryChange, openEventStream } from './event-stream.ts'
 import { type InstanceLogs, isInstanceOf } from './logs.ts'
@@ -31,12 +30,6 @@ export type CoppiceApiDeps = {
 
 export function coppiceApi({ store, apps, operations, logs, receiveSource, doctor, stopping }: CoppiceApiDeps): Router {
   const router = Router()
-
-  router.post('/apps/:name/restart', async (request, response) => {
-    readBody(emptySchema, request.body)
-    const { id } = await operations.start({ app: request.params.name, change: { type: 'restart' }, startedBy: ADMIN })
-    response.json({ ...(await apps.view(request.params.name)), operation: id })
-  })
 
   router.get('/apps/:name/instances', async (request, response) => {
     const { name } = await apps.record(request.params.name)
@@ -129,8 +122,5 @@ export function coppiceApi({ store, apps, operations, logs, receiveSource, docto
 const logsQuery = z.strictObject({
   instance: z.string().max(64).optional(),
   lines: z.coerce.number().int().min(0).max(10_000).default(200),
-  follow: z
-    .enum(['true', 'false'])
-    .default('false')
-    .transform((text) => text === 'true'),
+  follow: flagSchema.default(false),
 })

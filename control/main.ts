@@ -5,6 +5,8 @@
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { CoppiceError, withHint } from '../domain/errors.ts'
+import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
+import { createKeptThings } from '../runtime/artifacts/kept-things.ts'
 import { lastLines } from '../runtime/log-file.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
@@ -30,6 +32,7 @@ async function main(): Promise<void> {
   const store = await openStore({ ...options.store, isPortFree })
   const temporal = openTemporal(options.temporal)
   const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now: Date.now })
+  const artifacts = createArtifacts({ directory: join(home, 'artifacts'), pins: store.pins, now: Date.now })
   const control = await startControlPlane({
     options,
     store,
@@ -40,6 +43,9 @@ async function main(): Promise<void> {
     receiveSource: sources.receive,
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(options.sourceRoots, path),
+    kept: createKeptThings(artifacts, sources),
+    // Processes share the machine: nothing holds one to its size (DESIGN D18).
+    computeLimits: 'advisory',
   })
   log.info({ url: control.url, home, temporal: options.temporal.address }, 'the control plane listens')
 

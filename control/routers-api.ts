@@ -12,6 +12,7 @@ import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import { routerReportSchema } from '../domain/route-table.ts'
 import type { Store } from '../store/store.ts'
+import { requireAdmin } from './auth.ts'
 import { read, readBody } from './bodies.ts'
 import { onEveryChange, openEventStream } from './event-stream.ts'
 
@@ -25,6 +26,8 @@ const nameSchema = z.string().min(1).max(128)
 
 export function routersApi({ store, domains, stopping }: RoutersApiDeps): Router {
   const router = Router()
+  // A false acknowledgement would cost other people's requests.
+  router.use(['/routes', '/routers'], requireAdmin)
 
   router.get('/routes/stream', async (request, response) => {
     read(z.strictObject({ router: nameSchema }), request.query)

@@ -49,7 +49,7 @@ const instance = (slot: number, rest: Partial<Instance> = {}): Instance => ({
 
 const urls = { url: 'http://shop.localhost:8080', urls: [] }
 const view = (instances: Instance[], rest: Partial<App> = {}) =>
-  appView({ app: { ...app, ...rest }, instances, active: null, pending: null, urls })
+  appView({ app: { ...app, ...rest }, instances, active: null, pending: null, urls, computeLimits: 'advisory' })
 
 describe('the status of an app', () => {
   it('is RUNNING with all that run, and counts none that an operation is about to bring', () => {

@@ -3,6 +3,11 @@ import { formatDuration } from '../domain/durations.ts'
 import { withHint } from '../domain/errors.ts'
 import type { App, Deployment, Instance, Operation, OperationFailure, Step } from '../domain/records.ts'
 import { type ApplicationState, assertNever } from '../domain/states.ts'
+import { COMPUTE_SIZES } from '../store/workspace.ts'
+import { PREINSTALLED_FLAG } from './app-update.ts'
+
+/** Whether a compute size is a limit that instances are held to, or what they are asked to keep to (R1.3). */
+export type ComputeLimits = 'enforced' | 'advisory'
 
 export type Urls = { url: string; urls: string[] }
 
@@ -29,9 +34,10 @@ export type AppParts = {
   active: Deployment | null
   pending: Deployment | null
   urls: Urls
+  computeLimits: ComputeLimits
 }
 
-export function appView({ app, instances, active, pending, urls }: AppParts) {
+export function appView({ app, instances, active, pending, urls, computeLimits }: AppParts) {
   const serving = instances.filter((instance) => instance.role === 'serving')
   // A stopped app has no deployment "deployed to compute"; the product leaves both out, and start takes the last one.
   const deployed = app.computeState !== 'STOPPED'
@@ -57,10 +63,25 @@ export function appView({ app, instances, active, pending, urls }: AppParts) {
     // Ours:
     urls: urls.urls,
     mode: app.mode,
+    compute_limits: computeView(app, instances, computeLimits),
+    ...(app.mode === 'scaled' && app.preinstalled && { effective_compatibility_flags: [PREINSTALLED_FLAG] }),
     ...(app.operation !== null && { operation: app.operation }),
   }
 }
 export type AppView = ReturnType<typeof appView>
+
+/** R1.3: what an instance may take, what all take together, and whether anything holds them to it. */
+function computeView(app: App, instances: Instance[], limits: ComputeLimits) {
+  const { vcpus, memoryGb } = COMPUTE_SIZES[app.computeSize] ?? { vcpus: 0, memoryGb: 0 }
+  const present = instances.filter(({ observed }) => observed === 'running' || observed === 'starting')
+  const sum = (of: 'vcpus' | 'memoryGb') =>
+    present.reduce((total, { computeSize }) => total + (COMPUTE_SIZES[computeSize]?.[of] ?? 0), 0)
+  return {
+    limits,
+    instance: { vcpus, memory_gb: memoryGb },
+    all: { instances: present.length, vcpus: sum('vcpus'), memory_gb: sum('memoryGb') },
+  }
+}
 
 /** What people see of the application: derived from its instances, never stored. */
 function appStatus(

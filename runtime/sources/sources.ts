@@ -68,6 +68,7 @@ export function createSources({ limits = SOURCE_LIMITS, ...options }: SourcesOpt
     path,
     open: store.open,
     collect: store.collect,
+    list: store.list,
     scrub: store.scrub,
     sweep: store.sweep,
   } satisfies Sources & Record<string, unknown>

@@ -8,6 +8,8 @@ import { startControlPlane } from '../../control/control-plane.ts'
 import { InstanceLogs } from '../../control/logs.ts'
 import { resolveOptions } from '../../control/options.ts'
 import { openTemporal } from '../../control/temporal.ts'
+import { createArtifacts } from '../../runtime/artifacts/artifacts.ts'
+import { createKeptThings } from '../../runtime/artifacts/kept-things.ts'
 import { lastLines } from '../../runtime/log-file.ts'
 import { resolveSource } from '../../runtime/source-roots.ts'
 import { createSources } from '../../runtime/sources/sources.ts'
@@ -21,7 +23,7 @@ export type TestControl = {
   token: string
   store: Store
   // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of many shapes, and fail where they differ
-  call(method: string, path: string, body?: unknown): Promise<{ status: number; body: any }>
+  call(method: string, path: string, body?: unknown, token?: string): Promise<{ status: number; body: any }>
   /** As it is, for bodies that are no JSON. */
   raw(path: string, init?: RequestInit): Promise<Response>
   stop(): Promise<void>
@@ -44,6 +46,7 @@ export async function startTestControl(
   const store = await openStore(resolved.store)
   const temporal = openTemporal(resolved.temporal)
   const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now: Date.now })
+  const artifacts = createArtifacts({ directory: join(home, 'artifacts'), pins: store.pins, now: Date.now })
   const control = await startControlPlane({
     options: resolved,
     store,
@@ -54,6 +57,8 @@ export async function startTestControl(
     receiveSource: sources.receive,
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(resolved.sourceRoots, path),
+    kept: createKeptThings(artifacts, sources),
+    computeLimits: 'advisory',
   })
   const raw: TestControl['raw'] = (path, init = {}) =>
     fetch(control.url + path, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } })
@@ -64,10 +69,11 @@ export async function startTestControl(
     token,
     store,
     raw,
-    async call(method, path, body) {
+    async call(method, path, body, as = token) {
       const answer = await raw(path, {
         method,
-        ...(body !== undefined && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+        headers: { authorization: `Bearer ${as}`, ...(body !== undefined && { 'content-type': 'application/json' }) },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
       })
       return { status: answer.status, body: await answer.json() }
     },

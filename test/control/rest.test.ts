@@ -296,7 +296,9 @@ describe('apps', () => {
     const answer = await control.call('POST', APPS, { name: 'six', compute_min_instances: 6, compute_max_instances: 6 })
     expect(answer.status).toBe(400)
     expect(answer.body.error_code).toBe('RESOURCE_LIMIT_EXCEEDED')
-    expect(answer.body.message).toMatch(/instances is 6 .*may have 5.*admin can raise.*COPPICE_MAX_INSTANCES/)
+    expect(answer.body.message).toMatch(
+      /instances is 6 .*may have 5.*admin can raise.*workspace set --max-instances-per-app/,
+    )
     expect(await control.store.apps.get('six')).toBeNull()
   })
 

@@ -1,0 +1,62 @@
+/**
+ * Secrets of an app (R3.7). They go in and never come out again:
+ *
+ *   GET    /apps/{name}/secrets            names, and when each was set
+ *   PUT    /apps/{name}/secrets/{secret}   {value}; an instance has it from its next start on
+ *   DELETE /apps/{name}/secrets/{secret}
+ */
+import { Router } from 'express'
+import { z } from 'zod'
+import { CoppiceError } from '../domain/errors.ts'
+import type { Store } from '../store/store.ts'
+import type { AppReader } from './app-reader.ts'
+import { read, readBody } from './bodies.ts'
+
+export type SecretsApiDeps = { store: Pick<Store, 'secrets' | 'events'>; apps: AppReader }
+
+const nameSchema = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/,
+    'must be 1 to 128 letters, digits, "_", "." or "-", and begin with a letter or digit',
+  )
+const paramsSchema = z.object({ secret: nameSchema })
+const valueSchema = z.strictObject({
+  value: z
+    .string()
+    .max(64 * 1024)
+    .refine((text) => !text.includes('\0'), 'must not contain a NUL character'),
+})
+
+export function secretsApi({ store, apps }: SecretsApiDeps): Router {
+  const router = Router()
+
+  router.get('/apps/:name/secrets', async (request, response) => {
+    const { name } = await apps.record(request.params.name)
+    const secrets = await store.secrets.list(name)
+    response.json({
+      secrets: secrets.map((secret) => ({ name: secret.name, update_time: new Date(secret.updatedAt).toISOString() })),
+    })
+  })
+
+  router.put('/apps/:name/secrets/:secret', async (request, response) => {
+    const { secret } = read(paramsSchema, { secret: request.params.secret })
+    const { value } = readBody(valueSchema, request.body)
+    const { name } = await apps.record(request.params.name)
+    await store.secrets.set(name, secret, value)
+    const message = `Secret ${secret} of ${name} was set; instances have it from their next start on`
+    await store.events.add({ app: name, kind: 'secret', message })
+    response.json({ name: secret })
+  })
+
+  router.delete('/apps/:name/secrets/:secret', async (request, response) => {
+    const { name } = await apps.record(request.params.name)
+    const { secret } = request.params
+    if (!(await store.secrets.remove(name, secret)))
+      throw new CoppiceError('NotFound', `App ${name} has no secret ${secret}`)
+    await store.events.add({ app: name, kind: 'secret', message: `Secret ${secret} of ${name} was deleted` })
+    response.json({ name: secret })
+  })
+
+  return router
+}

@@ -1,0 +1,174 @@
+/** The asynchronous update on a real Temporal without a worker: what is started, refused, foretold. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { startTestControl, type TestControl } from './control.ts'
+import { startTestTemporal, type TestTemporal } from './temporal.ts'
+
+let temporal: TestTemporal
+let control: TestControl
+let app: string
+let count = 0
+
+beforeAll(async () => {
+  temporal = await startTestTemporal()
+  control = await startTestControl({ temporal: temporal.address, env: { COPPICE_MAX_SCALED_APPS: '100' } })
+})
+afterAll(async () => {
+  await control?.stop()
+  await temporal?.stop()
+})
+beforeEach(() => {
+  app = `app-${++count}`
+})
+
+const counts = (n: number) => ({ compute_min_instances: n, compute_max_instances: n })
+const COUNTS = 'compute_min_instances,compute_max_instances'
+const create = (instances: number | null) =>
+  control.call('POST', '/api/2.0/apps', { name: app, ...(instances !== null && counts(instances)) })
+const update = (mask: string, body: object, query = '') =>
+  control.call('POST', `/api/2.0/apps/${app}/update${query}`, { app: body, update_mask: mask })
+const status = async () => (await control.call('GET', `/api/2.0/apps/${app}/update`)).body.status
+
+/** The saga's part, without a worker. */
+async function complete(operation: string): Promise<void> {
+  const { transitions, operations } = control.store
+  const type = (await operations.get(operation))?.type as 'convert'
+  const plan = await transitions.admit({ id: operation, app, type, byHand: null, workflowId: 'w', runId: 'r' })
+  await transitions.commit(plan)
+  await transitions.finish(plan)
+}
+
+describe('an update', () => {
+  it('R5.1 is IN_PROGRESS while its workflow runs and SUCCEEDED afterwards, with what it recommends', async () => {
+    await create(null)
+    expect(await status()).toEqual({ state: 'NOT_UPDATED', message: expect.any(String) })
+    const { status: http, body } = await update(COUNTS, counts(1))
+    expect(http).toBe(200)
+    expect(body).toMatchObject({ ...counts(1), status: { state: 'IN_PROGRESS' }, operation: expect.any(String) })
+    const workflow = await temporal.client.workflow.getHandle(`app/${app}`).describe()
+    expect(workflow.type).toBe('convert')
+    expect((await control.call('GET', `/api/2.0/apps/${app}`)).body.compute_status.state).toBe('UPDATING')
+    await complete(body.operation)
+    expect(await status()).toMatchObject({
+      state: 'SUCCEEDED',
+      message: expect.stringContaining('2 or more instances are recommended'),
+    })
+    expect((await control.call('GET', `/api/2.0/apps/${app}`)).body).toMatchObject({
+      ...counts(1),
+      effective_compatibility_flags: ['PREINSTALLED_PACKAGES_LEGACY'],
+    })
+  })
+
+  it('R5.6 that failed says why, and one of the description alone is SUCCEEDED at once', async () => {
+    await create(2)
+    const { body } = await update('compute_size', { compute_size: 'LARGE' })
+    await control.store.operations.refuse(body.operation, {
+      code: 'AppCrashedAtStart',
+      message: 'It ended',
+      step: 'Start',
+    })
+    expect(await status()).toMatchObject({
+      state: 'FAILED',
+      message: expect.stringMatching(/resize .*step "Start": It ended/),
+    })
+    expect((await update('description', { description: 'new' })).body).toMatchObject({
+      description: 'new',
+      status: { state: 'SUCCEEDED' },
+    })
+    expect(await status()).toMatchObject({ state: 'SUCCEEDED' })
+  })
+
+  it('R10.3 while another operation runs is refused with who is running what, and changes nothing, not even the description', async () => {
+    await create(2)
+    const first = await update(COUNTS, counts(3))
+    const second = await update(`description,${COUNTS}`, { description: 'sneaked in', ...counts(4) })
+    expect(second).toMatchObject({ status: 409, body: { error_code: 'RESOURCE_CONFLICT' } })
+    expect(second.body.message).toMatch(/resize \(op-.*\) by admin runs/)
+    expect((await control.call('GET', `/api/2.0/apps/${app}`)).body.description).toBe('')
+    expect((await control.call('GET', `/api/2.0/apps/${app}/update`)).body.operation).toBe(first.body.operation)
+  })
+
+  it('R5.0 R2.3 that is not allowed starts nothing', async () => {
+    await create(null)
+    const refused = await update(COUNTS, counts(2))
+    expect(refused).toMatchObject({ status: 400, body: { error_code: 'INVALID_STATE' } })
+    expect(refused.body.message).toContain('convert with 1 first')
+    app = `app-${++count}`
+    await create(2)
+    expect((await update(COUNTS, counts(6))).body).toMatchObject({
+      error_code: 'RESOURCE_LIMIT_EXCEEDED',
+      message: expect.stringContaining('coppice workspace set --max-instances-per-app'),
+    })
+    expect((await update(COUNTS, { compute_min_instances: 1, compute_max_instances: 2 })).body.message).toMatch(/fixed/)
+    expect(await control.store.operations.list({ app })).toEqual([])
+  })
+
+  it('R5.4 without the flag leaves the libraries away from the next deployment on, at once and without an operation', async () => {
+    await create(null)
+    await complete((await update(COUNTS, counts(1))).body.operation)
+    expect((await update('compatibility_flags', { compatibility_flags: [] })).body.status.state).toBe('SUCCEEDED')
+    expect((await control.call('GET', `/api/2.0/apps/${app}`)).body).not.toHaveProperty('effective_compatibility_flags')
+    expect((await control.store.apps.get(app))?.preinstalled).toBe(false)
+    expect(await control.store.operations.list({ app })).toHaveLength(1)
+    const back = await update('compatibility_flags', { compatibility_flags: ['PREINSTALLED_PACKAGES_LEGACY'] })
+    expect(back.body.message).toContain('never added')
+  })
+
+  it('R6.1 as a dry run tells what would be done and what it would be refused for, and does nothing', async () => {
+    await create(2)
+    const before = await control.call('GET', `/api/2.0/apps/${app}`)
+    expect((await update(COUNTS, counts(4), '?dry_run=true')).body).toMatchObject({
+      ...counts(4),
+      status: { state: 'NOT_UPDATED' },
+      dry_run: { operation: 'resize', sessions: { total: 0, moved: 0 } },
+    })
+    expect((await update(COUNTS, counts(6), '?dry_run=true')).body.error_code).toBe('RESOURCE_LIMIT_EXCEEDED')
+    expect(await control.call('GET', `/api/2.0/apps/${app}`)).toEqual(before)
+    expect(await status()).toMatchObject({ state: 'NOT_UPDATED' })
+  })
+})
+
+describe('R13.3 an update is 400 with the field for', () => {
+  it.each([
+    ['no mask', { app: {} }, 'update_mask'],
+    ['no app', { update_mask: '*' }, 'app'],
+    ['an unknown field', { app: { replicas: 2 }, update_mask: '*' }, 'app.replicas'],
+    ['a size there is not', { app: { compute_size: 'HUGE' }, update_mask: 'compute_size' }, 'app.compute_size'],
+    ['a flag there is not', { app: { compatibility_flags: ['X'] }, update_mask: '*' }, 'app.compatibility_flags.0'],
+    ['one count', { app: { compute_min_instances: 1 }, update_mask: '*' }, 'app.compute_max_instances'],
+  ])('%s', async (_words, body, field) => {
+    await create(2)
+    const answer = await control.call('POST', `/api/2.0/apps/${app}/update`, body)
+    expect(answer).toMatchObject({ status: 400, body: { error_code: 'INVALID_PARAMETER_VALUE', coppice: { field } } })
+  })
+})
+
+describe('a duplicate', () => {
+  it('R5.5 copies configuration under a new name, secrets by choice, and refuses what is taken or unknown', async () => {
+    await create(2)
+    await control.call('PUT', `/api/coppice/v1/apps/${app}/secrets/key`, { value: 's3cret' })
+    const path = `/api/coppice/v1/apps/${app}/duplicate`
+    const { status, body } = await control.call('POST', path, { name: `${app}-copy` })
+    expect(status).toBe(200)
+    expect(body).toMatchObject({ ...counts(2), compute_status: { state: 'STOPPED' } })
+    expect((await control.call('GET', `/api/coppice/v1/apps/${app}-copy/secrets`)).body.secrets).toEqual([])
+    await control.call('POST', path, { name: `${app}-full`, with_secrets: true })
+    expect((await control.call('GET', `/api/coppice/v1/apps/${app}-full/secrets`)).body.secrets).toMatchObject([
+      { name: 'key' },
+    ])
+    expect((await control.call('POST', path, { name: `${app}-copy` })).status).toBe(409)
+    expect((await control.call('POST', '/api/coppice/v1/apps/nope/duplicate', { name: 'x-copy' })).status).toBe(404)
+    expect((await control.call('POST', path, { name: 'Not A Name' })).body.coppice.field).toBe('name')
+  })
+})
+
+describe('a rollback or rebalance without a reason', () => {
+  it('is refused in words', async () => {
+    await create(2)
+    const path = `/api/coppice/v1/apps/${app}`
+    expect((await control.call('POST', `${path}/rollback`)).body.message).toMatch(/no earlier deployment/)
+    expect((await control.call('POST', `${path}/rollback`, { deployment: 'x' })).body.coppice.field).toBe('deployment')
+    expect((await control.call('POST', `${path}/rebalance`)).body.message).toMatch(/nothing to rebalance/)
+    expect((await control.call('GET', `${path}/rebalance`)).status).toBe(404)
+    expect((await control.call('GET', `${path}/sessions`)).body).toEqual({ sessions: 0, slots: [] })
+  })
+})

@@ -1,0 +1,165 @@
+/** What is the admins' (R2.1), and what goes in and never comes out (R3.7). */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startTestControl, type TestControl } from './control.ts'
+
+let control: TestControl
+let user: string
+
+beforeAll(async () => {
+  control = await startTestControl({ env: { COPPICE_HORIZONTAL_SCALING: 'off' } })
+  const made = await control.call('POST', '/api/coppice/v1/tokens', { name: 'ada' })
+  user = made.body.token
+})
+afterAll(() => control?.stop())
+
+const WORKSPACE = '/api/coppice/v1/workspace'
+const TOKENS = '/api/coppice/v1/tokens'
+const scaled = (name: string) => ({ name, compute_min_instances: 2, compute_max_instances: 2 })
+
+describe('R2.1 only admins', () => {
+  it.each([
+    ['PATCH', WORKSPACE, { horizontal_scaling: true }],
+    ['PATCH', WORKSPACE, { max_scaled_apps: 100 }],
+    ['GET', TOKENS, undefined],
+    ['POST', TOKENS, { name: 'eve', role: 'admin' }],
+    ['DELETE', `${TOKENS}/ada`, undefined],
+    ['POST', '/api/coppice/v1/artifacts/prune', {}],
+    ['POST', '/api/coppice/v1/artifacts/scrub', {}],
+    ['GET', '/api/coppice/v1/routes/stream?router=r', undefined],
+    ['POST', '/api/coppice/v1/routers/report', {}],
+  ])('%s %s', async (method, path, body) => {
+    const before = await control.call('GET', WORKSPACE)
+    const answer = await control.call(method, path, body, user)
+    expect(answer).toMatchObject({ status: 403, body: { error_code: 'PERMISSION_DENIED' } })
+    expect(answer.body.message).toContain('ada')
+    expect(await control.call('GET', WORKSPACE)).toEqual(before)
+    expect((await control.call('GET', TOKENS)).body.tokens).toHaveLength(1)
+  })
+
+  it('turn the preview on; users then scale their apps, and stand in the records with their names', async () => {
+    expect((await control.call('POST', '/api/2.0/apps', scaled('hers'), user)).body).toMatchObject({
+      error_code: 'FEATURE_DISABLED',
+      message: expect.stringContaining('coppice workspace set --horizontal-scaling on'),
+    })
+    expect(
+      (await control.call('PATCH', WORKSPACE, { horizontal_scaling: true })).body.settings.horizontal_scaling,
+    ).toBe(true)
+    const made = await control.call('POST', '/api/2.0/apps', scaled('hers'), user)
+    expect(made).toMatchObject({ status: 200, body: { creator: 'ada' } })
+    expect((await control.call('GET', '/api/2.0/preview/scim/v2/Me', undefined, user)).body.userName).toBe('ada')
+  })
+
+  it('R2.3 raise limits: the place past the last is refused with limit, use and way out, and there once it is raised', async () => {
+    await control.call('PATCH', WORKSPACE, { max_scaled_apps: 1 })
+    const refused = await control.call('POST', '/api/2.0/apps', scaled('second'), user)
+    expect(refused.body).toMatchObject({
+      error_code: 'RESOURCE_LIMIT_EXCEEDED',
+      message: expect.stringMatching(/may have 1, and 1 are in use.*--max-scaled-apps/),
+    })
+    await control.call('PATCH', WORKSPACE, { max_scaled_apps: 2 })
+    expect((await control.call('POST', '/api/2.0/apps', scaled('second'), user)).status).toBe(200)
+  })
+})
+
+describe('R1.3 the workspace', () => {
+  it('says what is used in all, what a size is, and that nothing enforces it here', async () => {
+    const { body } = await control.call('GET', WORKSPACE, undefined, user)
+    expect(body).toMatchObject({
+      use: { scaled_apps: 2, instances: 0, vcpus: 0, memory_gb: 0, instance_hours: 0 },
+      compute_sizes: { MEDIUM: { vcpus: 2, memory_gb: 6 }, LARGE: { vcpus: 4, memory_gb: 12 } },
+      compute_limits: 'advisory',
+    })
+    expect((await control.call('GET', '/api/2.0/apps/hers')).body.compute_limits).toMatchObject({
+      limits: 'advisory',
+      instance: { vcpus: 2, memory_gb: 6 },
+    })
+  })
+
+  it.each([
+    [{ max_scaled_apps: -1 }, 'max_scaled_apps'],
+    [{ max_instances_per_app: 65 }, 'max_instances_per_app'],
+    [{ horizontal_scaling: 'on' }, 'horizontal_scaling'],
+    [{ colour: 'blue' }, 'colour'],
+  ])('R13.3 refuses %j', async (patch, field) => {
+    expect(await control.call('PATCH', WORKSPACE, patch)).toMatchObject({ status: 400, body: { coppice: { field } } })
+  })
+})
+
+describe('tokens', () => {
+  it('are shown once, and end with their removal', async () => {
+    const { body } = await control.call('POST', TOKENS, { name: 'bob', role: 'admin' })
+    expect((await control.call('GET', TOKENS, undefined, body.token)).body.tokens).toMatchObject([
+      { name: 'ada', role: 'user', created_by: 'admin' },
+      { name: 'bob', role: 'admin' },
+    ])
+    expect(JSON.stringify(await control.call('GET', TOKENS))).not.toContain(body.token)
+    expect((await control.call('POST', TOKENS, { name: 'bob' })).status).toBe(409)
+    expect((await control.call('POST', TOKENS, { name: 'admin' })).body.coppice.field).toBe('name')
+    await control.call('DELETE', `${TOKENS}/bob`)
+    expect((await control.call('GET', WORKSPACE, undefined, body.token)).status).toBe(401)
+    expect((await control.call('DELETE', `${TOKENS}/bob`)).status).toBe(404)
+  })
+})
+
+describe('R3.7 secrets', () => {
+  const SECRETS = '/api/coppice/v1/apps/hers/secrets'
+
+  it('are set, listed by name and deleted; no answer and no event has a value', async () => {
+    const answers = [
+      await control.call('PUT', `${SECRETS}/db-password`, { value: 'planted-4711' }, user),
+      await control.call('PUT', `${SECRETS}/db-password`, { value: 'planted-4712' }, user),
+      await control.call('GET', SECRETS, undefined, user),
+      await control.call('GET', '/api/2.0/apps/hers'),
+    ]
+    expect(answers[2]?.body.secrets).toEqual([{ name: 'db-password', update_time: expect.any(String) }])
+    expect((await control.store.secrets.values('hers')).get('db-password')).toBe('planted-4712')
+    const events = await control.store.events.after(0, { app: 'hers' })
+    expect(events.map(({ kind }) => kind)).toContain('secret')
+    expect(JSON.stringify([answers, events])).not.toContain('planted')
+    expect((await control.call('DELETE', `${SECRETS}/db-password`)).status).toBe(200)
+    expect((await control.call('DELETE', `${SECRETS}/db-password`)).status).toBe(404)
+  })
+
+  it.each([
+    ['a bad name', `${SECRETS}/a%20b`, { value: 'x' }, 'secret'],
+    ['no value', `${SECRETS}/a`, {}, 'value'],
+    ['a NUL in it', `${SECRETS}/a`, { value: 'a\0b' }, 'value'],
+    ['more than 64 KiB', `${SECRETS}/a`, { value: 'x'.repeat(65_537) }, 'value'],
+  ])('R13.3 with %s are refused', async (_words, path, body, field) => {
+    expect(await control.call('PUT', path, body)).toMatchObject({ status: 400, body: { coppice: { field } } })
+  })
+
+  it('of an app that is not there are refused', async () => {
+    expect((await control.call('PUT', '/api/coppice/v1/apps/nope/secrets/a', { value: 'x' })).status).toBe(404)
+  })
+})
+
+describe('R4.3 artifacts', () => {
+  it('are listed, and pruned by age but for what is pinned', async () => {
+    const upload = async (text: string) => {
+      const { pack } = await import('tar-stream')
+      const tar = pack()
+      tar.entry({ name: 'app.py' }, text)
+      tar.finalize()
+      const chunks: Buffer[] = []
+      for await (const chunk of tar) chunks.push(chunk as Buffer)
+      const answer = await control.raw('/api/coppice/v1/sources', { method: 'POST', body: Buffer.concat(chunks) })
+      return ((await answer.json()) as { digest: string }).digest
+    }
+    const [kept, gone] = [await upload('a'), await upload('b')]
+    await control.store.pins.pin(kept, 'a-deployment')
+    const { body } = await control.call('GET', '/api/coppice/v1/artifacts', undefined, user)
+    expect(body.artifacts).toEqual(
+      expect.arrayContaining([
+        { key: kept, kind: 'source', bytes: 1, use_time: expect.any(String), pinned: true },
+        expect.objectContaining({ key: gone, pinned: false }),
+      ]),
+    )
+    expect((await control.call('POST', '/api/coppice/v1/artifacts/prune', {})).body.removed).toEqual([])
+    expect((await control.call('POST', '/api/coppice/v1/artifacts/prune', { older_than: '0s' })).body).toEqual({
+      removed: [gone],
+      kept: 1,
+    })
+    expect((await control.call('POST', '/api/coppice/v1/artifacts/scrub')).body).toEqual({ checked: 1, damaged: [] })
+  })
+})
