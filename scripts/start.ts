@@ -27,19 +27,22 @@ async function main(): Promise<number> {
 
 async function run(options: StackOptions): Promise<number> {
   const interrupted = interruption()
-  let stack: Stack
-  try {
-    stack = await startStack({
-      home: options.home,
-      ports: options,
-      onProgress: progress.step,
-      onEvent: (words) => progress.note(pc.dim(words)),
-      signal: interrupted.signal,
-    })
-  } catch (error) {
-    if (interrupted.signal.aborted) return stoppedEarly()
-    if (error instanceof AlreadyRunning) return followAttached(options.home, progress, interrupted.signal)
-    throw error
+  let stack: Stack | null = null
+  while (stack === null) {
+    try {
+      stack = await startStack({
+        home: options.home,
+        ports: options,
+        onProgress: progress.step,
+        onEvent: (words) => progress.note(pc.dim(words)),
+        signal: interrupted.signal,
+      })
+    } catch (error) {
+      if (interrupted.signal.aborted) return stoppedEarly()
+      if (!(error instanceof AlreadyRunning)) throw error
+      // One that is on its way out leaves the place to us.
+      if ((await followAttached(options.home, progress, interrupted.signal)) !== 'gone') return 0
+    }
   }
   try {
     const example = await Promise.race([ensureExample(stack, (words) => progress.step(words)), interrupted.promise])

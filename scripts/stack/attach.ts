@@ -10,15 +10,23 @@ import { readState, type StackState } from './state-file.ts'
 import { summary } from './summary.ts'
 
 const POLL_MS = 250
+const GONE_AFTER_MS = 1_000
 
-/** A second start on a data directory: shows what the first one shows, until Ctrl-C or until the first one ends. */
-export async function followAttached(home: string, progress: Progress, interrupted: AbortSignal): Promise<number> {
+/**
+ * A second start on a data directory: shows what the first one shows, until Ctrl-C or until the first one ends.
+ * `gone`: that one ended before there was anything to attach to.
+ */
+export async function followAttached(
+  home: string,
+  progress: Progress,
+  interrupted: AbortSignal,
+): Promise<'detached' | 'ended' | 'gone'> {
   const paths = homePaths(home)
   progress.step('Another start holds the data directory; attaching to it')
   let state = await awaitReady(home, interrupted)
   if (state === null) {
     progress.end()
-    return interrupted.aborted ? 0 : ended()
+    return interrupted.aborted ? 'detached' : 'gone'
   }
   const { options } = state
   const at = { apiUrl: `http://127.0.0.1:${options.apiPort}`, token: readFileSync(paths.token, 'utf8').trim() }
@@ -33,15 +41,18 @@ export async function followAttached(home: string, progress: Progress, interrupt
     await sleep(POLL_MS, undefined, { signal: interrupted }).catch(() => {})
   }
   process.stderr.write('\nDetached; it runs on.\n')
-  return 0
+  return 'detached'
 }
 
 async function awaitReady(home: string, interrupted: AbortSignal): Promise<StackState | null> {
+  let seen = Date.now()
   while (!interrupted.aborted) {
     const state = readState(homePaths(home).state)
     if (state?.phase === 'ready') return state
+    if (state !== null) seen = Date.now()
     // Without a state file the other one is about to write it, or has just ended.
-    if (state !== null && !(await starterLives(state))) return null
+    const gone = state === null ? Date.now() - seen > GONE_AFTER_MS : !(await starterLives(state))
+    if (gone) return null
     await sleep(POLL_MS, undefined, { signal: interrupted }).catch(() => {})
   }
   return null
@@ -51,9 +62,9 @@ function starterLives({ starter }: StackState): Promise<boolean> {
   return isAlive(systemProcessTable(), starter.pid, starter.startTime)
 }
 
-function ended(): number {
+function ended(): 'ended' {
   process.stderr.write('The start that this one was attached to has ended.\n')
-  return 0
+  return 'ended'
 }
 
 async function copyFrom(file: string, from: number): Promise<number> {

@@ -184,7 +184,10 @@ class Starter {
         throw new CoppiceError(
           'InvalidInput',
           `port ${port} (${row.help}) is taken${holder === null ? '' : `, by ${holder}`}. ` +
-            `Choose another one: npm start -- --${row.flag} ${port + 1}, or ${row.variable}=${port + 1} npm start`,
+            `Choose another one: npm start -- --${row.flag} ${port + 1}, or ${row.variable}=${port + 1} npm start` +
+            (row === STACK_ROWS.temporalPort
+              ? `. If it is a Temporal server, use it: --temporal-address 127.0.0.1:${port}`
+              : ''),
           { field: row.flag },
         )
       }

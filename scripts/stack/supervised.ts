@@ -202,9 +202,13 @@ export class Supervised {
     const row = await this.#table.row(child.pid)
     const record = { pid: child.pid, startTime: row?.startTime ?? '', fingerprint: this.fingerprint }
     this.#running = { ...record, since: Date.now(), exited }
-    await this.#hooks.record(record)
-    if (this.#wanted.signal.aborted) child.stdin?.end()
-    else child.stdin?.end('go\n')
+    try {
+      await this.#hooks.record(record)
+      if (!this.#wanted.signal.aborted) child.stdin?.write('go\n')
+    } finally {
+      // Without the line it ends by itself.
+      child.stdin?.end()
+    }
   }
 
   async #untilReady(): Promise<'ready' | 'exited'> {
