@@ -8,6 +8,8 @@ export type ApiApp = {
   name: string
   url: string
   urls?: string[]
+  /** Of a scaled app. */
+  compute_max_instances?: number
   compute_status: { state: string; message: string }
   app_status: { state: string; message: string; running_instances?: number }
   active_deployment?: { deployment_id: string }

@@ -6,6 +6,7 @@ export const EXAMPLE = { app: 'hello', source: 'examples/hello', instances: 2 } 
 
 const ACTIVE_TIMEOUT_MS = 60_000
 const URL_TIMEOUT_MS = 30_000
+const INSTANCES_TIMEOUT_MS = 15_000
 
 export type Reached = {
   app: ApiApp
@@ -43,6 +44,9 @@ export async function reach(at: ApiAddress, name: string, onProgress: (words: st
   if (app.compute_status.state === 'STOPPED') return { app, urls, answers: false }
   onProgress(`Waiting for ${urls[0]}`)
   const answers = await untilAnswer(urls[0] as string)
+  // One answers before all do, when a start brings them back. Fewer than wanted is worth saying, not worth failing.
+  const all = (found: ApiApp) => (found.app_status.running_instances ?? 0) >= (found.compute_max_instances ?? 1)
+  await untilApp(at, name, all, INSTANCES_TIMEOUT_MS).catch(() => {})
   return { app: (await findApp(at, name)) as ApiApp, urls, answers }
 }
 

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join, relative } from 'node:path'
 import pc from 'picocolors'
-import { homePaths, type StackOptions } from '../stack-options.ts'
+import { homePaths, ROOT, type StackOptions } from '../stack-options.ts'
 import { resolveTool } from '../toolchain/resolve.ts'
 import { EXAMPLE, type Reached } from './example-app.ts'
 
@@ -24,9 +24,11 @@ export async function summary(options: StackOptions, example: Reached | null, at
     ['Logs', short(paths.logs)],
   ]
   const address = temporal === '127.0.0.1:7233' ? '' : ` --address ${temporal}`
+  // The command line finds what runs by the data directory.
+  const home = options.home === join(ROOT, '.coppice') ? '' : ` --home ${short(options.home)}`
   const commands: [string, string][] = [
     [`curl ${example?.urls[0] ?? api}`, 'again and again: each browser sticks to an instance, curl does not'],
-    ['node cli/coppice.mjs apps deploy my-app --source ../my-folder', 'deploy a folder of yours'],
+    [`node cli/coppice.mjs${home} apps deploy my-app --source ../my-folder`, 'deploy a folder of yours'],
     [`${await temporalProgram()} workflow list${address}`, 'the operations as Temporal sees them'],
   ]
   const width = Math.max(...commands.map(([command]) => command.length))
@@ -57,8 +59,9 @@ function appRows(example: Reached | null): [string, string][] {
   if (example === null) return []
   const [first, ...others] = example.urls
   const { app_status, compute_status } = example.app
-  const state =
-    compute_status.state === 'STOPPED' ? 'stopped' : `${app_status.running_instances ?? 0} instances behind one URL`
+  const running = app_status.running_instances ?? 0
+  const instances = running === 1 ? 'one instance' : `${running} instances behind one URL`
+  const state = compute_status.state === 'STOPPED' ? 'stopped' : instances
   return [
     ['App', `${pc.bold(first ?? '')}  ${pc.dim(`${EXAMPLE.app}: ${state}`)}`],
     ...others.map((url): [string, string] => ['', url]),
