@@ -1,0 +1,171 @@
+import { join } from 'node:path'
+import { type BenchResult, type Figure, figure, median, spread } from './figures.ts'
+import type { LoadOrder } from './router/load.ts'
+import { type Cores, cores, start } from './router/machine.ts'
+import { type Measured, measure } from './router/measure.ts'
+import { ours, type Peer, peers } from './router/peers.ts'
+import { echoPerSecond, idleSocketBytes } from './router/sockets.ts'
+import { tableUpdates } from './router/table-updates.ts'
+import { type Row, writeUp } from './router/write-up.ts'
+
+/** Rounds of each comparison; the peers take turns within a round, so that a bad minute hits all of them. */
+const ROUNDS = Number(process.env.COPPICE_BENCH_ROUNDS ?? 5)
+const SECONDS = Number(process.env.COPPICE_BENCH_SECONDS ?? 4)
+/** Of the open loop; well below half of what any of them can do on one core. */
+const RATE = 1500
+const IDLE_SOCKETS = 4000
+
+const get = (path: string, connections: number): LoadShape => ({
+  method: 'GET',
+  path,
+  bodyBytes: 0,
+  connections,
+  rate: 0,
+})
+type LoadShape = Pick<LoadOrder, 'method' | 'path' | 'bodyBytes' | 'connections' | 'rate'>
+
+const LOADS: Record<string, LoadShape> = {
+  'small GET': get('/small', 64),
+  '64 KiB GET': get('/64k', 32),
+  '1 MiB GET': get('/1m', 8),
+  '1 MiB POST': { method: 'POST', path: '/small', bodyBytes: 1 << 20, connections: 8, rate: 0 },
+  '1,000 connections': get('/small', 1000),
+  'open loop': { ...get('/small', 64), rate: RATE },
+}
+
+/** The router beside its peers (F3.1 to F3.9). Takes some ten minutes; COPPICE_BENCH_ROUNDS=1 for a glance. */
+export async function bench(): Promise<BenchResult> {
+  const pins = cores(1)
+  const source = join(import.meta.dirname, 'router', 'origin.ts')
+  const apps = await Promise.all([0, 1].map(() => start(pins?.origin, process.execPath, [source])))
+  const origins = apps.map((app) => Number(app.line))
+  const all = await peers(origins, pins)
+  const results = new Map<string, Map<string, Measured[]>>()
+  try {
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const [load, shape] of Object.entries(LOADS)) {
+        for (const peer of all) remember(results, load, peer.name, await once(peer, shape, pins))
+        if (shape.rate > 0)
+          remember(results, load, 'direct', await once({ port: origins[0] as number, pids: [] }, shape, pins))
+        process.stderr.write(`round ${round + 1} of ${ROUNDS}: ${load}\n`)
+      }
+    }
+    const idle: Record<string, number> = {}
+    const echo: Record<string, number> = {}
+    for (const peer of all) {
+      // Those that do not take WebSockets without further ado are left out of these two.
+      if (!['ours', 'HAProxy', 'nginx'].includes(peer.name)) continue
+      idle[peer.name] = await idleSocketBytes(peer, IDLE_SOCKETS)
+      echo[peer.name] = await echoPerSecond(peer.port, 32, SECONDS)
+    }
+    await Promise.all(all.map((peer) => peer.stop()))
+    const scaling = await twoProcesses(origins)
+    const updates = await tableUpdates(origins, cores(2), 4000)
+
+    const figures = judge(results, idle.ours ?? Number.NaN, { idle, echo }, scaling, updates)
+    const rows = [...results].flatMap(([load, byPeer]) => [...byPeer].map(([peer, runs]) => row(load, peer, runs)))
+    writeUp(join(import.meta.dirname, '..', '..', 'docs', 'benchmarks'), rows, asTable(figures))
+    return { figures }
+  } finally {
+    for (const peer of all) await peer.stop().catch(() => undefined)
+    for (const app of apps) app.child.kill('SIGKILL')
+  }
+}
+
+function once(peer: Pick<Peer, 'port' | 'pids'>, shape: LoadShape, pins: Cores): Promise<Measured> {
+  return measure(
+    peer.pids,
+    { ...shape, port: peer.port, host: 'app.localhost', seconds: SECONDS, warmUpSeconds: 1 },
+    pins,
+  )
+}
+
+function remember(results: Map<string, Map<string, Measured[]>>, load: string, peer: string, measured: Measured): void {
+  const byPeer = results.get(load) ?? new Map<string, Measured[]>()
+  results.set(load, byPeer)
+  byPeer.set(peer, [...(byPeer.get(peer) ?? []), measured])
+}
+
+/** Throughput of two processes over that of one, taken in turns. */
+async function twoProcesses(origins: number[]): Promise<number[]> {
+  const pins = cores(2)
+  const one = await ours(origins, pins && { ...pins, proxy: '0' }, 1)
+  const two = await ours(origins, pins, 2)
+  const ratios: number[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    const shape = get('/small', 128)
+    const [a, b] = [await once(one, shape, pins), await once(two, shape, pins)]
+    ratios.push(b.perSecond / a.perSecond)
+  }
+  await Promise.all([one.stop(), two.stop()])
+  return ratios
+}
+
+function judge(
+  results: Map<string, Map<string, Measured[]>>,
+  idleBytes: number,
+  sockets: object,
+  scaling: number[],
+  updates: number[],
+): Record<string, Figure> {
+  /** Of each round ours against the peer's: what disturbs a round disturbs both. */
+  const compare = (load: string, peer: string, of: (ours: Measured, theirs: Measured) => number): number[] => {
+    const mine = results.get(load)?.get('ours') ?? []
+    const theirs = results.get(load)?.get(peer) ?? []
+    return mine.flatMap((run, i) => (theirs[i] === undefined ? [] : [of(run, theirs[i])]))
+  }
+  const cpu = (peer: string) => compare('small GET', peer, (a, b) => a.cpuMicros / b.cpuMicros)
+  const latency = (q: 'p50' | 'p99') => compare('open loop', 'HAProxy', (a, b) => a[q] - b[q])
+  const bulk = (load: string) => compare(load, 'HAProxy', (a, b) => a.perSecond / b.perSecond)
+  const ratio = (values: number[], bar: string, what: string) =>
+    figure(median(values), 'ratio', bar, what, spread(values))
+  const [down, up] = [bulk('1 MiB GET'), bulk('1 MiB POST')]
+  const sorted = [...updates].sort((a, b) => a - b)
+  const p95 = sorted[Math.floor(sorted.length * 0.95)] ?? Number.NaN
+  return {
+    'F3.1': ratio(cpu('HAProxy'), '<= 2.2', 'CPU per request against HAProxy'),
+    'F3.2': ratio(cpu('fast-proxy'), '<= 0.85', 'CPU per request against fast-proxy'),
+    'F3.3': ratio(cpu('http-proxy-middleware'), '<= 0.45', 'CPU per request against http-proxy-middleware'),
+    'F3.4': ratio(scaling, '>= 1.8', 'throughput of two processes against one'),
+    'F3.5': figure(
+      median(latency('p50')),
+      'ms',
+      '<= 0.2',
+      'p50 over that of HAProxy, open loop',
+      spread(latency('p50')),
+    ),
+    'F3.6': figure(
+      median(latency('p99')),
+      'ms',
+      '<= 1.5',
+      'p99 over that of HAProxy, open loop',
+      spread(latency('p99')),
+    ),
+    'F3.7': figure(idleBytes / 1000, 'kB', '<= 12', 'memory of an idle WebSocket', sockets),
+    'F3.8': figure(p95, 'ms', '<= 20', 'p95 from published to acknowledged, under load', spread(updates)),
+    'F3.9': figure(Math.min(median(down), median(up)), 'ratio', '>= 0.35', '1 MiB bodies against HAProxy', {
+      down: spread(down),
+      up: spread(up),
+    }),
+  }
+}
+
+function row(load: string, peer: string, runs: Measured[]): Row {
+  const of = (pick: (run: Measured) => number) => median(runs.map(pick))
+  return {
+    load,
+    peer,
+    perSecond: of((run) => run.perSecond),
+    cpuMicros: peer === 'direct' ? Number.NaN : of((run) => run.cpuMicros),
+    p50: of((run) => run.p50),
+    p99: of((run) => run.p99),
+  }
+}
+
+function asTable(figures: Record<string, Figure>): string {
+  const lines = Object.entries(figures).map(
+    ([id, f]) =>
+      `| ${id} | ${f.what} | ${f.value.toPrecision(3)} ${f.unit} | ${f.bar} | ${f.holds ? 'yes' : '**no**'} |`,
+  )
+  return `| id | what | value | bar | holds |\n|---|---|---:|---|---|\n${lines.join('\n')}\n`
+}
