@@ -15,6 +15,8 @@ export type AppAnswer = {
   urls: string[]
   mode: 'standard' | 'scaled'
   compute_min_instances?: number
+  compute_size: string
+  compute_limits: { limits: 'enforced' | 'advisory'; instance: { vcpus: number; memory_gb: number } }
   compute_status: { state: string; message: string; active_instances: number }
   app_status: { state: string; message: string; running_instances: number }
   active_deployment?: DeploymentAnswer
@@ -76,6 +78,37 @@ export type InstanceAnswer = {
   message?: string
   start_time?: string
 }
+
+export type UpdateAnswer = {
+  compute_min_instances?: number
+  status: { state: string; message: string }
+  operation?: string
+  dry_run?: {
+    operation?: string
+    instances?: { add: number; keep: number; remove: number }
+    sessions: { total: number; moved: number }
+  }
+}
+
+export type SessionsAnswer = { sessions: number; slots: Array<{ slot: number; instance: string; sessions: number }> }
+
+export type RebalanceAnswer = { epoch: number; at_most: number; moved: number }
+
+export type WorkspaceAnswer = {
+  settings: { horizontal_scaling: boolean; max_scaled_apps: number; max_instances_per_app: number }
+  use: {
+    scaled_apps: number
+    instances: number
+    vcpus: number
+    memory_gb: number
+    instance_hours: number
+    vcpu_hours: number
+  }
+  compute_sizes: Record<string, { vcpus: number; memory_gb: number }>
+  compute_limits: 'enforced' | 'advisory'
+}
+
+export type TokenAnswer = { name: string; role: string; create_time: string; created_by: string }
 
 export type ServerEvent = { id: string; event: string; data: unknown }
 

@@ -23,6 +23,10 @@ export async function showApp({ api, output }: Context, name: string): Promise<v
     row('url', app.urls.join('  ')),
     row('mode', describe(app)),
     row('compute', `${app.compute_status.state}: ${app.compute_status.message}`),
+    row(
+      'size',
+      `${app.compute_size}, up to ${app.compute_limits.instance.vcpus} vCPU and ${app.compute_limits.instance.memory_gb} GB an instance (${app.compute_limits.limits})`,
+    ),
     row('app', `${app.app_status.state}: ${app.app_status.message}`),
     ...(app.operation === undefined
       ? []

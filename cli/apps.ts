@@ -2,10 +2,12 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { AppAnswer } from './api.ts'
 import { describe, reachableUrl, showApp } from './app-text.ts'
+import { changeCommands, wholeNumber } from './changes.ts'
 import { type Context, waitFor } from './context.ts'
 import { type DeployFlags, deploy, newApp } from './deploy.ts'
 import { showLogs } from './logs.ts'
 import { table } from './output.ts'
+import { secretsCommands } from './secrets.ts'
 
 type Run = (command: Command, action: (context: Context) => Promise<void>) => Promise<void>
 
@@ -123,6 +125,9 @@ export function appsCommands(program: Command, run: Run): void {
         run(command, (context) => operate(context, name, type, flags)),
       )
 
+  changeCommands(apps, run)
+  secretsCommands(apps, run)
+
   apps
     .command('logs <name>')
     .description('what the instances of an app wrote')
@@ -156,11 +161,6 @@ async function operate(
 }
 
 const collect = (value: string, previous: string[]): string[] => [...previous, value]
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,5}$/.test(text)) throw new InvalidArgumentError('It takes a whole number.')
-  return Number(text)
-}
 
 function seconds(text: string): number {
   if (!/^\d{1,6}(\.\d{1,3})?$/.test(text) || Number(text) === 0)

@@ -1,4 +1,5 @@
 /** What every command has at hand. */
+import type { Readable } from 'node:stream'
 import type { Command } from 'commander'
 import { Api, type OperationAnswer } from './api.ts'
 import { EXIT } from './failure.ts'
@@ -6,16 +7,28 @@ import { follow } from './follow.ts'
 import { Output, type Streams } from './output.ts'
 import { type GlobalFlags, resolveSettings, type Settings } from './settings.ts'
 
-export type Context = { settings: Settings; api: Api; output: Output; env: NodeJS.ProcessEnv }
+export type Context = {
+  settings: Settings
+  api: Api
+  output: Output
+  env: NodeJS.ProcessEnv
+  stdin: Readable & { isTTY?: boolean }
+}
 
-export type Surroundings = { env: NodeJS.ProcessEnv; streams: Streams; color: boolean }
+export type Surroundings = {
+  env: NodeJS.ProcessEnv
+  streams: Streams
+  stdin: Readable & { isTTY?: boolean }
+  color: boolean
+}
 
-export function openContext(command: Command, { env, streams, color }: Surroundings): Context {
+export function openContext(command: Command, { env, streams, stdin, color }: Surroundings): Context {
   const flags = command.optsWithGlobals<GlobalFlags>()
   const settings = resolveSettings(flags, env)
   return {
     settings,
     env,
+    stdin,
     api: new Api(settings),
     output: new Output(streams, { json: flags.output === 'json', color }),
   }

@@ -4,12 +4,14 @@ import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
 import picocolors from 'picocolors'
 import { appsCommands } from './apps.ts'
+import { artifactsCommands } from './artifacts.ts'
 import { type Context, Interrupted, openContext, type Surroundings } from './context.ts'
 import { tellFailure } from './failure.ts'
 import { loadtestCommand } from './loadtest.ts'
 import { operationsCommands } from './operations.ts'
 import { Output } from './output.ts'
 import { Exited, platformCommands } from './platform.ts'
+import { tokensCommands, workspaceCommands } from './workspace.ts'
 
 const HELP = `
 Exit codes: 0 done · 1 an operation failed or was cancelled · 2 wrong command line or input · 3 the platform, or the
@@ -48,6 +50,9 @@ export async function runCli(argv: string[], surroundings: Surroundings): Promis
   }
   appsCommands(program, run)
   operationsCommands(program, run)
+  workspaceCommands(program, run)
+  tokensCommands(program, run)
+  artifactsCommands(program, run)
   platformCommands(program, run)
   loadtestCommand(program, run)
   for (const command of everyCommand(program)) command.exitOverride().copyInheritedSettings(program)
@@ -74,6 +79,7 @@ if (process.argv[1] !== undefined && isThis(process.argv[1])) {
   const code = await runCli(process.argv.slice(2), {
     env: process.env,
     streams: process,
+    stdin: process.stdin,
     color: picocolors.isColorSupported && process.stderr.isTTY === true,
   })
   process.exit(code)

@@ -21,12 +21,16 @@ function environment(extra: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(own), ...extra }
 }
 
-export function coppice(args: string[], options: { home: string; cwd?: string; env?: NodeJS.ProcessEnv }): Running {
+export function coppice(
+  args: string[],
+  options: { home: string; cwd?: string; env?: NodeJS.ProcessEnv; stdin?: string },
+): Running {
   const child = spawn(process.execPath, [PROGRAM, ...args], {
     cwd: options.cwd,
     env: environment({ COPPICE_HOME: options.home, ...options.env }),
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   })
+  child.stdin.end(options.stdin ?? '')
   let out = ''
   let err = ''
   child.stdout.on('data', (chunk) => {

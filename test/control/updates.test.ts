@@ -127,6 +127,72 @@ describe('an update', () => {
   })
 })
 
+describe('sessions', () => {
+  it('R8.2 R8.3 are told by slot, foretold for a resize, and rebalanced with what has moved', async () => {
+    await create(2)
+    const { store } = control
+    const id = `op-${app}`
+    const plan = await store.transitions.admit({
+      id,
+      app,
+      type: 'deploy',
+      workflowId: 'w',
+      runId: 'r',
+      byHand: {
+        startedBy: 'x',
+        change: { type: 'deploy' },
+        deployment: {
+          sourceCodePath: 'x',
+          source: null,
+          command: null,
+          env: [],
+          health: { path: null, timeoutMs: 1 },
+          creator: 'x',
+        },
+      },
+    })
+    for (const [i, one] of plan.add.entries())
+      await store.instances.observe(one.id, { observed: 'running', address: `127.0.0.1:${20_100 + i}` })
+    await store.transitions.commit(plan)
+    await store.transitions.finish(plan)
+    const [first, second] = plan.add.map((one) => one.id) as [string, string]
+    const report = (rebalanced: Record<string, number>) =>
+      control.call('POST', '/api/coppice/v1/routers/report', {
+        router: 'r1',
+        incarnation: 'i1',
+        inventory: store.inventory,
+        version: 0,
+        inFlight: {},
+        processes: 1,
+        address: 'http://127.0.0.1:18080',
+        sessions: { [first]: 30, [second]: 10 },
+        rebalanced,
+      })
+    await report({})
+    const path = `/api/coppice/v1/apps/${app}`
+    expect((await control.call('GET', `${path}/sessions`)).body).toEqual({
+      sessions: 40,
+      slots: [
+        { slot: 0, instance: first, sessions: 30 },
+        { slot: 1, instance: second, sessions: 10 },
+      ],
+    })
+    const moved = async (n: number) => (await update(COUNTS, counts(n), '?dry_run=true')).body.dry_run.sessions
+    expect([await moved(1), await moved(4)]).toEqual([
+      { total: 40, moved: 10 },
+      { total: 40, moved: 20 },
+    ])
+    expect((await update('compute_size', { compute_size: 'LARGE' }, '?dry_run=true')).body.dry_run).toMatchObject({
+      instances: { add: 2, keep: 0, remove: 2 },
+      sessions: { moved: 0 },
+    })
+    expect((await control.call('POST', `${path}/rebalance`)).body).toEqual({ epoch: 1, at_most: 10, moved: 0 })
+    await report({ [`${app}/1`]: 7 })
+    expect((await control.call('GET', `${path}/rebalance`)).body).toEqual({ epoch: 1, at_most: 10, moved: 7 })
+    await control.call('DELETE', '/api/coppice/v1/routers/r1')
+  })
+})
+
 describe('R13.3 an update is 400 with the field for', () => {
   it.each([
     ['no mask', { app: {} }, 'update_mask'],
