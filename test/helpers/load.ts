@@ -9,6 +9,7 @@ export type Answer = {
   /** 0 when there was none. */
   status: number
   error: string | null
+  cookies: string[]
   body: { version?: string; instance?: string; slot?: number; pid?: number }
 }
 

@@ -1,0 +1,44 @@
+/** The outcome of many cases as text: rows step kind × moment, columns fault × operation. */
+import { FAULTS, nameOf } from './cases.ts'
+import { OPERATION_NAMES, operationOf } from './operations.ts'
+import type { CaseResult } from './round.ts'
+
+/** `.` held, `F` failed, blank: there is no such case, or it was not run. */
+export function matrix(results: readonly CaseResult[]): string {
+  const rowOf = ({ case: each }: CaseResult) =>
+    `${each.kind}.${each.moment}${each.cause === null ? '' : ` (undo, ${each.cause})`}`
+  const rows = [...new Set(results.map(rowOf))]
+  const width = Math.max(...rows.map((row) => row.length), 0) + 2
+  const letters = OPERATION_NAMES.map((name) => operationOf(name).letter).join('')
+  const cell = (row: string, fault: string, operation: string): string => {
+    const found = results.filter(
+      (each) => rowOf(each) === row && each.case.fault === fault && each.case.operation === operation,
+    )
+    if (found.length === 0) return ' '
+    return found.some(({ failures }) => failures.length > 0) ? 'F' : '.'
+  }
+  const gap = '  '
+  const column = letters.length + 4
+  const head = FAULTS.map((fault) => fault.padEnd(column)).join(gap)
+  const body = rows.map(
+    (row) =>
+      row.padEnd(width) +
+      FAULTS.map((fault) =>
+        OPERATION_NAMES.map((name) => cell(row, fault, name))
+          .join('')
+          .padEnd(column),
+      ).join(gap),
+  )
+  const legend = OPERATION_NAMES.map((name) => `${operationOf(name).letter} ${name}`).join(', ')
+  return [
+    `${' '.repeat(width)}${head}`,
+    `${' '.repeat(width)}${FAULTS.map(() => letters.padEnd(column)).join(gap)}`,
+    ...body,
+    legend,
+  ].join('\n')
+}
+
+export const failuresOf = (results: readonly CaseResult[]): string[] =>
+  results
+    .filter(({ failures }) => failures.length > 0)
+    .map(({ case: each, failures }) => `${nameOf(each)}\n${failures.map((words) => `    ${words}`).join('\n')}`)

@@ -1,0 +1,210 @@
+/**
+ * One round: many apps, each held at another point of another operation, and one fault that meets them all. What is
+ * killed is killed once for everybody; a terminate or a cancel goes to each operation by itself.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ProcessName } from '../../scripts/stack/state-file.ts'
+import { Load } from '../helpers/load.ts'
+import { type Hold, until } from '../helpers/platform.ts'
+import { type CrashCase, endOf, nameOf } from './cases.ts'
+import type { Door } from './client.ts'
+import { Lane, type LaneDeps } from './lane.ts'
+import type { OperationName } from './operations.ts'
+import { type Ending, judgeAnswers, judgeState } from './verdict.ts'
+import { lookAround, type OperationRow, operationsOf, untidiness, type World } from './world.ts'
+
+export type CaseResult = { case: CrashCase; failures: string[] }
+
+/** How long anything may take; for what never comes, not a measure of speed. */
+const PATIENCE_MS = 90_000
+const SETTLE_MS = 45_000
+
+export class Rounds {
+  readonly #deps: LaneDeps
+  readonly #lanes = new Map<OperationName, Lane>()
+  #count = 0
+
+  constructor(deps: LaneDeps) {
+    this.#deps = deps
+  }
+
+  /** @param cases at most one of each operation, all with the same fault. */
+  async run(cases: readonly CrashCase[]): Promise<CaseResult[]> {
+    const { platform } = this.#deps
+    this.#count++
+    const runs = cases.map(
+      // Both doors in turn, so that each meets every fault.
+      (each, i) =>
+        new CaseRun(each, this.#lane(each.operation), this.#deps, (i + this.#count) % 2 === 0 ? 'api' : 'temporal'),
+    )
+    const all = (phase: (run: CaseRun) => Promise<unknown>) =>
+      Promise.all(runs.map((run) => run.attempt(() => phase(run))))
+    try {
+      await all((run) => run.prepare())
+      await all((run) => run.reachFault())
+      const fault = cases[0]?.fault
+      if (fault?.startsWith('kill')) {
+        const victim = fault.slice('kill '.length) as ProcessName
+        await platform.fell(victim)
+        await Promise.all(runs.map((run) => run.release()))
+        await platform.raise(victim)
+      } else {
+        await all((run) => run.interrupt())
+      }
+      await all((run) => run.awaitEnd())
+      await all((run) => run.judge())
+      await all((run) => run.goOn())
+    } finally {
+      await Promise.all(runs.map((run) => run.cleanUp()))
+      await platform.raiseAll()
+    }
+    return runs.map((run) => run.result())
+  }
+
+  #lane(name: OperationName): Lane {
+    const lane = this.#lanes.get(name) ?? new Lane(name, this.#deps)
+    this.#lanes.set(name, lane)
+    return lane
+  }
+}
+
+class CaseRun {
+  readonly #case: CrashCase
+  readonly #lane: Lane
+  readonly #deps: LaneDeps
+  readonly #door: Door
+  readonly #failures: string[] = []
+  #holds: Hold[] = []
+  #load: Load | null = null
+  #before: World | null = null
+  #launcher: string | null = null
+  #record: OperationRow | null = null
+
+  constructor(each: CrashCase, lane: Lane, deps: LaneDeps, door: Door) {
+    this.#case = each
+    this.#lane = lane
+    this.#deps = deps
+    this.#door = door
+  }
+
+  result(): CaseResult {
+    return { case: this.#case, failures: this.#failures }
+  }
+
+  /** A case that has failed takes part in nothing more. */
+  async attempt(phase: () => Promise<unknown>): Promise<void> {
+    if (this.#failures.length > 0) return
+    try {
+      await phase()
+    } catch (error) {
+      this.#failures.push((error as Error).message)
+    }
+  }
+
+  async prepare(): Promise<void> {
+    await this.#lane.prepare()
+    this.#before = await this.#tidy()
+    // Slow ones among them, so that there is always something in flight.
+    this.#load = new Load({
+      url: this.#deps.platform.stack.routerUrl,
+      app: this.#lane.app,
+      rate: 12,
+      slowMs: () => (Math.random() < 0.2 ? 100 + Math.random() * 200 : 0),
+      method: () => (Math.random() < 0.7 ? 'GET' : 'POST'),
+    })
+    await this.#load.more(3)
+  }
+
+  /** Begins the operation and returns when it stands at the point of the case. */
+  async reachFault(): Promise<void> {
+    const { kind, moment, cause } = this.#case
+    const { platform, doors } = this.#deps
+    const at = (point: string) => platform.hold(`${this.#lane.app}@${point}`)
+    const point = await at(`${kind}.${moment}`)
+    this.#holds.push(point)
+    const trigger =
+      cause === 'cancel' ? await at(this.#lane.operation.fuse === null ? 'admit.recorded' : 'start.effect') : null
+    if (trigger !== null) this.#holds.push(trigger)
+    if (cause === 'crash') await this.#lane.lightFuse()
+    this.#launcher = (await this.#lane.begin(this.#door)).launcher
+    if (trigger !== null) {
+      await trigger.reached()
+      await doors.cancel(this.#lane.app)
+      await trigger.release()
+    }
+    await point.reached()
+  }
+
+  async interrupt(): Promise<void> {
+    const { fault } = this.#case
+    const { doors } = this.#deps
+    if (fault === 'terminate') await doors.terminate(this.#lane.app)
+    else await doors.cancel(this.#lane.app)
+    await this.release()
+  }
+
+  async release(): Promise<void> {
+    for (const hold of this.#holds) await hold.release()
+    this.#holds = []
+  }
+
+  async awaitEnd(): Promise<void> {
+    const { platform, doors } = this.#deps
+    const { app } = this.#lane
+    const earlier = new Set(this.#before?.operations.map(({ id }) => id))
+    const begun = await until(`${nameOf(this.#case)} to end`, PATIENCE_MS, async () => {
+      const rows = operationsOf(platform, app).filter(({ id }) => !earlier.has(id))
+      if (rows.length > 0 && rows.every(({ ended_at }) => ended_at !== null)) return rows
+      // What this helper does not own must not be asked more often than needed: many wait here at once.
+      await sleep(50)
+      return null
+    })
+    const record = begun.find(({ type }) => type !== 'repair')
+    if (record === undefined) throw new Error(`only ${begun.map(({ type }) => type).join()} was written down`)
+    this.#record = record
+    const row = lookAround(platform).apps.find(({ name }) => name === app)
+    const refusal = row === undefined ? null : await doors.isFree(app, row.desired as 'running' | 'stopped')
+    if (refusal !== null) throw new Error(`the operation has ended, and the next one is refused: ${refusal}`)
+    await doors.closed(app, this.#launcher)
+    await this.#lane.putOutFuse()
+  }
+
+  async judge(): Promise<void> {
+    const record = this.#record as OperationRow
+    const end = record.state === 'SUCCEEDED' ? 'new' : 'old'
+    const wanted = endOf(this.#case)
+    if (wanted !== 'by its record' && wanted !== end)
+      this.#failures.push(`should end as ${wanted}, is ${record.state}: ${record.failure?.message ?? ''}`)
+    const after = await this.#tidy()
+    await this.#load?.more(5)
+    const answers = (await this.#load?.stop()) ?? []
+    const { app, operation } = this.#lane
+    const ending: Ending = { app, operation, record, end, before: this.#before as World, after }
+    this.#failures.push(...judgeState(ending), ...judgeAnswers(answers, ending))
+  }
+
+  /** The next operation is taken and succeeds. */
+  async goOn(): Promise<void> {
+    await this.#lane.anotherOperation()
+  }
+
+  async cleanUp(): Promise<void> {
+    await this.release()
+    await this.#load?.stop()
+    await this.#lane.putOutFuse()
+    if (this.#failures.length > 0) this.#lane.renew()
+  }
+
+  /** Waits until nothing of the app is left over. */
+  async #tidy(): Promise<World> {
+    const { platform } = this.#deps
+    const deadline = Date.now() + SETTLE_MS
+    for (;;) {
+      const world = lookAround(platform)
+      const left = untidiness(world, this.#lane.app)
+      if (left.length === 0) return world
+      if (Date.now() > deadline) throw new Error(`after ${SETTLE_MS} ms: ${left.join('; ')}`)
+      await sleep(250)
+    }
+  }
+}
