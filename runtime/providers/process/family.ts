@@ -12,6 +12,8 @@ export type FamilyOptions = {
   id: string
   /** Null when nobody wrote down who it is. */
   leader: Leader | null
+  /** Members that were seen before, as pid → start time: in the middle of an exec a process shows no environment. */
+  known?: ReadonlyMap<number, string>
 }
 
 /**
@@ -29,7 +31,9 @@ export async function familyOf(options: FamilyOptions): Promise<ProcessRow[]> {
   )
   const rows = await table.rows()
   const inGroup = leader ? groupTest(rows, leader) : () => false
-  const family = new Set(rows.filter((row) => marked.has(row.pid) || inGroup(row)).map(({ pid }) => pid))
+  const isKnown = (row: ProcessRow) => options.known?.get(row.pid) === row.startTime
+  const members = rows.filter((row) => marked.has(row.pid) || inGroup(row) || isKnown(row))
+  const family = new Set(members.map(({ pid }) => pid))
   for (let before = -1; before < family.size; ) {
     before = family.size
     for (const row of rows) if (family.has(row.parent)) family.add(row.pid)
@@ -59,7 +63,13 @@ const KILL_TIMEOUT_MS = 10_000
  */
 export async function endFamily(options: FamilyOptions & { graceMs: number; clock: Clock }): Promise<void> {
   const { clock, leader } = options
-  const family = await familyOf(options)
+  const known = new Map<number, string>()
+  const look = async () => {
+    const family = await familyOf({ ...options, known })
+    for (const row of family) known.set(row.pid, row.startTime)
+    return family
+  }
+  const family = await look()
   if (family.length === 0) return
   // Children that left the group of an app have no grace of their own: once the group is gone they are leftovers.
   const group = family.filter((row) => row.group === leader?.pid)
@@ -71,16 +81,16 @@ export async function endFamily(options: FamilyOptions & { graceMs: number; cloc
   }
   if (options.graceMs > 0 && !leader) {
     for (const { pid } of family) signal(pid, 'SIGTERM')
-    await untilGone(async () => (await familyOf(options)).length > 0, options.graceMs, clock)
+    await untilGone(async () => (await look()).length > 0, options.graceMs, clock)
   }
   const survives = async () => {
-    const rest = await familyOf(options)
+    const rest = await look()
     if (leader && rest.some((row) => row.group === leader.pid)) signal(-leader.pid, 'SIGKILL')
     for (const { pid } of rest) signal(pid, 'SIGKILL')
     return rest.length > 0
   }
   if ((await untilGone(survives, KILL_TIMEOUT_MS, clock)) === 'timedOut') {
-    const pids = (await familyOf(options)).map(({ pid }) => pid)
+    const pids = (await look()).map(({ pid }) => pid)
     throw new CoppiceError('Unavailable', `processes ${pids.join(', ')} of ${options.id} do not end on SIGKILL`)
   }
 }
