@@ -163,20 +163,30 @@ export const MIGRATIONS: readonly string[] = [
   `,
 ]
 
+export type MigrateOptions = {
+  migrations?: readonly string[]
+  /** Called before the first change of a database that is there already; throws when it must not be changed. */
+  backUp?: (from: number) => void
+}
+
 /**
- * Brings the database to the newest version, in one transaction.
+ * Brings the database to the newest version, in one transaction. Nobody else can write between the backup and it.
  *
  * @throws CoppiceError StoreNewer when a newer program wrote it (R14.2); nothing is changed then.
  */
-export function migrate(raw: DatabaseSync, migrations: readonly string[] = MIGRATIONS): { from: number; to: number } {
+export function migrate(
+  raw: DatabaseSync,
+  { migrations = MIGRATIONS, backUp }: MigrateOptions = {},
+): { from: number; to: number } {
   raw.exec('begin immediate')
   try {
-    const from = (raw.prepare('pragma user_version').get() as { user_version: number }).user_version
+    const from = schemaVersion(raw)
     if (from > migrations.length)
       throw new CoppiceError(
         'StoreNewer',
         `The inventory has schema version ${from}, this program knows ${migrations.length} at most`,
       )
+    if (from > 0 && from < migrations.length) backUp?.(from)
     for (const migration of migrations.slice(from)) raw.exec(migration)
     raw.exec(`pragma user_version = ${migrations.length}`)
     raw.exec('commit')
@@ -186,3 +196,6 @@ export function migrate(raw: DatabaseSync, migrations: readonly string[] = MIGRA
     throw error
   }
 }
+
+export const schemaVersion = (raw: DatabaseSync): number =>
+  (raw.prepare('pragma user_version').get() as { user_version: number }).user_version

@@ -9,6 +9,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { DEFAULTS } from '../domain/limits.ts'
 import type { App } from '../domain/records.ts'
 import { Apps } from './apps.ts'
+import { backUpInventory } from './backups.ts'
 import type { StoreContext } from './context.ts'
 import { Deployments } from './deployments.ts'
 import { type Duplicate, duplicateApp } from './duplicate.ts'
@@ -46,6 +47,8 @@ export type StoreOptions = {
   workspace?: Partial<WorkspaceSettings>
   routerLeaseMs?: number
   routerLeaseMarginMs?: number
+  /** For tests. */
+  migrations?: readonly string[]
   /** Unix ms; for tests. */
   now?: () => number
   newId?: () => string
@@ -83,7 +86,15 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   mkdirSync(options.home, { recursive: true, mode: 0o700 })
   const file = join(options.home, 'inventory.db')
   const { db, raw } = openSqlite<Schema>({ file })
-  migrate(raw)
+  try {
+    migrate(raw, {
+      migrations: options.migrations,
+      backUp: (from) => backUpInventory(options.home, { name: `inventory-v${from}`, now: (options.now ?? Date.now)() }),
+    })
+  } catch (error) {
+    raw.close()
+    throw error
+  }
   const newId = options.newId ?? randomUUID
   raw.prepare(`insert or ignore into meta (key, value) values ('inventory', ?), ('route_version', '0')`).run(newId())
   const { value: inventory } = raw.prepare(`select value from meta where key = 'inventory'`).get() as { value: string }

@@ -1,0 +1,84 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { MIGRATIONS, schemaVersion } from './migrations.ts'
+import { openStore } from './store.ts'
+
+let home: string
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'coppice-migrate-'))
+})
+afterEach(() => rmSync(home, { recursive: true, force: true }))
+
+const backups = () => (existsSync(join(home, 'backups')) ? readdirSync(join(home, 'backups')) : [])
+
+function withInventory<T>(file: string, look: (raw: DatabaseSync) => T): T {
+  const raw = new DatabaseSync(file)
+  try {
+    return look(raw)
+  } finally {
+    raw.close()
+  }
+}
+const inventory = () => join(home, 'inventory.db')
+
+async function openAndClose(migrations = MIGRATIONS): Promise<void> {
+  const store = await openStore({ home, migrations })
+  await store.close()
+}
+
+describe('R14.2 the inventory', () => {
+  it('is backed up before it is migrated, as it was, and not when there is nothing to migrate', async () => {
+    const store = await openStore({ home })
+    await store.apps.create({ name: 'hello', mode: 'standard', instances: 1, creator: 'ada' })
+    await store.close()
+    await openAndClose()
+    expect(backups()).toEqual([])
+
+    await openAndClose([...MIGRATIONS, `alter table apps add column colour text; delete from apps;`])
+    const [backup = ''] = backups()
+    expect(backups()).toHaveLength(1)
+    expect(backup).toMatch(/^inventory-v1-\d{8}T\d{9}Z\.db$/)
+    expect(statSync(join(home, 'backups', backup)).mode & 0o777).toBe(0o600)
+    withInventory(inventory(), (raw) => {
+      expect(schemaVersion(raw)).toBe(MIGRATIONS.length + 1)
+      expect(raw.prepare('select count(*) as n from apps').get()).toEqual({ n: 0 })
+    })
+    withInventory(join(home, 'backups', backup), (raw) => {
+      expect(schemaVersion(raw)).toBe(MIGRATIONS.length)
+      expect(raw.prepare('select name from apps').all()).toEqual([{ name: 'hello' }])
+      expect(raw.prepare('pragma integrity_check').get()).toEqual({ integrity_check: 'ok' })
+    })
+  })
+
+  it('stays as it is when a migration fails, and can be opened again', async () => {
+    await openAndClose()
+    await expect(openAndClose([...MIGRATIONS, 'drop table secrets; nonsense;'])).rejects.toThrow(/syntax/)
+    withInventory(inventory(), (raw) => expect(schemaVersion(raw)).toBe(MIGRATIONS.length))
+    await openAndClose()
+  })
+
+  it('of a newer program is refused with what to do, and not touched', async () => {
+    await openAndClose()
+    withInventory(inventory(), (raw) => raw.exec(`pragma user_version = ${MIGRATIONS.length + 1}`))
+    await expect(openAndClose()).rejects.toMatchObject({
+      code: 'StoreNewer',
+      message: expect.stringContaining(`schema version ${MIGRATIONS.length + 1}`),
+    })
+    withInventory(inventory(), (raw) => expect(schemaVersion(raw)).toBe(MIGRATIONS.length + 1))
+    expect(backups()).toEqual([])
+  })
+
+  it('R14.4 keeps the five newest backups', async () => {
+    await openAndClose()
+    const migrations = [...MIGRATIONS]
+    for (let i = 0; i < 7; i++) {
+      migrations.push(`create table more_${i} (x)`)
+      const store = await openStore({ home, migrations, now: () => 1_700_000_000_000 + i })
+      await store.close()
+    }
+    expect(backups().map((name) => name.split('-')[1])).toEqual(['v3', 'v4', 'v5', 'v6', 'v7'])
+  })
+})
