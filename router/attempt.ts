@@ -1,12 +1,13 @@
-import type { Dispatcher } from 'undici'
+import type { Socket } from 'node:net'
 import { mintKey, type RandomWord } from '../domain/affinity.ts'
 import { endLingering } from './answer.ts'
 import type { Bulk } from './bulk.ts'
 import type { Endpoint, LongLived, Recallable } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
-import { BodyFailure, type RequestBody } from './request-body.ts'
-import { responseHeaders, type UpstreamHeaders } from './response-head.ts'
+import type { RequestBody } from './request-body.ts'
+import type { ResponseHeads } from './response-head.ts'
 import { Tunnel } from './tunnel.ts'
+import type { UpstreamControl, UpstreamHandler } from './upstream/upstream.ts'
 
 /** Larger pieces are not worth a copy. */
 const MAX_HELD_BYTES = 16_384
@@ -23,6 +24,7 @@ export type Outcome =
   | { kind: 'unanswered'; error: Error }
 
 export type AttemptParts = {
+  heads: ResponseHeads
   random: RandomWord
   servedBy: boolean
   writeStallMs: number
@@ -30,19 +32,19 @@ export type AttemptParts = {
 }
 
 /**
- * One try to get an answer from one endpoint, as undici sees it.
+ * One try to get an answer from one endpoint.
  *
  * It goes from `waiting` (for a connection) to `sent` to `answered` (the head of the answer has come) to `ended`;
  * from each of them an error leads to `ended` too. `finish` is called once, at the end.
  */
-export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLived {
+export class Attempt implements UpstreamHandler, Recallable, LongLived {
   private state: 'waiting' | 'sent' | 'answered' | 'ended' = 'waiting'
   private readonly exchange: Exchange
   private readonly endpoint: Endpoint
   private readonly body: RequestBody | null
   private readonly parts: AttemptParts
   private readonly finish: (outcome: Outcome) => void
-  private controller: Dispatcher.DispatchController | null = null
+  private control: UpstreamControl | null = null
   private stall: NodeJS.Timeout | null = null
   private isStream = false
   private leaving = false
@@ -85,49 +87,51 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     setTimeout(() => this.endStream(), 1000).unref()
   }
 
-  // ---- called by undici ----
+  // ---- called by the upstream ----
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.controller = controller
-    if (this.state === 'ended') controller.abort(new Error('abandoned'))
+  onSent(control: UpstreamControl): void {
+    this.control = control
+    if (this.state === 'ended') control.abort()
     else this.state = 'sent'
   }
 
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: UpstreamHeaders,
-    statusMessage?: string,
-  ): void {
+  onHead(status: number, reason: string, received: string[]): void {
     if (this.state === 'ended') return
-    if (status < 200) {
-      this.interim(status, headers)
-      return
-    }
-    this.controller = controller
     this.answered()
     const { exchange } = this
     const { req, res } = exchange
-    const flat = responseHeaders(headers, exchange, this.newKey())
-    if (this.parts.servedBy) flat.push('x-served-by', this.endpoint.servedBy)
+    const { headers, isEventStream } = this.parts.heads.read(received, exchange, this.newKey())
+    if (this.parts.servedBy) headers.push('x-served-by', this.endpoint.servedBy)
     if (exchange.hasBody && !req.complete) {
       // The rest of the body may never be read: this connection can carry no further request.
       exchange.peer.closing = true
       res.shouldKeepAlive = false
-      flat.push('connection', 'close')
+      headers.push('connection', 'close')
     }
     exchange.status = status
-    res.writeHead(status, statusMessage ?? '', flat)
+    res.writeHead(status, reason, headers)
     // The head goes out together with the first piece of the body; if none comes with it, alone.
     this.headPending = true
     process.nextTick(flushHead, this)
-    if (String(headers['content-type'] ?? '').startsWith('text/event-stream')) {
+    if (isEventStream) {
       this.isStream = true
       this.endpoint.longLived.add(this)
     }
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onInterim(status: number, headers: string[]): void {
+    const { req, res } = this.exchange
+    // HTTP/1.0 knows no interim answers, and a 100 was the router's own.
+    if (this.state === 'ended' || req.httpVersion === '1.0' || res.headersSent) return
+    try {
+      if (status === 103) res.writeEarlyHints(asObject(headers))
+      else if (status === 102) res.writeProcessing()
+    } catch {
+      // A hint that Node cannot express is a hint the client does without.
+    }
+  }
+
+  onData(chunk: Buffer): void {
     if (this.state === 'ended') return
     this.exchange.bytesSent += chunk.length
     if (this.headPending && this.held === null && chunk.length <= MAX_HELD_BYTES && !this.isStream) {
@@ -136,19 +140,19 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     }
     this.headPending = false
     this.writeHeld()
-    this.write(controller, chunk)
+    this.write(chunk)
     if (this.leaving && endsEvent(chunk)) this.endStream()
   }
 
-  private write(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  private write(chunk: Buffer): void {
     const { res } = this.exchange
     this.parts.bulk.relayed(chunk.length)
     if (!res.write(chunk)) {
-      controller.pause()
+      this.control?.pause()
       res.once('drain', () => {
         if (this.stall !== null) clearTimeout(this.stall)
         this.stall = null
-        controller.resume()
+        this.control?.resume()
       })
       if (this.parts.writeStallMs > 0) {
         this.stall ??= setTimeout(() => res.destroy(), this.parts.writeStallMs)
@@ -162,13 +166,10 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     if (held !== null) this.exchange.res.write(held)
   }
 
-  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: UpstreamHeaders): void {
+  onEnd(trailers: string[] | null): void {
     if (this.state === 'ended') return
     const { res } = this.exchange
-    for (const _ in trailers) {
-      addTrailers(res, trailers)
-      break
-    }
+    if (trailers !== null) addTrailers(res, trailers)
     const { held } = this
     this.held = null
     this.headPending = false
@@ -179,12 +180,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     this.end({ kind: 'done' })
   }
 
-  onRequestUpgrade(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: UpstreamHeaders,
-    socket: import('node:stream').Duplex,
-  ): void {
+  onUpgrade(status: number, received: string[], socket: Socket): void {
     if (this.state === 'ended') {
       socket.destroy()
       return
@@ -192,20 +188,20 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     this.answered()
     const { exchange, endpoint } = this
     exchange.status = status
-    const flat = responseHeaders(headers, exchange, this.newKey())
-    if (this.parts.servedBy) flat.push('x-served-by', endpoint.servedBy)
+    const { headers } = this.parts.heads.read(received, exchange, this.newKey())
+    if (this.parts.servedBy) headers.push('x-served-by', endpoint.servedBy)
     // From here on the tunnel holds the endpoint.
     this.state = 'ended'
-    const tunnel = new Tunnel(exchange, socket as import('node:net').Socket, this.parts.bulk, () => {
+    const tunnel = new Tunnel(exchange, socket, this.parts.bulk, () => {
       endpoint.longLived.delete(tunnel)
       endpoint.ended()
       this.finish({ kind: 'done' })
     })
     endpoint.longLived.add(tunnel)
-    tunnel.open(flat)
+    tunnel.open(headers)
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+  onError(error: Error): void {
     switch (this.state) {
       case 'waiting':
         this.end({ kind: 'notSent', error })
@@ -230,18 +226,6 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     this.state = 'answered'
     this.endpoint.answeredAt = Date.now()
     this.endpoint.recallable.delete(this)
-  }
-
-  private interim(status: number, headers: UpstreamHeaders): void {
-    const { req, res } = this.exchange
-    // HTTP/1.0 knows no interim answers; 101 comes by onRequestUpgrade, and 100 was the router's own.
-    if (req.httpVersion === '1.0' || res.headersSent || status === 101 || status === 100) return
-    try {
-      if (status === 103) res.writeEarlyHints(headers as Record<string, string | string[]>)
-      else if (status === 102) res.writeProcessing()
-    } catch {
-      // A hint that Node cannot express is a hint the client does without.
-    }
   }
 
   /** The key that this answer gives to the session, if any; only the endpoint that was chosen for it may (D8). */
@@ -273,7 +257,7 @@ export class Attempt implements Dispatcher.DispatchHandler, Recallable, LongLive
     this.endpoint.recallable.delete(this)
     if (this.isStream) this.endpoint.longLived.delete(this)
     this.endpoint.ended()
-    if (wasSent && (outcome.kind !== 'done' || this.leaving)) this.controller?.abort(new Error('abandoned'))
+    if (wasSent && (outcome.kind !== 'done' || this.leaving)) this.control?.abort()
     if (outcome.kind === 'clientGone') this.body?.destroy()
     this.finish(outcome)
   }
@@ -290,12 +274,23 @@ function flushHead(attempt: Attempt): void {
   attempt.flush()
 }
 
-function addTrailers(res: Exchange['res'], trailers: UpstreamHeaders): void {
+function addTrailers(res: Exchange['res'], trailers: string[]): void {
+  const pairs: [string, string][] = []
+  for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i] as string, trailers[i + 1] as string])
   try {
-    res.addTrailers(trailers as Record<string, string>)
+    res.addTrailers(pairs)
   } catch {
     // Trailers are optional by nature (RFC 9110 6.5.1); bad ones are left out.
   }
+}
+
+function asObject(headers: string[]): Record<string, string | string[]> {
+  const result: Record<string, string[]> = {}
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = (headers[i] as string).toLowerCase()
+    result[name] = [...(result[name] ?? []), headers[i + 1] as string]
+  }
+  return result
 }
 
 /** A blank line ends an event (HTML 9.2.5). */
@@ -306,5 +301,3 @@ function endsEvent(chunk: Buffer): boolean {
     (chunk[chunk.length - 2] === 0x0a || chunk[chunk.length - 2] === 0x0d)
   )
 }
-
-export { BodyFailure }

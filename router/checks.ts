@@ -2,7 +2,11 @@ import { Agent, request } from 'undici'
 import type { AppRoute, Endpoint, RouteTable } from '../domain/route-table.ts'
 import type { CheckOptions } from './options.ts'
 
-type Verdict = 'up' | 'refused' | 'failed'
+/** `unknown`: this process itself was too late to tell. */
+type Verdict = 'up' | 'refused' | 'failed' | 'unknown'
+
+/** A timer that fires so much too late says something about this machine, not about the instance. */
+const LATE_MS = 300
 
 type Watched = {
   app: string
@@ -116,7 +120,7 @@ export class Checks {
     if (![...this.watched.values()].includes(watched)) return
     watched.checking = false
     const before = watched.failing
-    if (verdict === 'failed' && watched.alive && !watched.failing) {
+    if (verdict === 'unknown' || (verdict === 'failed' && watched.alive && !watched.failing)) {
       // It may have hung right after that answer: no reason to eject it, and none to wait.
       this.soon(watched, this.options.confirmAfterMs)
       return
@@ -160,6 +164,7 @@ export class Checks {
    */
   private async probe(address: string, path: string | null, timeoutMs: number): Promise<Verdict> {
     const ok = path === null ? 500 : 400
+    const startedAt = performance.now()
     try {
       const { statusCode, body } = await request(`http://${address}${path ?? '/'}`, {
         method: 'GET',
@@ -171,7 +176,8 @@ export class Checks {
       body.destroy()
       return statusCode < ok ? 'up' : 'failed'
     } catch (error) {
-      return (error as NodeJS.ErrnoException).code === 'ECONNREFUSED' ? 'refused' : 'failed'
+      if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') return 'refused'
+      return performance.now() - startedAt > timeoutMs + LATE_MS ? 'unknown' : 'failed'
     }
   }
 }

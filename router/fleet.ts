@@ -4,10 +4,14 @@ import type { RouteTable } from '../domain/route-table.ts'
 import type { Beat, FromWorker, ToWorker } from './messages.ts'
 import { addCounts, type MetricsSnapshot } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
+import { processState } from './process-state.ts'
 import { countSessions, type SessionSample } from './sessions.ts'
 
 /** A process that dies at once is not started again faster than this. */
 const RESTART_PAUSE_MS = 200
+/** To load the program and its first table; on a machine that does much else this takes seconds. */
+const START_ALLOWANCE_MS = 20_000
+const LONGEST_SILENCE_MS = 30_000
 
 type Member = {
   worker: Worker
@@ -16,6 +20,8 @@ type Member = {
   lastBeat: number
   beat: Beat
   metrics: MetricsSnapshot
+  /** CPU time it had used when it was first found silent. */
+  cpuAtBeat: number | null
   stopping: boolean
 }
 
@@ -82,9 +88,10 @@ export class Fleet {
     const member: Member = {
       worker,
       applied: null,
-      lastBeat: performance.now() + 5000,
+      lastBeat: performance.now() + START_ALLOWANCE_MS,
       beat: { inFlight: {}, longLived: {}, answered: {} },
       metrics: { counters: {}, gauges: {} },
+      cpuAtBeat: null,
       stopping: false,
     }
     this.members.set(worker.id, member)
@@ -101,6 +108,7 @@ export class Fleet {
 
   private hear(member: Member, message: FromWorker): void {
     member.lastBeat = performance.now()
+    member.cpuAtBeat = null
     switch (message.type) {
       case 'applied':
         member.applied = { inventory: message.inventory, version: message.version }
@@ -148,7 +156,7 @@ export class Fleet {
 
   private replaceSilent(now: number): void {
     for (const member of this.members.values()) {
-      if (now - member.lastBeat < this.options.timeouts.workerSilenceMs) continue
+      if (now - member.lastBeat < this.options.timeouts.workerSilenceMs || isStarved(member, now)) continue
       this.log.error({ pid: member.worker.process.pid }, 'a process of the router fell silent and is replaced')
       // Not SIGTERM: it may be stopped, and must not wake up later with an old table.
       member.worker.process.kill('SIGKILL')
@@ -247,6 +255,18 @@ export class Fleet {
     for (const member of this.members.values()) this.stopMember(member)
     while (this.members.size > 0) await pause(10)
   }
+}
+
+/**
+ * A process that is ready to run and gets no CPU is slow, not hung: to kill it would cut its connections and make the
+ * machine busier still. One that has used a second without a word, or is stopped, is hung. Not for ever, though.
+ */
+function isStarved(member: Member, now: number): boolean {
+  if (now - member.lastBeat > LONGEST_SILENCE_MS) return false
+  const state = processState(member.worker.process.pid as number)
+  if (state === null || (state.letter !== 'R' && state.letter !== 'D')) return false
+  member.cpuAtBeat ??= state.cpuSeconds
+  return state.cpuSeconds - member.cpuAtBeat < 1
 }
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

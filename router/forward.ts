@@ -1,15 +1,13 @@
 import type { RequestHandler } from 'express'
-import type { RandomWord } from '../domain/affinity.ts'
 import { answer } from './answer.ts'
-import { Attempt, BodyFailure, type Outcome } from './attempt.ts'
-import type { Bulk } from './bulk.ts'
+import { Attempt, type AttemptParts, type Outcome } from './attempt.ts'
 import type { Chooser } from './choose.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import { isSecure } from './identify.ts'
 import type { RouterOptions } from './options.ts'
 import { badRequest, REFUSALS, type Refusal } from './refusal.ts'
-import { RequestBody } from './request-body.ts'
+import { BodyFailure, RequestBody } from './request-body.ts'
 import type { WaitingRoom } from './waiting-room.ts'
 
 /** An endpoint that failed to connect is asked last for so long; the active check, asked at once, decides the rest. */
@@ -20,13 +18,11 @@ const MAX_ATTEMPTS = 4
 /** Errors of the router itself, not of the endpoint: they eject nobody (D8). */
 const OWN_ERRORS = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
 
-export type ForwardParts = {
+export type ForwardParts = AttemptParts & {
   options: RouterOptions
   chooser: Chooser
   room: WaitingRoom
-  random: RandomWord
   suspect(endpoint: Endpoint): void
-  bulk: Bulk
 }
 
 /** Fourth in the chain: gets the answer of an endpoint to the client; goes on when the client has it, or has gone. */
@@ -77,29 +73,11 @@ class Turn {
     const { req } = exchange
     exchange.attempts++
     this.headers ??= requestHeaders(exchange)
-    const attempt = new Attempt(
-      exchange,
-      endpoint,
-      this.body,
-      {
-        random: this.parts.random,
-        servedBy: this.parts.options.servedBy,
-        writeStallMs: this.parts.options.timeouts.writeStallMs,
-        bulk: this.parts.bulk,
-      },
-      (outcome) => this.ended(outcome, endpoint),
-    )
+    const attempt = new Attempt(exchange, endpoint, this.body, this.parts, (outcome) => this.ended(outcome, endpoint))
     this.attempt = attempt
-    endpoint.pool(exchange.idempotent).dispatch(
-      {
-        path: req.url,
-        method: req.method as 'GET',
-        headers: this.headers,
-        body: this.body as unknown as import('node:stream').Readable,
-        // Undici would close the connection after a GET or DELETE with a body.
-        reset: exchange.hasBody ? false : undefined,
-        upgrade: exchange.upgradeHead === null ? undefined : 'websocket',
-      } as never,
+    endpoint.send(
+      { method: req.method, path: req.url, headers: this.headers },
+      { repeatable: exchange.idempotent, body: this.body, upgrade: exchange.upgradeHead !== null },
       attempt,
     )
   }
@@ -129,18 +107,14 @@ class Turn {
         return
       case 'unanswered':
         if (this.refuseForGood(outcome.error)) return
-        if (
-          exchange.idempotent &&
-          exchange.attempts < MAX_ATTEMPTS &&
-          codeOf(outcome.error) !== 'UND_ERR_HEADERS_TIMEOUT'
-        ) {
+        if (exchange.idempotent && exchange.attempts < MAX_ATTEMPTS && codeOf(outcome.error) !== 'UPSTREAM_TIMEOUT') {
           this.parts.suspect(endpoint)
           this.retry(endpoint)
           return
         }
         answer(
           exchange,
-          codeOf(outcome.error) === 'UND_ERR_HEADERS_TIMEOUT' ? REFUSALS.upstreamTimeout : REFUSALS.upstreamFailed,
+          codeOf(outcome.error) === 'UPSTREAM_TIMEOUT' ? REFUSALS.upstreamTimeout : REFUSALS.upstreamFailed,
         )
         return
     }
@@ -189,9 +163,8 @@ function requestHeaders(exchange: Exchange): string[] {
   const out = head.headers
   if (head.cookies !== null) for (const cookie of head.cookies) out.push('cookie', cookie)
   const host = head.host ?? exchange.app?.row.hostnames[0] ?? ''
+  if (head.host === null) out.push('host', host)
   out.push(
-    'host',
-    host,
     'x-forwarded-for',
     head.forwardedFor === null ? peer.ip : `${head.forwardedFor}, ${peer.ip}`,
     'x-forwarded-host',

@@ -14,6 +14,7 @@ import type { RouterOptions } from './options.ts'
 import { Peers } from './peer.ts'
 import { badRequest } from './refusal.ts'
 import { HeadReader } from './request-head.ts'
+import { ResponseHeads } from './response-head.ts'
 import type { Routes } from './routes.ts'
 import type { Sessions } from './sessions.ts'
 import { settle } from './settle.ts'
@@ -53,7 +54,19 @@ export function pipeline(parts: PipelineParts): Pipeline {
   app.use(identify({ heads, peers, routes }))
   app.use(admit({ limits: options.limits, stopping: parts.stopping }))
   app.use(choose.middleware)
-  app.use(forward({ options, chooser: choose, room, random, suspect: parts.suspect, bulk: parts.bulk }))
+  app.use(
+    forward({
+      options,
+      chooser: choose,
+      room,
+      random,
+      suspect: parts.suspect,
+      bulk: parts.bulk,
+      heads: new ResponseHeads(),
+      servedBy: options.servedBy,
+      writeStallMs: options.timeouts.writeStallMs,
+    }),
+  )
   app.use(settle({ metrics, sessions, log }))
 
   /** Express reaches no middleware for a target that it cannot parse as a URL. */

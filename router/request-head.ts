@@ -71,6 +71,7 @@ export class HeadReader {
         case 'host':
           if (head.host !== null) return badRequest('The request has more than one Host header.')
           head.host = value
+          out.push(name, value)
           break
         case 'cookie':
           if (head.cookies === null) head.cookies = [value]
@@ -182,6 +183,7 @@ function dropNamed(head: RequestHead, connection: string): void {
     if (!named.has(name.toLowerCase())) kept.push(name, head.headers[i + 1] as string)
   }
   head.headers = kept
+  if (named.has('host') && head.host !== null) head.headers.push('host', head.host)
   if (named.has('cookie')) head.cookies = null
   if (named.has('x-routing-key')) head.routingKey = null
 }

@@ -4,43 +4,79 @@ import type { Exchange } from './exchange.ts'
 import { isSecure } from './identify.ts'
 import { OWN_ANSWER_HEADER } from './refusal.ts'
 
-/** Response headers by lower-case name, as undici gives them. */
-export type UpstreamHeaders = Record<string, string | string[] | undefined>
+type HeaderClass = 'pass' | 'drop' | 'connection' | 'cacheControl' | 'contentType'
 
-/** Hop-by-hop (RFC 9110 7.6.1), and the header by which people know the router's own answers. */
-const DROPPED = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'proxy-authenticate',
-  'te',
-  'transfer-encoding',
-  'upgrade',
-  OWN_ANSWER_HEADER.toLowerCase(),
+const CLASSES = new Map<string, HeaderClass>([
+  ['connection', 'connection'],
+  // Hop-by-hop (RFC 9110 7.6.1); the framing towards the client is node's.
+  ['keep-alive', 'drop'],
+  ['proxy-connection', 'drop'],
+  ['proxy-authenticate', 'drop'],
+  ['te', 'drop'],
+  ['transfer-encoding', 'drop'],
+  ['upgrade', 'drop'],
+  // By which people know the router's own answers.
+  [OWN_ANSWER_HEADER.toLowerCase(), 'drop'],
+  ['cache-control', 'cacheControl'],
+  ['content-type', 'contentType'],
 ])
 
-/**
- * What the client gets of the instance's headers, as a flat list of names and values.
- * @param newKey key that the session gets with this answer, or null
- */
-export function responseHeaders(upstream: UpstreamHeaders, exchange: Exchange, newKey: string | null): string[] {
-  const out: string[] = []
-  const connection = upstream.connection
-  const named = connection === undefined ? null : namedHeaders(String(connection))
-  for (const name in upstream) {
-    if (DROPPED.has(name) || named?.has(name)) continue
-    const value = upstream[name]
-    if (newKey !== null && name === 'cache-control') continue
-    if (typeof value === 'string') out.push(name, value)
-    else if (value !== undefined) for (const one of value) out.push(name, one)
+const MAX_SPELLINGS = 1024
+
+/** What the client gets of the head of an answer. */
+export type ResponseHead = { headers: string[]; isEventStream: boolean }
+
+export class ResponseHeads {
+  private readonly spellings = new Map<string, HeaderClass>()
+
+  /**
+   * @param received names and values as the instance sent them
+   * @param newKey key that the session gets with this answer, or null
+   */
+  read(received: string[], exchange: Exchange, newKey: string | null): ResponseHead {
+    const out: string[] = []
+    let isEventStream = false
+    let connection = ''
+    let cacheControl = ''
+    for (let i = 0; i < received.length; i += 2) {
+      const name = received[i] as string
+      const value = received[i + 1] as string
+      switch (this.classOf(name)) {
+        case 'pass':
+          out.push(name, value)
+          break
+        case 'drop':
+          break
+        case 'connection':
+          connection += `,${value}`
+          break
+        case 'cacheControl':
+          if (newKey === null) out.push(name, value)
+          else cacheControl += `,${value}`
+          break
+        case 'contentType':
+          isEventStream = value.startsWith('text/event-stream')
+          out.push(name, value)
+          break
+      }
+    }
+    const headers = connection === '' ? out : withoutNamed(out, connection)
+    if (newKey !== null) {
+      headers.push('cache-control', privately(cacheControl))
+      addCookies(headers, exchange, newKey)
+    } else if (exchange.wantsTwin && exchange.minted && exchange.key !== null) {
+      headers.push('set-cookie', setLoopbackCookie(loopbackCookie(exchange.app?.name ?? ''), exchange.key))
+    }
+    return { headers, isEventStream }
   }
-  if (newKey !== null) {
-    out.push('cache-control', privately(upstream['cache-control']))
-    addCookies(out, exchange, newKey)
-  } else if (exchange.wantsTwin && exchange.minted && exchange.key !== null) {
-    out.push('set-cookie', setLoopbackCookie(loopbackCookie(exchange.app?.name ?? ''), exchange.key))
+
+  private classOf(name: string): HeaderClass {
+    const known = this.spellings.get(name)
+    if (known !== undefined) return known
+    const found = CLASSES.get(name.toLowerCase()) ?? 'pass'
+    if (this.spellings.size < MAX_SPELLINGS) this.spellings.set(name, found)
+    return found
   }
-  return out
 }
 
 function addCookies(out: string[], exchange: Exchange, key: string): void {
@@ -51,16 +87,22 @@ function addCookies(out: string[], exchange: Exchange, key: string): void {
 }
 
 /** A cache that is shared must not hand one client's routing key to others (D8). */
-function privately(cacheControl: string | string[] | undefined): string {
-  const given = (cacheControl === undefined ? '' : String(cacheControl))
+function privately(cacheControl: string): string {
+  const given = cacheControl
     .split(',')
     .map((directive) => directive.trim())
     .filter((directive) => directive !== '' && !/^(?:public|private|s-maxage=.*)$/i.test(directive))
   return ['private', ...given].join(', ')
 }
 
-function namedHeaders(connection: string): Set<string> | null {
+function withoutNamed(headers: string[], connection: string): string[] {
   const lower = connection.toLowerCase()
-  if (lower === 'keep-alive' || lower === 'close') return null
-  return new Set(lower.split(',').map((token) => token.trim()))
+  if (lower === ',keep-alive' || lower === ',close') return headers
+  const named = new Set(lower.split(',').map((token) => token.trim()))
+  const kept: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (!named.has(name.toLowerCase())) kept.push(name, headers[i + 1] as string)
+  }
+  return kept
 }
