@@ -77,9 +77,14 @@ export function sample(seed: number): CrashCase[] {
   )
 }
 
+/** Cases at once: as many as a machine with two cores carries, with two or three instances each. */
+const AT_ONCE = 12
+/** Of one operation, so that a round has many. */
+const OF_ONE_OPERATION = 2
+
 /**
- * Cases that are carried out together: at most one of each operation, all with the same fault, so that one kill is met
- * by as many sagas as there are operations, each at another step.
+ * Cases that are carried out together, all with the same fault, so that one kill is met by a dozen sagas, each at
+ * another step.
  */
 export function rounds(cases: readonly CrashCase[], random: Random): CrashCase[][] {
   const result: CrashCase[][] = []
@@ -87,8 +92,13 @@ export function rounds(cases: readonly CrashCase[], random: Random): CrashCase[]
     const queues = OPERATION_NAMES.map((operation) =>
       random.shuffled(cases.filter((each) => each.fault === fault && each.operation === operation)),
     )
-    for (let i = 0; queues.some((queue) => i < queue.length); i++)
-      result.push(queues.flatMap((queue) => queue[i] ?? []))
+    while (queues.some((queue) => queue.length > 0)) {
+      const longestFirst = queues.toSorted((a, b) => b.length - a.length)
+      const round = Array.from({ length: OF_ONE_OPERATION }).flatMap(() => longestFirst.flatMap((q) => q.splice(0, 1)))
+      result.push(round.slice(0, AT_ONCE))
+      // What did not fit waits for the next round.
+      for (const each of round.slice(AT_ONCE)) queues[OPERATION_NAMES.indexOf(each.operation)]?.push(each)
+    }
   }
   return random.shuffled(result)
 }

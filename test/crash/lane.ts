@@ -17,14 +17,15 @@ export type LaneDeps = {
 export class Lane {
   readonly operation: CrashOperation
   readonly #deps: LaneDeps
-  readonly #name: OperationName
+  readonly #name: string
   #generation = 1
   #version = 0
 
-  constructor(name: OperationName, deps: LaneDeps) {
+  /** @param name what its app is called by. */
+  constructor(operation: OperationName, name: string, deps: LaneDeps) {
     this.#name = name
     this.#deps = deps
-    this.operation = operationOf(name)
+    this.operation = operationOf(operation)
   }
 
   get app(): string {
@@ -94,7 +95,9 @@ export class Lane {
     const world = lookAround(this.#deps.platform)
     return {
       app: stateOf(world, this.app).app,
-      kept: world.deployments.filter(({ app, state }) => app === this.app && state === 'SUCCEEDED'),
+      kept: world.deployments.filter(
+        ({ app, state, artifact }) => app === this.app && state === 'SUCCEEDED' && artifact !== null,
+      ),
     }
   }
 

@@ -11,7 +11,7 @@ import type { Door } from './client.ts'
 import { Lane, type LaneDeps } from './lane.ts'
 import type { OperationName } from './operations.ts'
 import { type Ending, judgeAnswers, judgeState } from './verdict.ts'
-import { lookAround, type OperationRow, operationsOf, untidiness, type World } from './world.ts'
+import { lookAround, type OperationRow, operationsOf, strays, untidiness, type World } from './world.ts'
 
 export type CaseResult = { case: CrashCase; failures: string[] }
 
@@ -21,21 +21,26 @@ const SETTLE_MS = 45_000
 
 export class Rounds {
   readonly #deps: LaneDeps
-  readonly #lanes = new Map<OperationName, Lane>()
+  readonly #lanes = new Map<string, Lane>()
   #count = 0
 
   constructor(deps: LaneDeps) {
     this.#deps = deps
   }
 
-  /** @param cases at most one of each operation, all with the same fault. */
+  /** @param cases all with the same fault. */
   async run(cases: readonly CrashCase[]): Promise<CaseResult[]> {
     const { platform } = this.#deps
     this.#count++
     const runs = cases.map(
       // Both doors in turn, so that each meets every fault.
       (each, i) =>
-        new CaseRun(each, this.#lane(each.operation), this.#deps, (i + this.#count) % 2 === 0 ? 'api' : 'temporal'),
+        new CaseRun(
+          each,
+          this.#lane(each.operation, cases.slice(0, i).filter(({ operation }) => operation === each.operation).length),
+          this.#deps,
+          (i + this.#count) % 2 === 0 ? 'api' : 'temporal',
+        ),
     )
     const all = (phase: (run: CaseRun) => Promise<unknown>) =>
       Promise.all(runs.map((run) => run.attempt(() => phase(run))))
@@ -61,9 +66,11 @@ export class Rounds {
     return runs.map((run) => run.result())
   }
 
-  #lane(name: OperationName): Lane {
-    const lane = this.#lanes.get(name) ?? new Lane(name, this.#deps)
-    this.#lanes.set(name, lane)
+  /** @param n lanes of the same operation are told apart by it. */
+  #lane(name: OperationName, n: number): Lane {
+    const key = `${name} ${n + 1}`
+    const lane = this.#lanes.get(key) ?? new Lane(name, key, this.#deps)
+    this.#lanes.set(key, lane)
     return lane
   }
 }
@@ -162,7 +169,10 @@ class CaseRun {
     const record = begun.find(({ type }) => type !== 'repair')
     if (record === undefined) throw new Error(`only ${begun.map(({ type }) => type).join()} was written down`)
     this.#record = record
-    const row = lookAround(platform).apps.find(({ name }) => name === app)
+    const now = lookAround(platform)
+    const left = strays(now, app)
+    if (left.length > 0) throw new Error(`the operation has ended and left behind: ${left.join('; ')}`)
+    const row = now.apps.find(({ name }) => name === app)
     const refusal = row === undefined ? null : await doors.isFree(app, row.desired as 'running' | 'stopped')
     if (refusal !== null) throw new Error(`the operation has ended, and the next one is refused: ${refusal}`)
     await doors.closed(app, this.#launcher)

@@ -88,6 +88,24 @@ export const stateOf = (world: World, app: string): AppState => ({
 })
 
 /**
+ * Processes, directories and leased ports of the app that belong to none of its instances. The reconciler would take
+ * them away after some seconds; a saga that ends must not have left them to it.
+ */
+export function strays(world: World, app: string): string[] {
+  const ids = stateOf(world, app).instances.map(({ id }) => id)
+  return Object.entries(remainsOf(world, app)).flatMap(([what, there]) =>
+    there.filter((id) => !ids.includes(id)).map((id) => `${what} of ${id}`),
+  )
+}
+
+/** Whose processes, directories and ports there are. */
+function remainsOf({ processes, directories, ports }: World, app: string) {
+  const own = (id: string) => new RegExp(`^${app}-[^-]{8}-\\d+$`).test(id)
+  const leased = ports.flatMap(({ state, instance }) => (state === 'leased' && instance !== null ? [instance] : []))
+  return { processes: processes.filter(own), directories: directories.filter(own), 'leased ports': leased.filter(own) }
+}
+
+/**
  * What is there of the app and should not be, or should be and is not, when no operation runs on it: its processes,
  * directories, leased ports and routes are exactly its instances, and these are as its record has them.
  */
@@ -98,16 +116,9 @@ export function untidiness(world: World, app: string): string[] {
   const expectIds = (what: string, there: string[]) => {
     if (there.toSorted().join() !== ids.join()) found.push(`${what}: ${list(there)}, instances: ${list(ids)}`)
   }
-  const own = (id: string) => new RegExp(`^${app}-[^-]{8}-\\d+$`).test(id)
-  expectIds('processes', world.processes.filter(own))
-  expectIds('directories', world.directories.filter(own))
-  const leased = world.ports.filter(({ state, instance }) => state === 'leased' && instance !== null)
-  expectIds(
-    'leased ports',
-    leased.flatMap(({ instance }) => (instance !== null && own(instance) ? [instance] : [])),
-  )
+  for (const [what, there] of Object.entries(remainsOf(world, app))) expectIds(what, there)
   for (const { port, instance, state, rests_until_version } of world.ports)
-    if (state === 'resting' && rests_until_version === null && instance !== null && own(instance))
+    if (state === 'resting' && rests_until_version === null && instance?.startsWith(`${app}-`))
       found.push(`port ${port} of ${instance} rests for ever`)
 
   const wanted = row === null || row.desired === 'stopped' ? 0 : row.instances
@@ -142,8 +153,9 @@ export function untidiness(world: World, app: string): string[] {
   for (const deployment of world.deployments.filter((each) => each.app === app)) {
     if (deployment.state === 'IN_PROGRESS') found.push(`deployment ${deployment.id} is still in progress`)
     const pinned = world.pins.filter(({ holder }) => holder === deployment.id).length
-    if (pinned > 0 !== (deployment.state === 'SUCCEEDED'))
-      found.push(`deployment ${deployment.id} is ${deployment.state} and has ${pinned} pins`)
+    // One that was let go, because the app has had many since, has no artifact any more.
+    const kept = deployment.state === 'SUCCEEDED' && deployment.artifact !== null
+    if (pinned > 0 !== kept) found.push(`deployment ${deployment.id} is ${deployment.state} and has ${pinned} pins`)
   }
   if (row === null && world.deployments.some((each) => each.app === app)) found.push('deployments without an app')
   return found
