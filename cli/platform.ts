@@ -1,4 +1,4 @@
-/** `coppice up`, `down`, `doctor`: the platform itself. */
+/** `coppice up`, `down`, `backup`, `restore`, `doctor`: the platform itself. */
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import type { Command } from 'commander'
@@ -44,6 +44,22 @@ export function platformCommands(program: Command, run: Run): void {
           ...(output.json ? ['--quiet'] : []),
         ]),
       ),
+    )
+
+  program
+    .command('backup [file]')
+    .description('copy inventory, keys and the artifacts of kept deployments into one file; the platform may run')
+    .action((file: string | undefined, _flags: unknown, command: Command) =>
+      run(command, ({ settings }) =>
+        runScript('backup.ts', ['--home', settings.home, ...(file === undefined ? [] : ['--', file])]),
+      ),
+    )
+
+  program
+    .command('restore <file>')
+    .description('make an empty data directory what it was at the time of a backup')
+    .action((file: string, _flags: unknown, command: Command) =>
+      run(command, ({ settings }) => runScript('restore.ts', ['--home', settings.home, '--', file])),
     )
 
   program
