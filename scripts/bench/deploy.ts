@@ -151,7 +151,9 @@ function gapsOf(steps: readonly BenchStep[]): Gap[] {
 
 function follows(step: BenchStep, next: BenchStep): boolean {
   if (step === next) return false
-  return kindOf(next.step) !== 'stop' || (kindOf(step.step) === 'drain' && sameInstance(step.step, next.step))
+  const [kind, nextKind] = [kindOf(step.step), kindOf(next.step)]
+  if (nextKind === 'stop') return kind === 'drain' && sameInstance(step.step, next.step)
+  return nextKind !== 'drain' || kind === 'publish'
 }
 
 const sameInstance = (one: string, other: string) => one.split('/')[1] === other.split('/')[1]
