@@ -8,6 +8,8 @@ export type InstanceLogsOptions = {
   directory: string
   /** The last `count` lines of a log; none when there is no log. */
   lastLines: (path: string, count: number) => Promise<string[]>
+  /** The same without a line that is half written, and the offset at which that begins. */
+  lastWholeLines: (path: string, count: number) => Promise<{ lines: string[]; end: number }>
   /** How often a log that is followed is looked at, in ms. */
   pollMs?: number
 }
@@ -38,9 +40,9 @@ export class InstanceLogs {
   ): Promise<void> {
     let decoder = new StringDecoder('utf8')
     let rest = ''
-    // Measured first: a line that comes in between is shown twice rather than never.
-    let offset = await this.#size(instance)
-    for (const line of await this.lastLines(instance, lines)) onLine(line)
+    const past = await this.#options.lastWholeLines(this.#path(instance), lines)
+    let offset = past.end
+    for (const line of past.lines) onLine(line)
     while (!signal.aborted) {
       await pause(this.#options.pollMs ?? 200, signal)
       const size = await this.#size(instance)

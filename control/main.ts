@@ -7,7 +7,7 @@ import { pino } from 'pino'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createKeptThings } from '../runtime/artifacts/kept-things.ts'
-import { lastLines } from '../runtime/log-file.ts'
+import { lastLines, lastWholeLines } from '../runtime/log-file.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
 import { createSources } from '../runtime/sources/sources.ts'
@@ -39,7 +39,7 @@ async function main(): Promise<void> {
     temporal,
     token,
     log,
-    logs: new InstanceLogs({ directory: join(home, 'logs', 'instances'), lastLines }),
+    logs: new InstanceLogs({ directory: join(home, 'logs', 'instances'), lastLines, lastWholeLines }),
     receiveSource: sources.receive,
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(options.sourceRoots, path),

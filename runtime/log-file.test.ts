@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { lastLines, olderLog, openLog, pruneLogs, rotateLog } from './log-file.ts'
+import { lastLines, lastWholeLines, olderLog, openLog, pruneLogs, rotateLog } from './log-file.ts'
 
 let folder: string
 beforeEach(async () => {
@@ -16,6 +16,17 @@ it('gives the last lines, oldest first, also a last one without its end', async 
   expect(await lastLines(path, 3)).toEqual(['two', 'three', 'fou'])
   expect(await lastLines(path, 0)).toEqual([])
   expect(await lastLines(join(folder, 'none.log'), 3)).toEqual([])
+})
+
+it('tells where a half-written last line begins, so that a reader goes on there', async () => {
+  const path = join(folder, 'a.log')
+  await writeFile(path, 'one\ntwö\nthr')
+  expect(await lastWholeLines(path, 1)).toEqual({ lines: ['twö'], end: 9 })
+  await writeFile(path, `${'x'.repeat(200_000)}\nshort\n`)
+  expect(await lastWholeLines(path, 5)).toEqual({ lines: ['short'], end: 200_007 })
+  await writeFile(path, 'half')
+  expect(await lastWholeLines(path, 5)).toEqual({ lines: [], end: 0 })
+  expect(await lastWholeLines(join(folder, 'none.log'), 5)).toEqual({ lines: [], end: 0 })
 })
 
 it('R14.4 bounds a log while the app goes on writing to the descriptor that it has', async () => {

@@ -12,6 +12,7 @@ import { dirname, join } from 'node:path'
 const MAX_LINE_CHARS = 2_000
 /** How far back the last lines are looked for. */
 const TAIL_BYTES = 128 * 1024
+const NEWLINE = 0x0a
 
 export const olderLog = (path: string): string => `${path}.1`
 
@@ -26,6 +27,20 @@ export async function lastLines(path: string, count: number): Promise<string[]> 
   let lines = toLines(await tail(path, TAIL_BYTES))
   if (lines.length < count) lines = [...toLines(await tail(olderLog(path), TAIL_BYTES)), ...lines]
   return count > 0 ? lines.slice(-count) : []
+}
+
+/**
+ * Where to go on reading: the last `count` whole lines, and the offset behind them. A line that is half written is not
+ * among them; it begins at the offset.
+ */
+export async function lastWholeLines(path: string, count: number): Promise<{ lines: string[]; end: number }> {
+  const { bytes, start } = await lastBytes(path, TAIL_BYTES)
+  const whole = bytes.subarray(0, bytes.lastIndexOf(NEWLINE) + 1)
+  // Cut into in the middle of a line, which is of no use.
+  const from = start === 0 ? 0 : whole.indexOf(NEWLINE) + 1
+  let lines = toLines(whole.toString('utf8', from))
+  if (lines.length < count && start === 0) lines = [...toLines(await tail(olderLog(path), TAIL_BYTES)), ...lines]
+  return { lines: count > 0 ? lines.slice(-count) : [], end: start + whole.length }
 }
 
 /**
@@ -88,11 +103,18 @@ function toLines(text: string): string[] {
 
 /** The end of a file, from the start of a line. */
 async function tail(path: string, bytes: number): Promise<string> {
+  const { bytes: found, start } = await lastBytes(path, bytes)
+  const text = found.toString('utf8')
+  return start === 0 ? text : text.slice(text.indexOf('\n') + 1)
+}
+
+/** The end of a file and where it begins; nothing when there is no file. */
+async function lastBytes(path: string, bytes: number): Promise<{ bytes: Buffer; start: number }> {
   let file: FileHandle
   try {
     file = await open(path, 'r')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { bytes: Buffer.alloc(0), start: 0 }
     throw error
   }
   try {
@@ -100,8 +122,7 @@ async function tail(path: string, bytes: number): Promise<string> {
     const start = Math.max(0, size - bytes)
     const buffer = Buffer.alloc(size - start)
     const { bytesRead } = await file.read(buffer, 0, buffer.length, start)
-    const text = buffer.toString('utf8', 0, bytesRead)
-    return start === 0 ? text : text.slice(text.indexOf('\n') + 1)
+    return { bytes: buffer.subarray(0, bytesRead), start }
   } finally {
     await file.close()
   }

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { HistoryEvent } from '../../domain/records.ts'
@@ -140,6 +140,18 @@ describe('logs', () => {
       const answer = await control.call('GET', `/api/coppice/v1/apps/one/logs?instance=${encodeURIComponent(name)}`)
       expect(answer.status).toBe(404)
     }
+  })
+
+  it('follow a line that was half written at the start, once and whole', async () => {
+    const half = join(control.home, 'logs', 'instances', 'one-0123abcd-1.log')
+    await writeFile(half, 'whole\nhal')
+    const stream = await open('/api/coppice/v1/apps/one/logs?follow=true&lines=5&instance=one-0123abcd-1')
+    const line = async () => ((await stream.next()).data as { line: string }).line
+    expect(await line()).toBe('whole')
+    await appendFile(half, 'f\nnext\n')
+    expect([await line(), await line()]).toEqual(['half', 'next'])
+    stream.close()
+    await rm(half)
   })
 
   it('follow what is written, also past a rotation', async () => {
