@@ -20,7 +20,8 @@ const server = createServer(async (request, response) => {
   if (url.pathname === '/crash') process.exit(1)
   if (url.pathname === '/events') return sendEvents(response)
 
-  count += 1
+  // The platform asks every second whether this instance is well; that is nobody's request.
+  if (!request.headers['user-agent']?.startsWith('coppice-')) count += 1
   const facts = {
     app: COPPICE_APP ?? DATABRICKS_APP_NAME ?? 'hello',
     instance: COPPICE_INSTANCE_ID ?? 'local',
