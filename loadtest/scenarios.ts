@@ -48,8 +48,8 @@ export const SCENARIOS: Record<string, Scenario> = {
     },
   },
   reassignment: {
-    words: 'when an instance is lost its sessions move, and no others',
-    rules: ['R8.1', 'R8.2'],
+    words: 'when an instance is lost, leaves or joins, or sessions are rebalanced, only those move that must',
+    rules: ['R8.1', 'R8.2', 'R8.3'],
     instances: 4,
     quick: { rate: 60, durationMs: 10_000 },
     full: { rate: 150, durationMs: 90_000 },
@@ -60,6 +60,12 @@ export const SCENARIOS: Record<string, Scenario> = {
       await act.kill(3)
       // Sessions that came back to where they were would show now.
       await act.pause(2_000, 3_000)
+      await act.rebalance()
+      await act.pause(2_000, 3_000)
+      await act.scale(5, 'resize from 4 to 5')
+      await act.pause(1_000, 2_000)
+      await act.scale(4, 'resize from 5 to 4')
+      await act.pause(1_000, 2_000)
     },
   },
   deploy: {

@@ -20,6 +20,9 @@ type Prepared = {
   params: RefinedParams<ResponseType>
 }
 
+/** What a session had seen when a request of it began: answers that come at the same time know nothing of each other. */
+type Known = { home: string | null; versions: string[] }
+
 /** What a virtual user needs to ask and to tell. */
 export type Surroundings = {
   settings: Settings
@@ -98,13 +101,13 @@ export class Session {
     const one = this.#prepare(more)
     const startedAt = Date.now()
     const response = http.request(one.method, one.url, one.body, one.params)
-    return this.#tell(one, response, startedAt, Date.now(), this.#home)
+    return this.#tell(one, response, { startedAt, endedAt: Date.now(), known: this.#known() })
   }
 
   /** Several at once, as a browser does; none of them can know what another was answered. */
   askTogether(count: number): void {
     const all = Array.from({ length: count }, () => this.#prepare({}))
-    const home = this.#home
+    const known = this.#known()
     const startedAt = Date.now()
     const responses = http.batch(all.map(({ method, url, body, params }) => ({ method, url, body, params })))
     const now = Date.now()
@@ -113,7 +116,8 @@ export class Session {
       const { blocked, connecting, tls_handshaking, duration } = response.timings
       const took = Math.ceil(blocked + connecting + tls_handshaking + duration)
       // Without an answer the timings are not there.
-      this.#tell(one, response, startedAt, response.status === 0 ? now : Math.min(now, startedAt + took), home)
+      const endedAt = response.status === 0 ? now : Math.min(now, startedAt + took)
+      this.#tell(one, response, { startedAt, endedAt, known })
     })
   }
 
@@ -167,9 +171,7 @@ export class Session {
   #tell(
     one: Prepared,
     response: RefinedResponse<ResponseType>,
-    startedAt: number,
-    endedAt: number,
-    home: string | null,
+    { startedAt, endedAt, known }: { startedAt: number; endedAt: number; known: Known },
   ): Seen | null {
     const { settings, steady } = this.#with
     const good = response.status >= 200 && response.status < 400
@@ -208,9 +210,9 @@ export class Session {
     metrics.requestMs.add(endedAt - startedAt)
     if (this.#ownKey !== null && newKey !== null) broken.key_replaced.add(1)
     // Affinity counts from the requests that were sent with a key.
-    if (one.key !== null) this.#compare(seen, home, endedAt - startedAt, steady)
+    if (one.key !== null) this.#compare(seen, known.home, endedAt - startedAt, steady)
     else if (newKey !== null) this.#home = seen.slot ?? seen.instance
-    this.#age(seen.version)
+    this.#age(seen.version, known.versions)
     return seen
   }
 
@@ -225,11 +227,16 @@ export class Session {
     this.#home = here
   }
 
-  /** Versions come one after the other: one that was seen, and then another, must not come back. */
-  #age(version: string | null): void {
-    if (version === null || this.#versions.at(-1) === version) return
-    if (this.#versions.includes(version)) broken.old_version_after_new.add(1)
-    else this.#versions.push(version)
+  #known(): Known {
+    return { home: this.#home, versions: [...this.#versions] }
+  }
+
+  /** Versions come one after the other: one after which another was known when the request began must not come back. */
+  #age(version: string | null, known: string[]): void {
+    if (version === null) return
+    const at = known.indexOf(version)
+    if (at !== -1 && at < known.length - 1) broken.old_version_after_new.add(1)
+    if (!this.#versions.includes(version)) this.#versions.push(version)
   }
 
   /** The key that came with an answer, whether or not the jar takes it (it refuses Secure cookies on plain http). */

@@ -187,6 +187,17 @@ export class Actions {
     })
   }
 
+  /** Sessions move to slots that have fewer than their share (R8.3). */
+  async rebalance(): Promise<void> {
+    const { target, say } = this.#parts
+    const path = `/api/coppice/v1/apps/${target.app}/rebalance`
+    const { at_most } = await target.api.call<{ at_most: number }>('POST', path, {})
+    const words = `rebalance of at most ${at_most} sessions`
+    say(words)
+    this.marks.push({ at: Date.now(), until: Date.now(), kind: 'operation', words })
+    if (at_most === 0) this.skipped.push('rebalancing: by the counts of the routers no slot had more than its share')
+  }
+
   /** New instances of the same deployment. */
   restart(): Promise<void> {
     return this.operate('restart', 'POST', `/api/coppice/v1/apps/${this.#parts.target.app}/restart`, {})
@@ -204,9 +215,11 @@ export class Actions {
     say(words)
     const mark: Mark = { at: Date.now(), until: null, kind: 'operation', words }
     this.marks.push(mark)
-    const ended = await untilEnded(target.api, await target.api.start(method, path, body))
+    const id = await target.api.start(method, path, body)
+    // What is so already needs no operation.
+    const ended = id === null ? null : await untilEnded(target.api, id)
     mark.until = Date.now()
-    this.operations.push(seenOperation(ended, wanted))
+    if (ended !== null) this.operations.push(seenOperation(ended, wanted))
   }
 }
 

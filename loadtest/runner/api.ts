@@ -41,8 +41,8 @@ export type PlatformApi = {
   instances(app: string): Promise<InstanceAnswer[]>
   routers(): Promise<RouterAnswer[]>
   operation(id: string): Promise<OperationAnswer>
-  /** Starts an operation; its id. */
-  start(method: string, path: string, body?: unknown): Promise<string>
+  /** Starts an operation; its id, or null where there was nothing to do. */
+  start(method: string, path: string, body?: unknown): Promise<string | null>
   call<T>(method: string, path: string, body?: unknown): Promise<T>
 }
 
@@ -57,6 +57,6 @@ export function platformApi(address: ApiAddress): PlatformApi {
       (await call<{ instances: InstanceAnswer[] }>('GET', `${ours}/apps/${app}/instances`)).instances,
     routers: async () => (await call<{ routers: RouterAnswer[] }>('GET', `${ours}/routers`)).routers,
     operation: (id) => call('GET', `${ours}/operations/${id}`),
-    start: async (method, path, body) => (await call<{ operation: string }>(method, path, body)).operation,
+    start: async (method, path, body) => (await call<{ operation?: string }>(method, path, body)).operation ?? null,
   }
 }

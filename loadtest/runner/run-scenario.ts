@@ -70,6 +70,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   })
   const startedAt = Date.now()
   let cutShort: string | null = null
+  let cutAt = Infinity
   let ended: { summary: Evidence['summary']; history: string } = { summary: null, history: '' }
   try {
     say(words)
@@ -85,6 +86,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       await Promise.race([scenario.timeline(actions, load), running.died, aborted(signal)])
       words = `${name}: load`
     } catch (error) {
+      cutAt = Date.now()
       cutShort = signal.aborted ? 'interrupted' : (error as Error).message
     }
     ended = await running.finish({ now: cutShort !== null, signal })
@@ -94,7 +96,8 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
     await observer.stop()
   }
   const leftBehind = await actions.leaks()
-  const history = parseHistory(ended.history)
+  // What we cut off ourselves was not lost.
+  const history = parseHistory(ended.history).filter(({ status, endedAt }) => status !== 0 || endedAt < cutAt)
   const world = worldOf(observer, actions, target)
   const verdict = judge(
     {

@@ -11,7 +11,7 @@ import { type Stack, startStack } from '../../scripts/stack/stack.ts'
 import { homePaths, ROOT } from '../../scripts/stack-options.ts'
 import type { Execution, Passage } from '../check/delivery.ts'
 import type { Footprint } from '../check/leaks.ts'
-import { type PlatformApi, platformApi } from './api.ts'
+import { type OperationAnswer, type PlatformApi, platformApi } from './api.ts'
 import { footprintOf } from './footprint.ts'
 import { LogTail } from './log-tail.ts'
 
@@ -105,7 +105,7 @@ export class OwnStack {
     })
     onProgress(`Deploying ${app} on ${instances === 'standard' ? 1 : instances} instances`)
     const id = await api.start('POST', `/api/2.0/apps/${app}/deployments`, await deployment('1'))
-    const ended = await untilEnded(api, id)
+    const ended = await untilEnded(api, id as string)
     if (ended.state !== 'SUCCEEDED')
       throw new Error(`the deployment of ${app} ended as ${ended.state}: ${ended.failure?.message}`)
     const tails = [new LogTail(homePaths(this.#stack.home).log('router')), new LogTail(this.#second.log)]
@@ -134,7 +134,7 @@ export class OwnStack {
       },
       remove: async () => {
         for (const tail of tails) tail.stop()
-        await untilEnded(api, await api.start('DELETE', `/api/2.0/apps/${app}`))
+        await untilEnded(api, (await api.start('DELETE', `/api/2.0/apps/${app}`)) as string)
       },
     }
   }
@@ -220,7 +220,7 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
 
 const OPERATION_TIMEOUT_MS = 120_000
 
-export async function untilEnded(api: PlatformApi, operation: string) {
+export async function untilEnded(api: PlatformApi, operation: string): Promise<OperationAnswer> {
   for (const end = Date.now() + OPERATION_TIMEOUT_MS; ; await sleep(100)) {
     const now = await api.operation(operation)
     if (['SUCCEEDED', 'FAILED', 'CANCELLED'].includes(now.state)) return now

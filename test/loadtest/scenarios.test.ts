@@ -75,10 +75,11 @@ describe('under load', () => {
     expect(result.marks.map(({ words }) => words.split(' ')[0])).toEqual(['SIGKILL', 'SIGSTOP'])
   })
 
-  it('R8.1 R8.2 the sessions of an instance that is lost move, and no others', async () => {
+  it('R8.1 R8.2 the sessions of an instance that is lost, leaves or joins move, and no others', async () => {
     const result = await run('reassignment')
     expectHeld(result)
     expect(result.moves.moved).toBeGreaterThan(0)
+    expect(result.world.operations.map(({ type }) => type)).toEqual(['resize', 'resize'])
   })
 
   it('R3.3 R3.4 R6.2 a deployment costs no request and moves nobody, and one that fails changes nothing', async () => {
@@ -92,5 +93,24 @@ describe('under load', () => {
     const result = await run('websocket')
     expectHeld(result)
     expect(result.history.filter(({ kind }) => kind === 'socket').length).toBeGreaterThan(20)
+  })
+
+  it('R6.1 R6.2 R8.2 a change of the number of instances costs no request and moves only those that must', async () => {
+    const result = await run('resize')
+    expectHeld(result)
+    expect(new Set(result.history.map(({ slot }) => slot))).toEqual(new Set([0, 1, 2, 3, 4]))
+  })
+
+  it('R5.1 R5.2 R5.3 a conversion to a scaled app, and back from several instances, costs no request', async () => {
+    const result = await run('convert')
+    expectHeld(result)
+    expect(result.world.operations.map(({ type }) => type)).toEqual(['convert', 'resize', 'convert'])
+    expect(new Set(result.world.tables.map(({ affinity }) => affinity))).toEqual(new Set([false, true]))
+  })
+
+  it('R10.2 R12.1 R12.2 faults and changes in an order drawn from the seed cost nothing and leave nothing behind', async () => {
+    const result = await run('soak')
+    expectHeld(result)
+    expect(result.marks.length).toBeGreaterThan(2)
   })
 })
