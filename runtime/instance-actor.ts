@@ -88,6 +88,8 @@ export class InstanceActor {
       const record = await inventory.get(this.id)
       if (!record || record.desired === 'retired') return
       const seen = await provider.observe(this.id)
+      // A start or stop that came meanwhile is next in turn, and sees to it.
+      if (this.#attempt || this.#stopping) return
       if (seen.state === 'running') {
         if (this.#watch) return
         if (this.#isAsRecorded(record, seen)) return this.#adopt(record, seen)
@@ -119,10 +121,10 @@ export class InstanceActor {
   // ---- starting ------------------------------------------------------------------------------------------------
 
   #begin(own: boolean): Attempt {
-    this.#cancelRestart?.()
-    this.#cancelRestart = null
     return new Attempt(own, (signal, report) =>
       this.#inTurn(async () => {
+        this.#cancelRestart?.()
+        this.#cancelRestart = null
         try {
           return await this.#bringUp(signal, report, own)
         } finally {
@@ -266,6 +268,7 @@ export class InstanceActor {
     const observed = crashes >= CRASH_LOOP_FROM ? 'crashLoop' : 'crashed'
     const count = observed === 'crashLoop' ? `Crash ${crashes} in a row; ` : ''
     const message = `${why} ${count}next start in ${delayMs / 1_000} s.`
+    this.#context.logger.warn({ app: record.app, instance: this.id, crashes, delayMs }, why)
     this.#restartAt(restartAt)
     await inventory.observe(this.id, { observed, crashes, restartAt, pid: null, message, logLines })
     await this.#event(record, observed, message, logLines)
@@ -299,9 +302,8 @@ export class InstanceActor {
 
   /** What runs and does not get healthy is not left standing: a fresh start may do better. */
   async #notRestarted(error: unknown): Promise<void> {
-    const { inventory, provider, logger, graceMs } = this.#context
+    const { inventory, provider, graceMs } = this.#context
     if (this.#attempt || this.#stopping) return
-    logger.warn({ err: error, instance: this.id }, 'could not be restarted')
     const record = await inventory.get(this.id)
     if (!record || record.desired === 'retired') return
     if ((await provider.observe(this.id)).state === 'running') await provider.remove(this.id, { graceMs })

@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { InstanceSpec } from '../../runtime/contracts.ts'
 import { CRASH_POINTS, type CrashPoint } from '../../runtime/providers/process/process-provider.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
@@ -31,6 +31,7 @@ const one = (pids: number[]) => pids.length === 1
 async function workerAt(root: string, point: CrashPoint, spec: InstanceSpec): Promise<ChildProcess> {
   const args = [join(import.meta.dirname, 'starter.ts'), root, point, JSON.stringify(spec)]
   const worker = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  onTestFinished(() => void worker.kill('SIGKILL'))
   const ended = once(worker, 'exit').then(() => Promise.reject(new Error('the worker ended before it got there')))
   ended.catch(() => undefined)
   await Promise.race([once(worker.stdout, 'data'), ended])
@@ -128,7 +129,8 @@ describe('the process provider alone', () => {
 
   it('R10.2 treats a record that was half written as none, and still finds the process', async () => {
     const spec = await bench.spec(apps.wellBehaved)
-    const { pid } = await bench.provider.ensure(spec)
+    const { pid, address } = await bench.provider.ensure(spec)
+    await get(address)
     writeFileSync(join(bench.home, ID, 'record.json'), '{"phase":"star')
     const next = bench.open()
     expect(await next.observe(ID)).toEqual({ state: 'absent' })
@@ -139,7 +141,8 @@ describe('the process provider alone', () => {
   })
 
   it('finds an instance whose directory is gone, by the mark of its process', async () => {
-    const { pid } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+    const { pid, address } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+    await get(address)
     execFileSync('rm', ['-rf', join(bench.home, ID)])
     const next = bench.open()
     expect(await next.list()).toEqual([ID])
@@ -280,6 +283,13 @@ describe('the process provider alone', () => {
     await until(async () => (await marked(bench)).length === 0)
     await provider.remove(ID, { graceMs: 0 })
     expect(readdirSync(bench.home)).toEqual(['.marker'])
+  })
+
+  it('R12.8 leaves no half a copy behind when the working directory cannot be made', async () => {
+    const spec = await bench.spec(apps.wellBehaved, { links: { 'app.mjs/below-a-file': '/nowhere' } })
+    await expect(bench.provider.ensure(spec)).rejects.toThrow('ENOTDIR')
+    expect(readdirSync(join(bench.home, ID))).toEqual(['record.json'])
+    expect(await bench.provider.list()).toEqual([ID])
   })
 
   it('refuses environment variables that would not arrive, by name', async () => {

@@ -65,13 +65,33 @@ async function syncDirectory(path: string): Promise<void> {
   await folder.sync().finally(() => folder.close())
 }
 
-/** Empty HOME and TMPDIR, and a working directory that is a writable copy of the artifact (R1.5). */
+/**
+ * Empty HOME and TMPDIR, and a working directory that is a writable copy of the artifact (R1.5). When that fails
+ * nothing of it stays: on a full disk half a copy would be in its own way.
+ */
 export async function furnish(
   directory: InstanceDirectory,
   artifactPath: string,
   links: Readonly<Record<string, string>>,
 ): Promise<void> {
+  await clear(directory)
+  try {
+    await fill(directory, artifactPath, links)
+  } catch (error) {
+    await clear(directory)
+    throw error
+  }
+}
+
+async function clear(directory: InstanceDirectory): Promise<void> {
   for (const path of [directory.work, directory.home, directory.tmp]) await removeTree(path)
+}
+
+async function fill(
+  directory: InstanceDirectory,
+  artifactPath: string,
+  links: Readonly<Record<string, string>>,
+): Promise<void> {
   for (const path of [directory.work, directory.home, directory.tmp]) await mkdir(path, { mode: 0o700 })
   await copyTree(artifactPath, directory.work)
   for (const [name, target] of Object.entries(links)) {
