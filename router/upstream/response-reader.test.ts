@@ -1,0 +1,155 @@
+import { describe, expect, it } from 'vitest'
+import { MalformedResponse, ResponseReader, type ResponseSink } from './response-reader.ts'
+
+type Seen = {
+  heads: [number, string, string[]][]
+  body: string
+  ends: [string[] | null, boolean][]
+  interims: number[]
+}
+
+function reading(isHead = false) {
+  const seen: Seen = { heads: [], body: '', ends: [], interims: [] }
+  const sink: ResponseSink = {
+    isHead,
+    onInterim: (status) => seen.interims.push(status),
+    onHead: (status, reason, headers) => seen.heads.push([status, reason, headers]),
+    onData: (chunk) => {
+      seen.body += chunk.toString('latin1')
+    },
+    onEnd: (trailers, reusable) => seen.ends.push([trailers, reusable]),
+  }
+  return { seen, reader: new ResponseReader(sink) }
+}
+
+const bytes = (text: string) => Buffer.from(text, 'latin1')
+
+describe('reading answers', () => {
+  const GOOD: [name: string, text: string, body: string, reusable: boolean][] = [
+    ['a sized body', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: 1\r\n\r\nhello', 'hello', true],
+    ['no body', 'HTTP/1.1 200 OK\r\ncontent-length:0\r\n\r\n', '', true],
+    ['no reason', 'HTTP/1.1 204\r\n\r\n', '', true],
+    [
+      'chunks',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;ext="1"\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n',
+      'hello0123456789',
+      true,
+    ],
+    [
+      'trailers',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Sum: 42\r\nY: z\r\n\r\n',
+      'x',
+      true,
+    ],
+    [
+      'interim answers before it',
+      'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx',
+      'x',
+      true,
+    ],
+    ['Connection: close', 'HTTP/1.1 200 OK\r\nConnection: X-Y, close\r\nContent-Length: 1\r\n\r\nx', 'x', false],
+    ['HTTP/1.0', 'HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx', 'x', false],
+    ['HTTP/1.0 that keeps alive', 'HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\nx', 'x', true],
+    ['a 304 with the length of what it spares', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n', '', false],
+  ]
+
+  it.each(GOOD)('%s, however it is cut into pieces', (_name, text, body, reusable) => {
+    const whole = reading()
+    expect(whole.reader.read(bytes(text))).toBe(0)
+    expect([whole.seen.body, whole.seen.ends.length, whole.seen.ends[0]?.[1]]).toEqual([body, 1, reusable])
+    for (let cut = 1; cut < text.length; cut++) {
+      const { reader, seen } = reading()
+      reader.read(bytes(text.slice(0, cut)))
+      expect(reader.read(bytes(text.slice(cut)))).toBe(0)
+      expect(seen).toEqual(whole.seen)
+    }
+    const drip = reading()
+    for (const c of text) drip.reader.read(bytes(c))
+    expect(drip.seen).toEqual(whole.seen)
+  })
+
+  it('gives names and values as they came, without the blanks around them', () => {
+    const { reader, seen } = reading()
+    reader.read(
+      bytes(
+        'HTTP/1.1 200 Fine by me\r\nX-Mixed:\t a b \t\r\nEmpty:\r\nset-cookie: a\r\nset-cookie: b\r\nL: caf\xe9\r\nContent-Length: 0\r\n\r\n',
+      ),
+    )
+    expect(seen.heads).toEqual([
+      [
+        200,
+        'Fine by me',
+        ['X-Mixed', 'a b', 'Empty', '', 'set-cookie', 'a', 'set-cookie', 'b', 'L', 'caf\xe9', 'Content-Length', '0'],
+      ],
+    ])
+  })
+
+  it('a HEAD is answered without a body, whatever the head says', () => {
+    for (const framing of ['Content-Length: 10', 'Transfer-Encoding: chunked']) {
+      const { reader, seen } = reading(true)
+      expect(reader.read(bytes(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n`))).toBe(0)
+      expect(seen.ends).toEqual([[null, true]])
+    }
+  })
+
+  it('a body without framing ends with the connection, a framed one does not', () => {
+    const open = reading()
+    open.reader.read(bytes('HTTP/1.1 200 OK\r\n\r\nsome'))
+    open.reader.read(bytes(' more'))
+    expect([open.seen.body, open.reader.close(), open.seen.ends]).toEqual(['some more', true, [[null, false]]])
+    for (const cut of [
+      'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n',
+      'HTTP/1.1 20',
+    ]) {
+      const { reader, seen } = reading()
+      reader.read(bytes(cut))
+      expect([reader.close(), seen.ends]).toEqual([false, []])
+    }
+  })
+
+  it('tells of bytes behind the end of an answer instead of keeping them for the next client', () => {
+    for (const answer of GOOD.map(([, text]) => text)) {
+      const { reader, seen } = reading()
+      expect(reader.read(bytes(`${answer}HTTP/1.1 200 OK\r\n`))).toBe(17)
+      expect(seen.ends).toHaveLength(1)
+    }
+  })
+
+  it('knows how long the instance keeps the connection', () => {
+    const { reader } = reading()
+    reader.read(bytes('HTTP/1.1 200 OK\r\nKeep-Alive: max=100, timeout=5\r\nContent-Length: 0\r\n\r\n'))
+    expect(reader.keepAliveHintMs).toBe(5000)
+    reader.read(bytes('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'))
+    expect(reader.keepAliveHintMs).toBeNull()
+  })
+
+  it.each([
+    'HTTP/1.1 200 OK\nContent-Length: 0\n\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n',
+    'HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nX : a\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nnonsense\r\n\r\n',
+    'HTTP/1.1 2000 OK\r\n\r\n',
+    'HTTP/1.1 600 OK\r\n\r\n',
+    'HTTP/2 200 OK\r\n\r\n',
+    'HTTP/1.1 101 Switching Protocols\r\n\r\n',
+    'SSH-2.0-OpenSSH_9.2\r\n\r\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nnonsense\r\n\r\n',
+    `HTTP/1.1 200 OK\r\nX: ${'v'.repeat(70_000)}\r\n\r\n`,
+    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1'.repeat(5000)}`,
+  ])('R13.2 does not guess what %j means', (text) => {
+    expect(() => reading().reader.read(bytes(text))).toThrow(MalformedResponse)
+  })
+})
