@@ -55,6 +55,13 @@ describe('the databricks-sdk of PyPI, unmodified,', () => {
     expect(facts.started).toEqual({ compute: 'ACTIVE', running: 2 })
   })
 
+  it('R5.0 resizes, converts and converts back by asynchronous updates, waits for each, and hears what is not allowed', () => {
+    expect(facts.updated).toEqual({ state: 'SUCCEEDED', max: 3, running: 3 })
+    expect(facts.converted).toBe('SUCCEEDED')
+    expect(facts.back).toEqual(['SUCCEEDED', null])
+    expect(facts['too many at once']).toBe('InvalidState')
+  })
+
   it('pages through apps and deployments', () => {
     expect(facts.apps).toEqual(['other', 'sdk-app'])
     expect(facts.deployments).toBe(2)

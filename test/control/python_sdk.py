@@ -73,6 +73,25 @@ app = client.apps.start_and_wait("sdk-app")
 facts["started"] = {"compute": app.compute_status.state.value, "running": app.app_status.running_instances}
 
 client.apps.create_and_wait(apps.App(name="other"))
+
+
+def resize(name, count):
+    mask = "compute_min_instances,compute_max_instances"
+    body = apps.App(name=name, compute_min_instances=count, compute_max_instances=count)
+    return client.apps.create_update_and_wait(name, mask, app=body)
+
+
+update = resize("sdk-app", 3)
+facts["updated"] = {
+    "state": update.status.state.value,
+    "max": update.compute_max_instances,
+    "running": client.apps.get("sdk-app").app_status.running_instances,
+}
+facts["converted"] = resize("other", 1).status.state.value
+back = client.apps.create_update_and_wait("other", "compute_min_instances,compute_max_instances", app=apps.App(name="other"))
+facts["back"] = [back.status.state.value, back.compute_max_instances]
+facts["too many at once"] = raised(lambda: resize("other", 2))
+
 facts["apps"] = [one.name for one in client.apps.list(page_size=1)]
 facts["deployments"] = len(list(client.apps.list_deployments("sdk-app", page_size=1)))
 
