@@ -43,6 +43,7 @@ export class AppReader {
       active: await deployment(app.activeDeployment),
       pending: await deployment(app.pendingDeployment),
       computeLimits: this.#options.computeLimits,
+      sizes: this.#store.workspace.sizes,
       urls: appUrls(app, { ...this.#options, router: await this.#router() }),
     })
   }

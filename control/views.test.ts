@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { App, Instance } from '../domain/records.ts'
+import { COMPUTE_SIZES } from '../store/workspace.ts'
 import { appUrls, appView } from './views.ts'
 
 const app: App = {
@@ -49,7 +50,15 @@ const instance = (slot: number, rest: Partial<Instance> = {}): Instance => ({
 
 const urls = { url: 'http://shop.localhost:8080', urls: [] }
 const view = (instances: Instance[], rest: Partial<App> = {}) =>
-  appView({ app: { ...app, ...rest }, instances, active: null, pending: null, urls, computeLimits: 'advisory' })
+  appView({
+    app: { ...app, ...rest },
+    instances,
+    active: null,
+    pending: null,
+    urls,
+    computeLimits: 'advisory',
+    sizes: COMPUTE_SIZES,
+  })
 
 describe('the status of an app', () => {
   it('is RUNNING with all that run, and counts none that an operation is about to bring', () => {

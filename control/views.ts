@@ -3,7 +3,7 @@ import { formatDuration } from '../domain/durations.ts'
 import { withHint } from '../domain/errors.ts'
 import type { App, Deployment, Instance, Operation, OperationFailure, Step } from '../domain/records.ts'
 import { type ApplicationState, assertNever } from '../domain/states.ts'
-import { COMPUTE_SIZES } from '../store/workspace.ts'
+import { type ComputeSizes, sizeOf } from '../store/workspace.ts'
 import { PREINSTALLED_FLAG } from './app-update.ts'
 
 /** Whether a compute size is a limit that instances are held to, or what they are asked to keep to (R1.3). */
@@ -35,9 +35,10 @@ export type AppParts = {
   pending: Deployment | null
   urls: Urls
   computeLimits: ComputeLimits
+  sizes: ComputeSizes
 }
 
-export function appView({ app, instances, active, pending, urls, computeLimits }: AppParts) {
+export function appView({ app, instances, active, pending, urls, computeLimits, sizes }: AppParts) {
   const serving = instances.filter((instance) => instance.role === 'serving')
   // A stopped app has no deployment "deployed to compute"; the product leaves both out, and start takes the last one.
   const deployed = app.computeState !== 'STOPPED'
@@ -63,7 +64,7 @@ export function appView({ app, instances, active, pending, urls, computeLimits }
     // Ours:
     urls: urls.urls,
     mode: app.mode,
-    compute_limits: computeView(app, instances, computeLimits),
+    compute_limits: computeView(app, instances, computeLimits, sizes),
     ...(app.mode === 'scaled' && app.preinstalled && { effective_compatibility_flags: [PREINSTALLED_FLAG] }),
     ...(app.operation !== null && { operation: app.operation }),
   }
@@ -71,11 +72,11 @@ export function appView({ app, instances, active, pending, urls, computeLimits }
 export type AppView = ReturnType<typeof appView>
 
 /** R1.3: what an instance may take, what all take together, and whether anything holds them to it. */
-function computeView(app: App, instances: Instance[], limits: ComputeLimits) {
-  const { vcpus, memoryGb } = COMPUTE_SIZES[app.computeSize] ?? { vcpus: 0, memoryGb: 0 }
+function computeView(app: App, instances: Instance[], limits: ComputeLimits, sizes: ComputeSizes) {
+  const { vcpus, memoryGb } = sizeOf(sizes, app.computeSize)
   const present = instances.filter(({ observed }) => observed === 'running' || observed === 'starting')
   const sum = (of: 'vcpus' | 'memoryGb') =>
-    present.reduce((total, { computeSize }) => total + (COMPUTE_SIZES[computeSize]?.[of] ?? 0), 0)
+    present.reduce((total, { computeSize }) => total + sizeOf(sizes, computeSize)[of], 0)
   return {
     limits,
     instance: { vcpus, memory_gb: memoryGb },

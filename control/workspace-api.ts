@@ -12,7 +12,6 @@ import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import type { Store } from '../store/store.ts'
 import type { Token } from '../store/tokens.ts'
-import { COMPUTE_SIZES } from '../store/workspace.ts'
 import { ADMIN, principalOf, requireAdmin } from './auth.ts'
 import { readBody } from './bodies.ts'
 import type { ComputeLimits } from './views.ts'
@@ -57,7 +56,10 @@ export function workspaceApi({ store, computeLimits }: WorkspaceApiDeps): Router
         vcpu_hours: rounded(use.vcpuHours),
       },
       compute_sizes: Object.fromEntries(
-        Object.entries(COMPUTE_SIZES).map(([size, { vcpus, memoryGb }]) => [size, { vcpus, memory_gb: memoryGb }]),
+        Object.entries(store.workspace.sizes).map(([size, { vcpus, memoryGb }]) => [
+          size,
+          { vcpus, memory_gb: memoryGb },
+        ]),
       ),
       compute_limits: computeLimits,
     }

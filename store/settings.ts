@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { DEFAULTS } from '../domain/limits.ts'
 import type { PortRange } from './ports.ts'
 import type { StoreOptions } from './store.ts'
+import { COMPUTE_SIZES, type ComputeSizes } from './workspace.ts'
 
 /**
  * | variable | default | when to change it |
@@ -14,6 +15,7 @@ import type { StoreOptions } from './store.ts'
  * | COPPICE_HORIZONTAL_SCALING | off | `on`: the preview is on until an admin turns it off |
  * | COPPICE_MAX_INSTANCES | 5 | an app needs more instances |
  * | COPPICE_MAX_SCALED_APPS | 5 | more apps are to be scaled |
+ * | COPPICE_COMPUTE_SIZES | MEDIUM:2:6,LARGE:4:12 | instances may take other shares of this machine: vCPU, memory in GB |
  *
  * @throws Error that names the variable and what it takes.
  */
@@ -23,6 +25,7 @@ export function storeOptionsFrom(env: NodeJS.ProcessEnv): StoreOptions & { home:
     instancePorts: range(env, 'COPPICE_INSTANCE_PORTS', { first: 20_000, last: 29_999 }),
     appPorts: range(env, 'COPPICE_APP_PORTS', { first: 8100, last: 8299 }),
     drainTimeoutMs: count(env, 'COPPICE_DRAIN_TIMEOUT_MS', DEFAULTS.drainTimeoutMs),
+    computeSizes: sizes(env),
     workspace: {
       horizontalScaling: flag(env, 'COPPICE_HORIZONTAL_SCALING'),
       maxInstancesPerApp: count(env, 'COPPICE_MAX_INSTANCES', DEFAULTS.maxInstancesPerApp),
@@ -40,6 +43,19 @@ function range(env: NodeJS.ProcessEnv, name: string, fallback: PortRange): PortR
   if (match === null || first < 1 || last > 65_535 || first > last)
     throw new Error(`${name} is "${text}"; it takes two ports, such as ${fallback.first}-${fallback.last}`)
   return { first, last }
+}
+
+function sizes(env: NodeJS.ProcessEnv): ComputeSizes {
+  const found: ComputeSizes = { ...COMPUTE_SIZES }
+  const text = env.COPPICE_COMPUTE_SIZES ?? ''
+  for (const part of text === '' ? [] : text.split(',')) {
+    const [, name, vcpus, memoryGb] =
+      /^(MEDIUM|LARGE):(\d{1,4}(?:\.\d{1,3})?):(\d{1,5}(?:\.\d{1,3})?)$/.exec(part) ?? []
+    if (name === undefined || !(Number(vcpus) > 0) || !(Number(memoryGb) > 0))
+      throw new Error(`COPPICE_COMPUTE_SIZES is "${text}"; it takes sizes such as MEDIUM:2:6,LARGE:4:12 (vCPU, GB)`)
+    found[name as keyof ComputeSizes] = { vcpus: Number(vcpus), memoryGb: Number(memoryGb) }
+  }
+  return found
 }
 
 function flag(env: NodeJS.ProcessEnv, name: string): boolean {

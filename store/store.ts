@@ -30,7 +30,7 @@ import { Tokens } from './tokens.ts'
 import { Transitions } from './transitions.ts'
 import { meter } from './usage.ts'
 import { ChangeWatch } from './watch.ts'
-import { Workspace, type WorkspaceSettings } from './workspace.ts'
+import { type ComputeSizes, Workspace, type WorkspaceSettings } from './workspace.ts'
 
 export type StoreOptions = {
   /** The data directory; `inventory.db` and `secret.key` lie in it. */
@@ -45,6 +45,8 @@ export type StoreOptions = {
   drainTimeoutMs?: number
   /** Settings of the workspace while no admin has changed them (R2). */
   workspace?: Partial<WorkspaceSettings>
+  /** What an instance of each compute size may take; default: the product's sizes. */
+  computeSizes?: ComputeSizes
   routerLeaseMs?: number
   routerLeaseMarginMs?: number
   /** For tests. */
@@ -106,12 +108,13 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     inventory,
   }
   const drainTimeoutMs = options.drainTimeoutMs ?? DEFAULTS.drainTimeoutMs
-  const workspace = new Workspace(context, {
+  const settings = {
     horizontalScaling: false,
     maxScaledApps: DEFAULTS.maxScaledApps,
     maxInstancesPerApp: DEFAULTS.maxInstancesPerApp,
     ...options.workspace,
-  })
+  }
+  const workspace = new Workspace(context, settings, options.computeSizes)
   const secrets = new Secrets(context)
   const operations = new Operations(context)
   const apps = new Apps(context, workspace, {

@@ -25,8 +25,11 @@ export type WorkspaceUse = {
   vcpuHours: number
 }
 
-/** Up to so much of the machine; R1.3. Advisory where the provider cannot enforce it. */
-export const COMPUTE_SIZES: Record<string, { vcpus: number; memoryGb: number }> = {
+/** Up to so much of the machine for an instance (R1.3). Advisory where the provider cannot enforce it. */
+export type ComputeSizes = Record<'MEDIUM' | 'LARGE', { vcpus: number; memoryGb: number }>
+
+/** The product's. */
+export const COMPUTE_SIZES: ComputeSizes = {
   MEDIUM: { vcpus: 2, memoryGb: 6 },
   LARGE: { vcpus: 4, memoryGb: 12 },
 }
@@ -34,8 +37,10 @@ export const COMPUTE_SIZES: Record<string, { vcpus: number; memoryGb: number }> 
 export class Workspace {
   readonly #context: StoreContext
   readonly #initial: WorkspaceSettings
+  readonly sizes: ComputeSizes
 
-  constructor(context: StoreContext, initial: WorkspaceSettings) {
+  constructor(context: StoreContext, initial: WorkspaceSettings, sizes: ComputeSizes = COMPUTE_SIZES) {
+    this.sizes = sizes
     this.#context = context
     this.#initial = initial
   }
@@ -105,20 +110,21 @@ export class Workspace {
       .execute()
     const hours = Object.entries(await usedMs(this.#context)).map(([size, ms]) => ({ size, hours: ms / 3_600_000 }))
     const sum = (of: (size: { vcpus: number; memoryGb: number }) => number) =>
-      rows.reduce(
-        (total, row) => total + Number(row.count) * of(COMPUTE_SIZES[row.compute_size] ?? { vcpus: 0, memoryGb: 0 }),
-        0,
-      )
+      rows.reduce((total, row) => total + Number(row.count) * of(sizeOf(this.sizes, row.compute_size)), 0)
     return {
       scaledApps: await placesUsed(this.#context.db),
       instances: sum(() => 1),
       vcpus: sum((size) => size.vcpus),
       memoryGb: sum((size) => size.memoryGb),
       instanceHours: hours.reduce((total, each) => total + each.hours, 0),
-      vcpuHours: hours.reduce((total, each) => total + each.hours * (COMPUTE_SIZES[each.size]?.vcpus ?? 0), 0),
+      vcpuHours: hours.reduce((total, each) => total + each.hours * sizeOf(this.sizes, each.size).vcpus, 0),
     }
   }
 }
+
+/** Nothing for a name of which this program knows nothing. */
+export const sizeOf = (sizes: ComputeSizes, name: string): { vcpus: number; memoryGb: number } =>
+  sizes[name as keyof ComputeSizes] ?? { vcpus: 0, memoryGb: 0 }
 
 async function placesUsed(tx: Db): Promise<number> {
   const row = await tx

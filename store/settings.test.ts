@@ -1,0 +1,20 @@
+import { expect, it } from 'vitest'
+import { storeOptionsFrom } from './settings.ts'
+
+it('R1.3 compute sizes are configuration; what is not named keeps its size', () => {
+  expect(storeOptionsFrom({}).computeSizes).toEqual({
+    MEDIUM: { vcpus: 2, memoryGb: 6 },
+    LARGE: { vcpus: 4, memoryGb: 12 },
+  })
+  expect(storeOptionsFrom({ COPPICE_COMPUTE_SIZES: 'LARGE:8:24.5' }).computeSizes).toEqual({
+    MEDIUM: { vcpus: 2, memoryGb: 6 },
+    LARGE: { vcpus: 8, memoryGb: 24.5 },
+  })
+})
+
+it.each(['HUGE:1:1', 'MEDIUM:0:1', 'MEDIUM:2', 'MEDIUM:2:6,', 'MEDIUM:two:6'])(
+  'refuses %s and names the variable and what it takes',
+  (text) => {
+    expect(() => storeOptionsFrom({ COPPICE_COMPUTE_SIZES: text })).toThrow(/COPPICE_COMPUTE_SIZES.*MEDIUM:2:6/)
+  },
+)
