@@ -14,6 +14,7 @@ export const METRIC_PROMISES = {
   old_version_after_new: { rule: 'R3.4', words: 'answers of the old version after the new one' },
   socket_elsewhere: { rule: 'R7.3', words: 'WebSockets, streams, uploads away from their session' },
   socket_refused: { rule: 'R7.3', words: 'WebSockets that could not be opened' },
+  stream_cut: { rule: 'R7.3', words: 'event streams that were cut' },
   socket_cut: { rule: 'R6.2', words: 'WebSockets that were cut without a goodbye' },
   socket_silent: { rule: 'R7.3', words: 'messages on open WebSockets that were not echoed' },
 } as const satisfies Record<string, Promised>

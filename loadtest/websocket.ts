@@ -19,6 +19,7 @@ export const options = {
   thresholds: never(
     'socket_elsewhere',
     'socket_refused',
+    'stream_cut',
     'socket_cut',
     'socket_silent',
     'lost_repeatable',

@@ -4,12 +4,13 @@ import { attempt, T0, world } from './testing.ts'
 import type { Fault } from './world.ts'
 
 const kill: Fault = { kind: 'kill', instance: 'a-1-1', slot: 1, at: T0 + 1_000, until: T0 + 4_000 }
+const none = { executions: [], passages: [] }
 const failed = { status: 0, slot: null, error: 'EOF' }
 
 describe('lost', () => {
   it('is any request without a good answer while nothing happens', () => {
     const history = [attempt(), attempt({ ...failed, method: 'POST', body: true }), attempt({ status: 503 })]
-    expect(lost(history, [], world()).map(({ message }) => message)).toEqual([
+    expect(lost(history, none, world()).map(({ message }) => message)).toEqual([
       'POST got no answer (EOF)',
       'GET got status 503',
     ])
@@ -25,14 +26,32 @@ describe('lost', () => {
       { id: onVictim.id, instance: 'a-1-1', at: T0 + 901 },
       { id: elsewhere.id, instance: 'a-1-2', at: T0 + 901 },
     ]
-    const found = lost([onVictim, elsewhere, repeatable, later], executions, world({ faults: [kill] }))
+    const found = lost(
+      [onVictim, elsewhere, repeatable, later],
+      { executions, passages: [] },
+      world({ faults: [kill] }),
+    )
     expect(found.map(({ attempt }) => attempt?.id)).toEqual([elsewhere.id, repeatable.id, later.id])
+  })
+
+  it('R12.1 excuses what may be repeated only if its answer had begun, on the victim', () => {
+    const [begun, waiting, elsewhere] = [1, 2, 3].map(() => attempt({ at: 900, took: 150, ...failed })) as [
+      ReturnType<typeof attempt>,
+      ReturnType<typeof attempt>,
+      ReturnType<typeof attempt>,
+    ]
+    const on = (id: string, instance: string) => ({ id, instance, at: T0 + 901 })
+    const executions = [on(begun.id, 'a-1-1'), on(waiting.id, 'a-1-1'), on(elsewhere.id, 'a-1-2')]
+    const passage = (id: string, status: number) => ({ id, status, attempts: 1, clientGone: false })
+    const passages = [passage(begun.id, 200), passage(waiting.id, 502), passage(elsewhere.id, 200)]
+    const found = lost([begun, waiting, elsewhere], { executions, passages }, world({ faults: [kill] }))
+    expect(found.map(({ attempt }) => attempt?.id)).toEqual([waiting.id, elsewhere.id])
   })
 
   it('R12.2 excuses nothing because of an ejection alone', () => {
     const ejected: Fault = { ...kill, kind: 'ejected' }
     const post = attempt({ at: 900, took: 150, ...failed, method: 'POST', body: true })
-    expect(lost([post], [], world({ faults: [ejected] }))).toHaveLength(1)
+    expect(lost([post], none, world({ faults: [ejected] }))).toHaveLength(1)
   })
 })
 

@@ -14,14 +14,22 @@ const EJECTION_MS = 3_000
 const TOLERANCE_MS = 1_200
 
 /**
- * Attempts without a good answer. Of those that must not be repeated, a SIGKILL may cost what was in flight on its
- * victim (R12.1): what the victim had begun, and what may have been on its way to it.
+ * Attempts without a good answer. A SIGKILL may cost what was in flight on its victim (R12.1): what must not be repeated,
+ * and what may be if its answer had begun, as the router's log tells.
  */
-export function lost(history: Attempt[], executions: Execution[], world: World): Finding[] {
-  const executed = executionsById(executions)
+export function lost(
+  history: Attempt[],
+  seen: { executions: Execution[]; passages: Passage[] },
+  world: World,
+): Finding[] {
+  const executed = executionsById(seen.executions)
+  const begun = new Set(seen.passages.filter(({ status }) => status >= 200 && status < 400).map(({ id }) => id))
+  const excused = (attempt: Attempt) =>
+    (!isRepeatable(attempt) || begun.has(attempt.id)) &&
+    diedWithItsInstance(attempt, executed.get(attempt.id) ?? [], world)
   return history
     .filter(({ status }) => status < 200 || status >= 400)
-    .filter((attempt) => isRepeatable(attempt) || !diedWithItsInstance(attempt, executed.get(attempt.id) ?? [], world))
+    .filter((attempt) => !excused(attempt))
     .map((attempt) => {
       const answer = attempt.status === 0 ? `no answer (${attempt.error ?? 'unknown'})` : `status ${attempt.status}`
       return finding('lost', attempt, `${attempt.method} got ${answer}`)

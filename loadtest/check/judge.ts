@@ -43,10 +43,9 @@ export type Verdict = {
 export function judge(evidence: Evidence, options: { lossRule?: string } = {}): Verdict {
   const { world, executions, passages, summary } = evidence
   const history = withTables(evidence.history, world)
-  const journal = executions ?? []
   const strays = outsideItsTime(history, world)
   const found: Partial<Record<FindingKind, Finding[]>> = {
-    lost: lost(history, journal, world),
+    lost: lost(history, { executions: executions ?? [], passages: passages ?? [] }, world),
     moved_needlessly: [...movedNeedlessly(history, world), ...movedWithoutCause(history, world)],
     key_replaced: keysReplaced(history, world),
     old_version_after_new: oldAfterNew(history, world),

@@ -26,6 +26,7 @@ export const broken: Record<PromiseMetric, Counter> = {
   old_version_after_new: new Counter('old_version_after_new'),
   socket_elsewhere: new Counter('socket_elsewhere'),
   socket_refused: new Counter('socket_refused'),
+  stream_cut: new Counter('stream_cut'),
   socket_cut: new Counter('socket_cut'),
   socket_silent: new Counter('socket_silent'),
 }

@@ -15,9 +15,19 @@ type Prepared = {
   method: string
   url: string
   body: string | null
+  stream: boolean
   router: number
   key: string | null
   params: RefinedParams<ResponseType>
+}
+
+/** What is not drawn at random. */
+type Asked = {
+  method?: string
+  body?: string
+  path?: string
+  /** The answer takes its time, so that it may have begun when its instance dies: then nobody can repeat it. */
+  stream?: boolean
 }
 
 /** What a session had seen when a request of it began: answers that come at the same time know nothing of each other. */
@@ -97,7 +107,7 @@ export class Session {
   }
 
   /** One request; null where it got no good answer. */
-  ask(more: Partial<Pick<Prepared, 'method' | 'body'>> & { path?: string } = {}): Seen | null {
+  ask(more: Asked = {}): Seen | null {
     const one = this.#prepare(more)
     const startedAt = Date.now()
     const response = http.request(one.method, one.url, one.body, one.params)
@@ -121,7 +131,7 @@ export class Session {
     })
   }
 
-  #prepare({ method, body, path }: Parameters<Session['ask']>[0] & object): Prepared {
+  #prepare({ method, body, path, stream = false }: Asked): Prepared {
     const { settings, random } = this.#with
     const id = this.nextId()
     const router = random.whole(0, settings.urls.length - 1)
@@ -139,6 +149,7 @@ export class Session {
       method: chosen,
       url: url + target,
       body: body ?? (withBody ? 'x=1' : null),
+      stream,
       router,
       key,
       // The name keeps k6 from making a metric of each attempt.
@@ -204,7 +215,8 @@ export class Session {
     metrics.requests.add(1, tags)
     if (!good) {
       metrics.errors.add(1, tags)
-      broken[isRepeatable({ method: one.method, body: one.body !== null }) ? 'lost_repeatable' : 'lost_other'].add(1)
+      const repeatable = isRepeatable({ method: one.method, body: one.body !== null })
+      broken[one.stream ? 'stream_cut' : repeatable ? 'lost_repeatable' : 'lost_other'].add(1)
       return null
     }
     metrics.requestMs.add(endedAt - startedAt)

@@ -44,7 +44,7 @@ export function socketTraffic(settings: Settings, rate: number, name: string): S
         if (seen !== null) user.compare(seen)
       }
       if (settings.ssePath !== null) {
-        const seen = session.ask({ method: 'GET', path: settings.ssePath })
+        const seen = session.ask({ method: 'GET', path: settings.ssePath, stream: true })
         if (seen !== null) user.compare(seen)
       }
     },

@@ -76,11 +76,11 @@ export class Actions {
    * @param times the same instance again as soon as it is back: its restart is held back for longer each time (R12.9)
    */
   kill(times = 1): Promise<void> {
-    return this.#fault('kill', 'SIGKILL', async (pid, victim) => {
+    return this.#fault('kill', 'SIGKILL', async (pid, victim, strike) => {
       let last = pid
       for (let again = 1; again < times; again++) {
         last = await this.#untilBack(victim, last)
-        process.kill(last, 'SIGKILL')
+        strike(last)
       }
       return last
     })
@@ -102,7 +102,7 @@ export class Actions {
   async #fault(
     kind: 'kill' | 'hang',
     signal: NodeJS.Signals,
-    then: (pid: number, victim: InstanceAnswer) => Promise<number | null>,
+    then: (pid: number, victim: InstanceAnswer, strike: (pid: number) => void) => Promise<number | null>,
   ): Promise<void> {
     const { target, random, say } = this.#parts
     if (!target.local) {
@@ -118,18 +118,24 @@ export class Actions {
     const pid = victim.pid as number
     const words = `${signal} of slot ${victim.slot}`
     say(words)
-    const fault: Fault = { kind, instance: victim.id, slot: victim.slot, at: Date.now(), until: Infinity }
-    const mark: Mark = { at: fault.at, until: null, kind: 'fault', words }
-    this.faults.push(fault)
+    const faults: Fault[] = []
+    const strike = (target: number) => {
+      const fault: Fault = { kind, instance: victim.id, slot: victim.slot, at: Date.now(), until: Infinity }
+      faults.push(fault)
+      this.faults.push(fault)
+      process.kill(target, signal)
+    }
+    const mark: Mark = { at: Date.now(), until: null, kind: 'fault', words }
     this.marks.push(mark)
-    process.kill(pid, signal)
-    const gone = await then(pid, victim)
+    strike(pid)
+    const gone = await then(pid, victim, strike)
+    mark.words = faults.length > 1 ? `${words}, ${faults.length} times` : words
     say(`waiting for slot ${victim.slot} to be back`)
     await this.#untilBack(victim, gone)
     while (this.#parts.observer.isDown(victim.id)) await sleep(100, undefined, { signal: this.#parts.signal })
     mark.until = Date.now()
     await sleep(SETTLE_MS, undefined, { signal: this.#parts.signal })
-    fault.until = Date.now()
+    for (const fault of faults) fault.until = Date.now()
   }
 
   /**
