@@ -77,7 +77,7 @@ async function machineGo(env: NodeJS.ProcessEnv): Promise<string | null> {
   }
 }
 
-/** The module proxy carries Go itself too: with it a machine needs nothing but package registries. */
+/** A module proxy carries Go itself too: with it a machine needs nothing but package registries. */
 async function proxyGo({ cache, env, onProgress }: GoInstall): Promise<string> {
   const name = `${process.platform}-${process.arch === 'x64' ? 'amd64' : process.arch}`
   const sha256 = GO_SHA256[name]
@@ -111,7 +111,10 @@ async function makeExecutable(folder: string): Promise<void> {
   }
 }
 
+/** Without a Go there is nobody to ask for the default one, so GOPROXY has to name it. */
 function goProxy(env: NodeJS.ProcessEnv): string {
   const first = (env.GOPROXY ?? '').split(/[,|]/).find((entry) => entry.startsWith('http'))
-  return (first ?? 'https://goproxy.invalid').replace(/\/+$/, '')
+  if (first === undefined)
+    throw new Error('there is no go on the PATH, and GOPROXY names no module proxy to fetch it from')
+  return first.replace(/\/+$/, '')
 }

@@ -54,12 +54,22 @@ async function listWheels(project: string, env: NodeJS.ProcessEnv): Promise<Whee
   throw new Error(tried.join('; '))
 }
 
-/** As pip and uv are told: their variables, then pip's files, then PyPI. */
+/** As pip and uv are told: their variables, then pip's files, then what pip takes when nothing is told. */
 async function indexes(env: NodeJS.ProcessEnv): Promise<string[]> {
   const named = [env.UV_DEFAULT_INDEX, env.UV_INDEX_URL, env.PIP_INDEX_URL, await pipSetting('global.index-url', env)]
   const extra = [env.PIP_EXTRA_INDEX_URL, await pipSetting('global.extra-index-url', env)]
-  const first = named.find((url) => url !== undefined && url !== '') ?? 'https://pip-index.invalid/simple'
+  const first = named.find((url) => url !== undefined && url !== '') ?? (await pipDefault(env))
+  if (first === undefined) throw new Error('no package index is named (PIP_INDEX_URL), and there is no pip to ask')
   return [first, ...extra.flatMap((urls) => (urls ?? '').split(/\s+/))].filter((url) => url.startsWith('http'))
+}
+
+async function pipDefault(env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  const ask = 'from pip._internal.models.index import PyPI; print(PyPI.simple_url)'
+  for (const python of ['python3', 'python']) {
+    const value = await askVersion(python, ['-c', ask], env).catch(() => '')
+    if (value.startsWith('http')) return value.trim()
+  }
+  return undefined
 }
 
 async function pipSetting(name: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
