@@ -65,7 +65,7 @@ describe('a tool that cannot be had', () => {
     expect(error.code).toBe('ToolMissing')
     expect(error.message).toContain(`${env.PATH}/temporal: it is version 1.25.1, wanted is 1.29.0`)
     expect(error.message).toMatch(/official download: github\.com cannot be reached/)
-    expect(error.message).toMatch(/go install .*: proxy\.golang\.org cannot be reached/)
+    expect(error.message).toMatch(/go install .*: there is no go on the PATH, and GOPROXY names no module proxy/)
     expect(error.message).toContain('export COPPICE_TEMPORAL_CLI=/path/to/temporal')
   })
 
