@@ -28,7 +28,7 @@ export async function deploy(context: Context, name: string, flags: DeployFlags)
   if (existing !== null && flags.instances !== undefined && flags.instances !== has)
     throw new CoppiceError(
       'InvalidInput',
-      `--instances: ${name} has ${has}; a deployment does not change their number`,
+      `--instances: ${name} has ${has}; a deployment does not change their number; coppice apps resize does`,
       {
         field: 'instances',
       },

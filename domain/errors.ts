@@ -74,7 +74,12 @@ export const ERRORS = {
     false,
     'Add an app.yaml with a "command", a package.json with a "start" script, or a .py file.',
   ),
-  SecretMissing: row(400, 'INVALID_PARAMETER_VALUE', false, 'Set it first, then deploy again.'),
+  SecretMissing: row(
+    400,
+    'INVALID_PARAMETER_VALUE',
+    false,
+    'Set it first (coppice apps secrets set APP NAME), then deploy again.',
+  ),
   BuildFailed: row(400, 'BUILD_FAILED', false, 'Read the build log above, mend the cause and deploy again.'),
   ToolMissing: row(500, 'INTERNAL_ERROR', false, 'Run "coppice doctor"; it says what is missing and how to get it.'),
   AppCrashedAtStart: row(

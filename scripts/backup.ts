@@ -12,6 +12,10 @@ try {
   const { file, kept, missing } = await backUp(home, positionals[0] ?? null, Date.now())
   process.stderr.write(`Backed up the inventory, its key, the token and ${kept} artifacts and sources.\n`)
   process.stderr.write('Whoever has this file can do everything that you can, and read every secret.\n')
+  if (positionals[0] === undefined)
+    process.stderr.write(
+      'It lies in the data directory, which coppice down --purge removes: copy it to another disk.\n',
+    )
   if (missing.length > 0) process.stderr.write(`Not there any more; built again when needed: ${missing.join(', ')}\n`)
   process.stdout.write(`${file}\n`)
 } catch (error) {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, renameSync, rmdirSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CoppiceError } from '../../domain/errors.ts'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
@@ -17,7 +17,7 @@ import { type BackupHead, HEAD, readArchive } from './archive.ts'
  */
 export async function putBack(file: string, home: string): Promise<BackupHead> {
   if (!existsSync(file)) throw new CoppiceError('InvalidInput', `There is no file ${file}`, { field: 'file' })
-  refuseUsed(home)
+  refuseUsed(home, file)
   const aside = `${home}.restoring-${process.pid}`
   await mkdir(dirname(home), { recursive: true })
   await mkdir(aside, { mode: 0o700 })
@@ -26,7 +26,7 @@ export async function putBack(file: string, home: string): Promise<BackupHead> {
     const head = readHead(aside)
     prepareInventory(join(aside, 'inventory.db'))
     await rm(join(aside, HEAD))
-    refuseUsed(home)
+    refuseUsed(home, file)
     if (existsSync(home)) rmdirSync(home)
     renameSync(aside, home)
     return head
@@ -36,17 +36,19 @@ export async function putBack(file: string, home: string): Promise<BackupHead> {
   }
 }
 
-function refuseUsed(home: string): void {
+function refuseUsed(home: string, file: string): void {
   if (!existsSync(home) || readdirSync(home).length === 0) return
+  const inside = !relative(home, file).startsWith('..')
+  const purge = `coppice down --purge${inside ? `. That would remove ${file}, too: move it elsewhere first` : ''}`
   if (['start', 'control', 'worker'].some((name) => isHeld(join(home, 'run', `${name}.lock`))))
     throw new CoppiceError(
       'InvalidInput',
-      `A platform runs on ${home}. Restore into another data directory (--home), or stop it: coppice down --purge`,
+      `A platform runs on ${home}. Restore into another data directory (--home), or stop and remove it: ${purge}`,
       { field: 'home' },
     )
   throw new CoppiceError(
     'InvalidInput',
-    `${home} is not empty. Restore into another data directory (--home), or remove this one: coppice down --purge`,
+    `${home} is not empty. Restore into another data directory (--home), or remove this one: ${purge}`,
     { field: 'home' },
   )
 }

@@ -59,6 +59,8 @@ describe('R14.3 coppice restore', () => {
     const running = await cli(platform.stack.home, 'restore', file)
     expect(running).toMatchObject({ code: 2, err: expect.stringContaining('A platform runs on') })
     expect(await readFile(join(platform.stack.home, 'token'), 'utf8')).toBe(before)
+    const inside = await cli(platform.stack.home, 'restore', join(platform.stack.home, 'token'))
+    expect(inside.err).toContain('move it elsewhere first')
     const used = join(folder, 'used')
     await mkdir(used)
     await writeFile(join(used, 'mine.txt'), 'mine')
