@@ -13,7 +13,7 @@ import type { RequestedChange } from '../store/transitions.ts'
 import type { AppReader } from './app-reader.ts'
 import { type AppUpdate, readUpdate } from './app-update.ts'
 import { principalOf } from './auth.ts'
-import { flagSchema, ONE_INSTANCE, read, readBody, updateSchema } from './bodies.ts'
+import { flagSchema, ONE_INSTANCE, read, readBody, type UpdateBody, updateSchema } from './bodies.ts'
 import type { OperationStarter } from './operations.ts'
 import { failureView } from './views.ts'
 
@@ -27,7 +27,10 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
   router.post('/:name/update', async (request, response) => {
     const { dry_run } = read(z.strictObject({ dry_run: flagSchema.optional() }), request.query)
     const app = await apps.record(request.params.name)
-    const update = readUpdate(app, readBody(updateSchema, request.body))
+    const body = readBody(updateSchema, request.body)
+    // What an app is while it is being changed is no ground to judge by; who changes it is the answer then.
+    if (app.operation !== null && !onlyDescribes(body)) await store.transitions.assertFree(app.name)
+    const update = readUpdate(app, body)
     if (dry_run) return void response.json(await foretell(app, update))
     // First what can be refused: a refused update changes nothing at all.
     const operation =
@@ -36,13 +39,20 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
         : await operations.start({ app: app.name, change: update.change, startedBy: principalOf(response).name })
     if (update.optOutOfPreinstalled) await store.apps.optOutOfPreinstalled(app.name)
     if (update.description !== undefined) await store.apps.describe(app.name, update.description)
-    await store.apps.noteUpdate(app.name, { operation: operation?.id ?? null })
+    // Somebody may be waiting for an update that still runs.
+    if (operation !== null || !(await runs(app.name)))
+      await store.apps.noteUpdate(app.name, { operation: operation?.id ?? null })
     response.json(await updateView(app.name))
   })
 
   router.get('/:name/update', async (request, response) => {
     response.json(await updateView((await apps.record(request.params.name)).name))
   })
+
+  async function runs(name: string): Promise<boolean> {
+    const last = (await store.apps.lastUpdate(name))?.operation ?? null
+    return last !== null && (await store.operations.get(last))?.endedAt === null
+  }
 
   /** What clients poll; shows what was asked for until it has come to be. */
   async function updateView(name: string) {
@@ -77,6 +87,8 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
 
   return router
 }
+
+const onlyDescribes = ({ update_mask }: UpdateBody): boolean => update_mask === 'description'
 
 /** A standard app has one slot and no affinity: nothing of it can move. */
 const movedBy = (app: App, { moved }: Prediction): number => (app.mode === 'standard' ? 0 : moved)

@@ -92,6 +92,11 @@ export class Transitions {
     })
   }
 
+  /** @throws CoppiceError NotFound; OperationInProgress with who is running what. */
+  async assertFree(app: string): Promise<void> {
+    await transact(this.#context, (tx) => this.#freeApp(tx, app, ''))
+  }
+
   /**
    * What `request` would do now, with every refusal that it would meet; nothing is changed.
    *

@@ -87,6 +87,18 @@ describe('an update', () => {
     expect((await control.call('GET', `/api/2.0/apps/${app}/update`)).body.operation).toBe(first.body.operation)
   })
 
+  it('R10.3 is judged by what runs, not by what the app is meanwhile; a description alone goes through', async () => {
+    await create(null)
+    await update(COUNTS, counts(1))
+    expect(await update(COUNTS, counts(3))).toMatchObject({
+      status: 409,
+      body: { message: expect.stringMatching(/convert \(op-/) },
+    })
+    expect((await update('description', { description: 'new' })).body.description).toBe('new')
+    // Whoever waits for the conversion is not told that it is over.
+    expect(await status()).toMatchObject({ state: 'IN_PROGRESS' })
+  })
+
   it('R5.0 R2.3 that is not allowed starts nothing', async () => {
     await create(null)
     const refused = await update(COUNTS, counts(2))
