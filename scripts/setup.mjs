@@ -84,7 +84,14 @@ function install() {
     )
   }
   if (!runtimeWorks()) installRuntime()
+  bundleWorkflows()
   say(`Packages are in place (${Math.round((Date.now() - started) / 1000)} s).`)
+}
+
+/** The first start would spend more than a second on it. If it cannot be done now, that start does it. */
+function bundleWorkflows() {
+  const script = join(root, 'worker', 'bundle.ts')
+  if (existsSync(script)) spawnSync(existsSync(nodeLink) ? nodeLink : process.execPath, [script], { stdio: 'ignore' })
 }
 
 /** Where a policy forbids install scripts (`ignore-scripts`), the one of the package `node` is run here instead. */

@@ -3,7 +3,7 @@
  * or without it (R12.4), and sagas go on as soon as it is back (R12.6).
  */
 import { Client, Connection } from '@temporalio/client'
-import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkflowBundlePath } from '@temporalio/worker'
+import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker'
 import type { Activities } from '../activities/activities.ts'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { Store } from '../store/store.ts'
@@ -13,7 +13,7 @@ import { repairLostOperations } from './lost-operations.ts'
 export type TemporalDeps = {
   address: string
   namespace: string
-  bundle: () => Promise<WorkflowBundlePath>
+  bundle: () => Promise<WorkflowBundle>
   activities: Activities
   store: Store
   logger: Logger
@@ -48,7 +48,7 @@ export async function runTemporalWorker(deps: TemporalDeps, signal: AbortSignal)
   }
 }
 
-async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundlePath, signal: AbortSignal): Promise<void> {
+async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundle, signal: AbortSignal): Promise<void> {
   const { address, namespace } = deps
   const connection = await NativeConnection.connect({ address })
   const clientConnection = await Connection.connect({ address, connectTimeout: '3s' })
@@ -62,6 +62,8 @@ async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundlePath, s
       // A killed worker's sticky queue would stall its sagas for 10 s otherwise.
       stickyQueueScheduleToStartTimeout: '1s',
       shutdownGraceTime: SHUTDOWN_GRACE,
+      // Sagas are short: those kept beyond the ones that run only take memory (970 MB after 400 by default).
+      maxCachedWorkflows: 50,
       maxConcurrentActivityTaskExecutions: 200,
       maxConcurrentLocalActivityExecutions: 200,
     })

@@ -6,25 +6,39 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { bundleWorkflowCode, type WorkflowBundlePath } from '@temporalio/worker'
+import { bundleWorkflowCode, type WorkflowBundle } from '@temporalio/worker'
 
 const PROGRAM = resolve(import.meta.dirname, '..')
 
-export async function workflowBundle(cacheDir: string): Promise<WorkflowBundlePath> {
+/** Beside the program, so that a new data directory need not wait for it; set-up makes it there. */
+const PROGRAM_CACHE = join(PROGRAM, 'node_modules', '.cache', 'coppice')
+
+/** @param fallbackDir where it is kept when the folder of the program cannot be written. */
+export async function workflowBundle(fallbackDir: string): Promise<WorkflowBundle> {
+  try {
+    return await bundleIn(PROGRAM_CACHE)
+  } catch (error) {
+    if (!['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    return bundleIn(fallbackDir)
+  }
+}
+
+async function bundleIn(cacheDir: string): Promise<WorkflowBundle> {
   const codePath = join(cacheDir, `workflows-${await digestOfInputs()}.cjs`)
   if (!existsSync(codePath)) {
+    await mkdir(cacheDir, { recursive: true })
     const { code } = await bundleWorkflowCode({
       workflowsPath: join(PROGRAM, 'workflows', 'index.ts'),
       logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error() {} },
     })
-    await mkdir(cacheDir, { recursive: true })
     for (const old of await readdir(cacheDir))
       if (old.startsWith('workflows-')) await rm(join(cacheDir, old), { force: true })
     const aside = `${codePath}.${process.pid}`
     await writeFile(aside, code)
     await rename(aside, codePath)
   }
-  return { codePath }
+  // Read once: the file may give way to that of a newer program while this worker runs.
+  return { code: await readFile(codePath, 'utf8') }
 }
 
 /** Everything that the bundle is made from: our folders, and the lock file for the packages. */
