@@ -28,7 +28,7 @@ export async function summary(options: StackOptions, example: Reached | null, at
   const home = options.home === join(ROOT, '.coppice') ? '' : ` --home ${short(options.home)}`
   const commands: [string, string][] = [
     [`curl ${example?.urls[0] ?? api}`, 'again and again: each browser sticks to an instance, curl does not'],
-    [`node cli/coppice.mjs${home} apps deploy my-app --source ../my-folder`, 'deploy a folder of yours'],
+    [`npx coppice${home} apps deploy my-app --source ../my-folder`, 'deploy a folder of yours'],
     [`${await temporalProgram()} workflow list${address}`, 'the operations as Temporal sees them'],
   ]
   const width = Math.max(...commands.map(([command]) => command.length))
