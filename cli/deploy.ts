@@ -60,7 +60,8 @@ async function upload({ api, output }: Context, folder: string): Promise<string>
   output.status(`… Uploading ${folder}`)
   const { digest, files, bytes } = await api.upload(packSource(folder))
   const size = bytes < 1024 ** 2 ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / 1024 ** 2).toFixed(1)} MiB`
-  output.note(`${output.colors.green('✓')} Uploaded ${folder} ${output.colors.dim(`(${files === 1 ? '1 file' : `${files} files`}, ${size})`)}`)
+  const count = files === 1 ? '1 file' : `${files} files`
+  output.note(`${output.colors.green('✓')} Uploaded ${folder} ${output.colors.dim(`(${count}, ${size})`)}`)
   return digest
 }
 
