@@ -42,10 +42,26 @@ describe('lost', () => {
     ]
     const on = (id: string, instance: string) => ({ id, instance, at: T0 + 901 })
     const executions = [on(begun.id, 'a-1-1'), on(waiting.id, 'a-1-1'), on(elsewhere.id, 'a-1-2')]
-    const passage = (id: string, status: number) => ({ id, status, attempts: 1, clientGone: false })
+    const passage = (id: string, status: number) => ({ id, instance: null, status, attempts: 1, clientGone: false })
     const passages = [passage(begun.id, 200), passage(waiting.id, 502), passage(elsewhere.id, 200)]
     const found = lost([begun, waiting, elsewhere], { executions, passages }, world({ faults: [kill] }))
     expect(found.map(({ attempt }) => attempt?.id)).toEqual([waiting.id, elsewhere.id])
+  })
+
+  it('R12.2 excuses what must not be repeated and reached a hung instance before its ejection, and nothing later', () => {
+    const hang: Fault = { ...kill, kind: 'hang', until: T0 + 20_000 }
+    const post = (at: number) => attempt({ at, took: 5_000, status: 502, slot: null, method: 'POST', body: true })
+    const [early, elsewhere, late] = [post(3_000), post(3_000), post(6_000)]
+    const get = attempt({ at: 3_000, took: 5_000, status: 502, slot: null })
+    const passages = [early, elsewhere, late, get].map(({ id }) => ({
+      id,
+      instance: id === elsewhere.id ? 'a-1-2' : 'a-1-1',
+      status: 502,
+      attempts: 1,
+      clientGone: false,
+    }))
+    const found = lost([early, elsewhere, late, get], { executions: [], passages }, world({ faults: [hang] }))
+    expect(found.map(({ attempt }) => attempt?.id)).toEqual([elsewhere.id, late.id, get.id])
   })
 
   it('R12.2 excuses nothing because of an ejection alone', () => {
@@ -77,7 +93,7 @@ describe('executed twice', () => {
 describe('hidden retries', () => {
   it('R1.2 are attempts that routers saw more often than the client asked', () => {
     const [one, two] = [attempt(), attempt()]
-    const passage = (id: string) => ({ id, status: 200, attempts: 1, clientGone: false })
+    const passage = (id: string) => ({ id, instance: null, status: 200, attempts: 1, clientGone: false })
     const found = hiddenRetries(
       [one, two],
       [passage(one.id), passage(two.id), passage(two.id), passage('a stranger'), passage('a stranger')],

@@ -7,15 +7,23 @@ import { type Fault, mayBeDown, SKEW_MS, type World } from './world.ts'
 export type Execution = { id: string; instance: string; at: number }
 
 /** One line of a router's access log. */
-export type Passage = { id: string; status: number; attempts: number; clientGone: boolean }
+export type Passage = {
+  id: string
+  /** Which had it last; null where none did. */
+  instance: string | null
+  status: number
+  attempts: number
+  clientGone: boolean
+}
 
 /** How long R12.2 lets an ejection take, and what a busy machine adds to a retry. */
 const EJECTION_MS = 3_000
 const TOLERANCE_MS = 1_200
 
 /**
- * Attempts without a good answer. A SIGKILL may cost what was in flight on its victim (R12.1): what must not be repeated,
- * and what may be if its answer had begun, as the router's log tells.
+ * Attempts without a good answer. A fault may cost what was in flight on its victim (R12.1): what must not be repeated,
+ * and what may be if its answer had begun, as the router's log tells. A hung victim takes in requests until it is
+ * ejected; when it goes on, it may find their connections too old and close them unread.
  */
 export function lost(
   history: Attempt[],
@@ -23,10 +31,17 @@ export function lost(
   world: World,
 ): Finding[] {
   const executed = executionsById(seen.executions)
-  const begun = new Set(seen.passages.filter(({ status }) => status >= 200 && status < 400).map(({ id }) => id))
-  const excused = (attempt: Attempt) =>
-    (!isRepeatable(attempt) || begun.has(attempt.id)) &&
-    diedWithItsInstance(attempt, executed.get(attempt.id) ?? [], world)
+  const passed = new Map(seen.passages.map((passage) => [passage.id, passage]))
+  const excused = (attempt: Attempt): boolean => {
+    const passage = passed.get(attempt.id)
+    const begun = passage !== undefined && passage.status >= 200 && passage.status < 400
+    if (isRepeatable(attempt) && !begun) return false
+    const where = (executed.get(attempt.id) ?? []).map(({ instance }) => instance)
+    if (passage?.instance != null) where.push(passage.instance)
+    return world.faults.some(
+      (fault) => inFlightAt(attempt, fault) && where.every((instance) => instance === fault.instance),
+    )
+  }
   return history
     .filter(({ status }) => status < 200 || status >= 400)
     .filter((attempt) => !excused(attempt))
@@ -36,16 +51,10 @@ export function lost(
     })
 }
 
-function diedWithItsInstance(attempt: Attempt, executions: Execution[], world: World): boolean {
-  return world.faults.some(
-    (fault) =>
-      inFlightAt(attempt, fault) &&
-      (executions.length === 0 || executions.every(({ instance }) => instance === fault.instance)),
-  )
+function inFlightAt({ startedAt, endedAt }: Attempt, { kind, at }: Fault): boolean {
+  if (kind === 'ejected' || endedAt < at - SKEW_MS) return false
+  return startedAt <= at + SKEW_MS + (kind === 'hang' ? EJECTION_MS : 0)
 }
-
-const inFlightAt = (attempt: Attempt, fault: Fault): boolean =>
-  fault.kind !== 'ejected' && attempt.startedAt <= fault.at + SKEW_MS && attempt.endedAt >= fault.at - SKEW_MS
 
 /** Attempts that one client sent and a router saw twice: the first connection was lost, and Go asked again by itself. */
 export function hiddenRetries(history: Attempt[], passages: Passage[]): Finding[] {

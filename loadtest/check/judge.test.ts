@@ -16,7 +16,7 @@ const evidence = (more: Partial<Evidence> = {}): Evidence => {
   return {
     history,
     executions: [],
-    passages: history.map(({ id }) => ({ id, status: 200, attempts: 1, clientGone: false })),
+    passages: history.map(({ id }) => ({ id, instance: null, status: 200, attempts: 1, clientGone: false })),
     world: world(),
     summary: summary({ app_requests: history.length }),
     ...more,

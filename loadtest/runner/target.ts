@@ -243,9 +243,9 @@ async function readJournal(folder: string): Promise<Execution[]> {
 function passageOf(line: string): Passage[] {
   if (!line.includes('"event":"request"')) return []
   try {
-    const { path, status, attempts, clientGone } = JSON.parse(line)
+    const { path, instance, status, attempts, clientGone } = JSON.parse(line)
     const id = new URL(path, 'http://app').searchParams.get('attempt')
-    return id === null ? [] : [{ id, status, attempts, clientGone }]
+    return id === null ? [] : [{ id, instance, status, attempts, clientGone }]
   } catch {
     return []
   }

@@ -97,7 +97,7 @@ describe('a script alone', () => {
       asked += 1
       response.end(JSON.stringify({ instance: 'a', version: asked > 20 && asked % 3 > 0 ? '2' : '1' }))
     })
-    const { code, output } = await alone(url, 'deploy.ts')
+    const { code, output } = await alone(url, 'deploy.ts', 'VUS=5')
     expect(output).toMatch(/✗ old_version_after_new: \d+/)
     expect(code).toBe(99)
   })

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describeFinding } from '../../loadtest/check/finding.ts'
 import { runScenario, type ScenarioResult } from '../../loadtest/runner/run-scenario.ts'
 import { OwnStack } from '../../loadtest/runner/target.ts'
 import { SCENARIOS, type Scenario } from '../../loadtest/scenarios.ts'
@@ -44,13 +45,13 @@ async function run(name: string): Promise<ScenarioResult> {
 }
 
 /** What was broken, with the metric and a first finding, and why nothing was proved; empty when all held. */
-function complaints({ verdict }: ScenarioResult): string[] {
-  return [
-    ...verdict.unfit.map((why) => `unfit (seed ${seed}): ${why}`),
-    ...verdict.rows
-      .filter(({ count }) => count > 0)
-      .map(({ name, count, findings }) => `${name}: ${count} (seed ${seed}) ${findings[0]?.message ?? ''}`),
-  ]
+function complaints({ verdict, world }: ScenarioResult): string[] {
+  const broken = verdict.rows.filter(({ count }) => count > 0)
+  const found = broken.map(({ name, count, findings }) =>
+    [`${name}: ${count} (seed ${seed})`, ...findings.slice(0, 3).map(describeFinding)].join('\n  '),
+  )
+  const faults = found.length > 0 ? world.faults.map((fault) => `  ${JSON.stringify(fault)}`) : []
+  return [...verdict.unfit.map((why) => `unfit (seed ${seed}): ${why}`), ...found, ...faults]
 }
 
 function expectHeld(result: ScenarioResult): void {
