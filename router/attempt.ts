@@ -4,6 +4,7 @@ import { endLingering } from './answer.ts'
 import type { Bulk } from './bulk.ts'
 import type { Endpoint, LongLived, Recallable } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
+import type { RebalanceNotes } from './rebalance-count.ts'
 import type { RequestBody } from './request-body.ts'
 import type { ResponseHeads } from './response-head.ts'
 import { Tunnel } from './tunnel.ts'
@@ -29,6 +30,7 @@ export type AttemptParts = {
   servedBy: boolean
   writeStallMs: number
   bulk: Bulk
+  rebalances: RebalanceNotes
 }
 
 /**
@@ -240,6 +242,9 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
     const home = exchange.newHome
     if (home === null || home.slot !== endpoint.slot) return null
     app.metrics[home.cause]++
+    if (home.cause === 'rebalanced') {
+      this.parts.rebalances.moved(app.name, app.row.rebalance?.epoch ?? 0, exchange.digest?.a ?? 0)
+    }
     return home.key
   }
 

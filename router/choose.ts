@@ -121,7 +121,11 @@ function firstUntried(app: AppRoutes, exchange: Exchange, target: number): Endpo
   const digest = exchange.digest as NonNullable<Exchange['digest']>
   const open = (slot: number) => app.isUsable(slot) && !exchange.tried?.includes(app.bySlot[slot] as Endpoint)
   const calm = (slot: number) => open(slot) && (app.bySlot[slot] as Endpoint).suspectUntil <= now
-  if (calm(target)) return app.bySlot[target] as Endpoint
+  if (calm(target)) {
+    const chosen = app.bySlot[target] as Endpoint
+    chosen.suspectUntil = 0
+    return chosen
+  }
   let slot = pickSlot(digest, app.slots, calm)
   if (slot === -1) slot = open(target) ? target : pickSlot(digest, app.slots, open)
   return slot === -1 ? null : (app.bySlot[slot] as Endpoint)

@@ -5,6 +5,9 @@ import { Connections } from './upstream/connections.ts'
 import { UndiciUpstream } from './upstream/undici-upstream.ts'
 import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
 
+/** How often a process tells the primary of an endpoint that fails. */
+const TELL_EVERY_MS = 100
+
 /** Something in flight that can be taken back from a hung instance and sent to another. */
 export type Recallable = { recall(): void }
 /** A WebSocket or event stream that has to be told when its instance leaves. */
@@ -37,6 +40,7 @@ export class Endpoint {
   private readonly timeouts: Timeouts
   private connections: Connections | null = null
   private undici: UndiciUpstream | null = null
+  private toldAt = Number.NEGATIVE_INFINITY
   private onIdle: (() => void) | null = null
 
   constructor(row: EndpointRow, timeouts: Timeouts) {
@@ -66,6 +70,13 @@ export class Endpoint {
       this.undici ??= new UndiciUpstream(this.address, 900, this.timeouts)
       this.undici.send(request, how.body, how.upgrade, handler)
     }
+  }
+
+  /** Whether the primary should hear that a request failed here; it does not need to hear of each. */
+  worthTelling(now: number): boolean {
+    if (now - this.toldAt < TELL_EVERY_MS) return false
+    this.toldAt = now
+    return true
   }
 
   began(): void {

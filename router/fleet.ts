@@ -5,6 +5,7 @@ import type { Beat, FromWorker, ToWorker } from './messages.ts'
 import { addCounts, type MetricsSnapshot } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
 import { processState } from './process-state.ts'
+import type { MovedSessions } from './rebalance-count.ts'
 import { countSessions, type SessionSample } from './sessions.ts'
 
 /** A process that dies at once is not started again faster than this. */
@@ -30,6 +31,7 @@ export type FleetEvents = {
   onApplied(): void
   onBeat(answered: Record<string, number>): void
   onSuspect(instance: string): void
+  onMoved(moved: MovedSessions): void
   onProblem(key: string, message: string | null): void
 }
 
@@ -138,6 +140,7 @@ export class Fleet {
   private take(member: Member, beat: Beat): void {
     member.beat = beat
     if (beat.metrics !== undefined) member.metrics = beat.metrics
+    if (beat.moved !== undefined) this.events.onMoved(beat.moved)
   }
 
   private ended(member: Member, code: number | null, signal: string | null): void {

@@ -131,7 +131,7 @@ class Turn {
   private retry(endpoint: Endpoint): void {
     const { exchange } = this
     if (exchange.clientGone) return
-    exchange.app?.metrics && exchange.app.metrics.retries++
+    if (exchange.app !== null) exchange.app.metrics.retries++
     if (exchange.tried === null) exchange.tried = [endpoint]
     else exchange.tried.push(endpoint)
     // A tick later: a closed pool fails within dispatch, and a chain of those must not grow the stack.

@@ -1,34 +1,50 @@
 import cluster from 'node:cluster'
+import { enableCompileCache, flushCompileCache } from 'node:module'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import pino from 'pino'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { type RouterOptions, resolveOptions } from './options.ts'
-import { Primary } from './primary.ts'
-import { runWorker } from './worker.ts'
 
-/** The router process. Started by a supervisor it is the primary; started by that, with its options in the environment, it carries traffic. */
+/** Node itself keeps it only when a process ends well, which is not when a router has to be back quickly. */
+const FLUSH_AFTER_MS = 500
+
+/**
+ * The router process. Started by a supervisor it is the primary; started by that, with its options in the
+ * environment, it carries traffic. Each loads only what it needs: it has to be back in under a second (R12.3).
+ */
 const fromPrimary = process.env.COPPICE_ROUTER_WORKER
-if (cluster.isWorker && fromPrimary !== undefined) startWorker(JSON.parse(fromPrimary))
+if (cluster.isWorker && fromPrimary !== undefined) await startWorker(JSON.parse(fromPrimary))
 else await startPrimary()
 
-function startWorker(options: RouterOptions): void {
-  const log = pino({ base: { part: 'router', router: options.name, pid: process.pid } })
+async function startWorker(options: RouterOptions): Promise<void> {
+  // The first table may come while the program is still loading.
+  const early: ToWorker[] = []
+  const keep = (message: ToWorker) => early.push(message)
+  process.on('message', keep)
   // Ctrl-C reaches the whole group; it is the primary that tells when to stop.
   process.on('SIGINT', () => undefined)
   process.on('SIGTERM', () => undefined)
   process.on('disconnect', () => process.exit(1))
+  const { runWorker } = await import('./worker.ts')
+  const log = pino({ base: { part: 'router', router: options.name, pid: process.pid } })
   runWorker(
     options,
     {
       send: (message: FromWorker) => {
         if (process.connected) process.send?.(message)
       },
-      onMessage: (listener: (message: ToWorker) => void) => process.on('message', listener),
+      onMessage: (listener: (message: ToWorker) => void) => {
+        process.off('message', keep)
+        process.on('message', listener)
+        for (const message of early) listener(message)
+      },
     },
     log,
     (code) => process.exit(code),
   )
+  setTimeout(flushCompileCache, FLUSH_AFTER_MS)
 }
 
 async function startPrimary(): Promise<void> {
@@ -43,6 +59,8 @@ async function startPrimary(): Promise<void> {
       args: [],
       execArgv: [...process.execArgv, '--expose-gc'],
     })
+    rememberCode(options)
+    const { Primary } = await import('./primary.ts')
     const primary = new Primary(options, log, (message) => {
       log.fatal(message)
       process.exit(3)
@@ -56,13 +74,21 @@ async function startPrimary(): Promise<void> {
     process.on('SIGINT', stop)
     process.on('SIGHUP', () => void primary.replaceProcesses())
     await primary.start()
+    setTimeout(flushCompileCache, FLUSH_AFTER_MS)
   } catch (error) {
     const known = error instanceof CoppiceError
     log.fatal(
       known ? withHint(error.code, error.message) : { err: error },
       known ? undefined : 'the router cannot start',
     )
-    process.exitCode = 2
-    process.exit()
+    process.exit(2)
   }
+}
+
+/** Compiled code is kept beside the table and halves the time of a start; the processes find it by the environment. */
+function rememberCode(options: RouterOptions): void {
+  if (options.stateDir === null) return
+  const dir = join(options.stateDir, 'compiled')
+  enableCompileCache(dir)
+  process.env.NODE_COMPILE_CACHE = dir
 }

@@ -1,5 +1,6 @@
 import type { RouteTable } from '../domain/route-table.ts'
 import type { MetricsSnapshot } from './metrics.ts'
+import type { MovedSessions } from './rebalance-count.ts'
 import type { SessionSample } from './sessions.ts'
 
 /** What the primary, which owns the table, and the processes that carry traffic tell each other. */
@@ -31,6 +32,7 @@ export type Beat = {
   longLived: Record<string, number>
   /** When an instance last answered (ms since 1970), if since the last beat: proof of life that a check may lack. */
   answered: Record<string, number>
+  moved?: MovedSessions
   /** Once a second. */
   metrics?: MetricsSnapshot
 }

@@ -12,6 +12,7 @@ import { leanClasses } from './lean-http.ts'
 import type { Metrics } from './metrics.ts'
 import type { RouterOptions } from './options.ts'
 import { Peers } from './peer.ts'
+import type { RebalanceNotes } from './rebalance-count.ts'
 import { badRequest } from './refusal.ts'
 import { HeadReader } from './request-head.ts'
 import { ResponseHeads } from './response-head.ts'
@@ -30,6 +31,7 @@ export type PipelineParts = {
   /** Unsigned 32-bit words from a cryptographic source. */
   random: () => number
   bulk: Bulk
+  rebalances: RebalanceNotes
   suspect(endpoint: Endpoint): void
   stopping(): boolean
 }
@@ -62,6 +64,7 @@ export function pipeline(parts: PipelineParts): Pipeline {
       random,
       suspect: parts.suspect,
       bulk: parts.bulk,
+      rebalances: parts.rebalances,
       heads: new ResponseHeads(),
       servedBy: options.servedBy,
       writeStallMs: options.timeouts.writeStallMs,

@@ -8,12 +8,15 @@ import { ControlLink } from './control-link.ts'
 import { Fleet } from './fleet.ts'
 import type { RouterOptions } from './options.ts'
 import { PortGuard, waitForPort } from './port-guard.ts'
+import { RebalanceCount } from './rebalance-count.ts'
 import { RoutesFile } from './routes-file.ts'
 import { selfSigned } from './self-signed.ts'
 import { TableFile } from './table-file.ts'
 
 /** A port that was taken is looked at again so often. */
 const TAKEN_PORT_RETRY_MS = 2000
+
+const COUNT_SESSIONS_EVERY_MS = 5000
 
 const NO_ROUTES: RouteTable = { inventory: '', version: 0, apps: [] }
 
@@ -59,6 +62,10 @@ export class Primary {
   private portTimer: NodeJS.Timeout | null = null
   private announced = false
   private draining = new Set<string>()
+  private readonly rebalances = new RebalanceCount()
+  /** By instance id, as last counted. */
+  private sessions: Record<string, number> = {}
+  private sessionTimer: NodeJS.Timeout | null = null
   private stopping: Promise<void> | null = null
 
   /** @param giveUp called with the reason when the router cannot listen at all */
@@ -73,6 +80,7 @@ export class Primary {
         onApplied: () => this.acknowledge(),
         onBeat: (answered) => this.heard(answered),
         onSuspect: (instance) => this.checks.suspect(instance),
+        onMoved: (moved) => this.rebalances.add(moved),
         onProblem: (key, message) => this.problem(key, message),
       },
       log,
@@ -132,6 +140,9 @@ export class Primary {
     this.checks.watch(this.table)
     this.fleet.start(this.table, await this.ports.usable(ownPorts(this.table)), this.checks.ejected())
     this.link?.start()
+    this.sessionTimer = setInterval(async () => {
+      this.sessions = await this.fleet.sessions(500)
+    }, COUNT_SESSIONS_EVERY_MS)
     this.portTimer = setInterval(() => {
       if (this.ports.hasTaken) void this.distribute(this.table)
     }, TAKEN_PORT_RETRY_MS)
@@ -157,6 +168,7 @@ export class Primary {
       this.routesFile?.stop()
       this.checks.stop()
       if (this.portTimer !== null) clearInterval(this.portTimer)
+      if (this.sessionTimer !== null) clearInterval(this.sessionTimer)
       await Promise.all([this.link?.stop(), this.fleet.stop()])
       await this.admin?.stop()
     })()
@@ -179,6 +191,9 @@ export class Primary {
       table.apps.flatMap((app) => app.endpoints.filter((e) => e.state === 'draining').map((e) => e.instance)),
     )
     this.log.info({ inventory: table.inventory, version: table.version, apps: table.apps.length }, 'route table')
+    this.rebalances.keepOnly(
+      new Set(table.apps.flatMap((app) => (app.rebalance === null ? [] : [`${app.app}/${app.rebalance.epoch}`]))),
+    )
     this.checks.watch(table)
     void this.distribute(table)
     void this.keep(table)
@@ -275,9 +290,8 @@ export class Primary {
       inventory: this.acknowledged.inventory,
       version: this.acknowledged.version,
       ...this.fleet.inFlight(),
-      // TODO(router): counts of sessions and of rebalanced ones, see RouterReport.
-      sessions: {},
-      rebalanced: {},
+      sessions: this.sessions,
+      rebalanced: this.rebalances.counts(),
       processes: this.fleet.processes,
       address: this.address(),
       down: this.checks.ejected(),

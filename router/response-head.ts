@@ -36,6 +36,8 @@ export class ResponseHeads {
   read(received: string[], exchange: Exchange, newKey: string | null): ResponseHead {
     const out: string[] = []
     let isEventStream = false
+    const twinOnly = newKey === null && exchange.wantsTwin && exchange.minted && exchange.key !== null
+    const setsCookie = newKey !== null || twinOnly
     let connection = ''
     let cacheControl = ''
     for (let i = 0; i < received.length; i += 2) {
@@ -51,7 +53,7 @@ export class ResponseHeads {
           connection += `,${value}`
           break
         case 'cacheControl':
-          if (newKey === null) out.push(name, value)
+          if (!setsCookie) out.push(name, value)
           else cacheControl += `,${value}`
           break
         case 'contentType':
@@ -61,11 +63,10 @@ export class ResponseHeads {
       }
     }
     const headers = connection === '' ? out : withoutNamed(out, connection)
-    if (newKey !== null) {
-      headers.push('cache-control', privately(cacheControl))
-      addCookies(headers, exchange, newKey)
-    } else if (exchange.wantsTwin && exchange.minted && exchange.key !== null) {
-      headers.push('set-cookie', setLoopbackCookie(loopbackCookie(exchange.app?.name ?? ''), exchange.key))
+    if (setsCookie) headers.push('cache-control', privately(cacheControl))
+    if (newKey !== null) addCookies(headers, exchange, newKey)
+    else if (twinOnly) {
+      headers.push('set-cookie', setLoopbackCookie(loopbackCookie(exchange.app?.name ?? ''), exchange.key as string))
     }
     return { headers, isEventStream }
   }

@@ -1,3 +1,4 @@
+import { digestKey } from '../domain/affinity.ts'
 import type { AppRoute, RouteTable } from '../domain/route-table.ts'
 import { Endpoint } from './endpoint.ts'
 import type { AppMetrics, Metrics } from './metrics.ts'
@@ -8,6 +9,8 @@ export class AppRoutes {
   readonly name: string
   readonly row: AppRoute
   readonly metrics: AppMetrics
+  /** 32 bits that tell this app's sessions from those of others. */
+  readonly hash: number
   /**
    * All slots of the table, also those whose endpoint only drains: the ground set of the rendezvous hash. While a slot
    * drains, its sessions are seen to be away from home, and get keys that keep them where they go.
@@ -23,6 +26,7 @@ export class AppRoutes {
     this.name = row.app
     this.row = row
     this.metrics = metrics
+    this.hash = digestKey(row.app).a
     for (const endpoint of serving) this.bySlot[endpoint.slot] = endpoint
     this.slots = [...new Set(row.endpoints.map((endpoint) => endpoint.slot))].sort((a, b) => a - b)
     this.healthChanged()

@@ -9,6 +9,9 @@ const WINDOW_MS = 30 * 60_000
 /** Rows of [hash of app and key, instance index, minute last seen]; every key stands for `2^halvings` sessions. */
 export type SessionSample = { halvings: number; instances: string[]; rows: [number, number, number][] }
 
+/** In the place of an instance. */
+const MOVED = ''
+
 type Row = { instance: string; minute: number }
 
 export class Sessions {
@@ -32,6 +35,11 @@ export class Sessions {
     }
     this.rows.set(hash, { instance, minute })
     if (this.rows.size > this.maxRows) this.shrink(minute)
+  }
+
+  /** The session goes on under another key; a mark stays, because other processes may still count the old one. */
+  moved(hash: number, minute: number): void {
+    this.seen(hash, MOVED, minute)
   }
 
   private shrink(minute: number): void {
@@ -68,11 +76,14 @@ export function countSessions(samples: SessionSample[]): Record<string, number> 
     for (const [hash, i, minute] of sample.rows) {
       if ((hash & ((1 << halvings) - 1)) !== 0) continue
       const known = last.get(hash)
-      if (known === undefined || known.minute <= minute)
-        last.set(hash, { instance: sample.instances[i] as string, minute })
+      const instance = sample.instances[i] as string
+      const newer =
+        known === undefined || known.minute < minute || (known.minute === minute && known.instance !== MOVED)
+      if (newer) last.set(hash, { instance, minute })
     }
   }
   const counts: Record<string, number> = {}
-  for (const { instance } of last.values()) counts[instance] = (counts[instance] ?? 0) + 2 ** halvings
+  for (const { instance } of last.values())
+    if (instance !== MOVED) counts[instance] = (counts[instance] ?? 0) + 2 ** halvings
   return counts
 }

@@ -1,5 +1,7 @@
 import type { RequestHandler } from 'express'
+import { digestKey } from '../domain/affinity.ts'
 import type { AccessLog } from './access-log.ts'
+import type { Exchange } from './exchange.ts'
 import type { Metrics } from './metrics.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -12,10 +14,18 @@ export function settle(parts: { metrics: Metrics; sessions: Sessions; log: Acces
     if (exchange.refusal !== null) metrics.refused(exchange.refusal.reason)
     if (exchange.status === 101) exchange.app && exchange.app.metrics.upgrades++
     else exchange.app?.metrics.observe(exchange.status, ms)
-    if (exchange.digest !== null && exchange.endpoint !== null && exchange.status !== 0) {
-      const { instance } = exchange.endpoint
-      sessions.seen(exchange.digest.a, instance, (Date.now() / 60_000) | 0)
-    }
+    countSession(exchange, sessions)
     log.request(exchange, ms)
   }
+}
+
+function countSession({ app, digest, endpoint, newHome, status }: Exchange, sessions: Sessions): void {
+  if (app === null || digest === null || endpoint === null || status === 0) return
+  // One key can be a session of several apps.
+  const hash = (digest.a ^ app.hash) >>> 0
+  const minute = (Date.now() / 60_000) | 0
+  if (newHome !== null && newHome.slot === endpoint.slot) {
+    sessions.moved(hash, minute)
+    sessions.seen((digestKey(newHome.key).a ^ app.hash) >>> 0, endpoint.instance, minute)
+  } else sessions.seen(hash, endpoint.instance, minute)
 }

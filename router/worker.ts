@@ -11,6 +11,7 @@ import { Metrics } from './metrics.ts'
 import type { RouterOptions } from './options.ts'
 import { pipeline } from './pipeline.ts'
 import { Ports } from './ports.ts'
+import { RebalanceNotes } from './rebalance-count.ts'
 import { Routes } from './routes.ts'
 import { Sessions } from './sessions.ts'
 import { WaitingRoom } from './waiting-room.ts'
@@ -27,6 +28,7 @@ export type Channel = {
 export function runWorker(options: RouterOptions, channel: Channel, log: Logger, exit: (code: number) => void): void {
   const metrics = new Metrics()
   const sessions = new Sessions()
+  const rebalances = new RebalanceNotes()
   const room = new WaitingRoom(options.limits.maxWaiting)
   const drains = new DrainDeadlines(options.timeouts.drainSpreadMs)
   const random = randomWords()
@@ -46,8 +48,11 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     room,
     random,
     bulk: new Bulk(minorCollector()),
+    rebalances,
     log: accessLog,
-    suspect: (endpoint: Endpoint) => channel.send({ type: 'suspect', instance: endpoint.instance }),
+    suspect: (endpoint: Endpoint) => {
+      if (endpoint.worthTelling(performance.now())) channel.send({ type: 'suspect', instance: endpoint.instance })
+    },
     stopping: () => stopping,
   })
   const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'
@@ -84,7 +89,13 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     }
     lastBeatAt = Date.now()
     metrics.waiting = room.size
-    return { inFlight, longLived, answered, metrics: withMetrics ? metrics.snapshot() : undefined }
+    return {
+      inFlight,
+      longLived,
+      answered,
+      moved: rebalances.take(),
+      metrics: withMetrics ? metrics.snapshot() : undefined,
+    }
   }
 
   let beats = 0

@@ -82,8 +82,13 @@ export class Connection implements ResponseSink, UpstreamControl {
       const unasked = this.reader.read(chunk)
       if (unasked > 0) this.fail(new UpstreamError('UPSTREAM_MALFORMED', 'bytes behind the end of an answer'))
     } catch (error) {
-      if (!(error instanceof MalformedResponse)) throw error
-      this.fail(new UpstreamError('UPSTREAM_MALFORMED', `the answer is not HTTP/1.1: ${error.message}`))
+      // Anything else that fails here fails this one answer too, not the process with all its connections.
+      const malformed = error instanceof MalformedResponse
+      this.fail(
+        malformed
+          ? new UpstreamError('UPSTREAM_MALFORMED', `the answer is not HTTP/1.1: ${error.message}`)
+          : (error as Error),
+      )
     }
   }
 

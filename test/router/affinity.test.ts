@@ -49,7 +49,10 @@ describe('session affinity', () => {
     expect(first.headers['cache-control']).toBe('private, max-age=60')
     // The cookies of the app itself are still there.
     expect(Object.keys(cookiesOf(first))).toEqual(expect.arrayContaining(['a', 'b']))
-    const again = await ask(router, { path: '/headers', headers: { cookie: `${ROUTER_COOKIE}=${cookie?.value}` } })
+    const again = await ask(router, {
+      path: '/headers',
+      headers: { cookie: `${ROUTER_COOKIE}=${cookie?.value}; ${TWIN}=${cookie?.value}` },
+    })
     expect(again.headers['cache-control']).toBe('public, max-age=60')
   })
 

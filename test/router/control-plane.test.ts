@@ -1,10 +1,26 @@
+import { execFile } from 'node:child_process'
 import { mkdir, rm } from 'node:fs/promises'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { ask } from './support/client.ts'
+import { ROUTER_COOKIE } from '../../domain/product.ts'
+import { ask, cookiesOf } from './support/client.ts'
 import { startControl, type TestControl } from './support/control.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
+
+const sorted = (counts: Record<string, number> = {}) => Object.entries(counts).sort()
+
+/** How long a process takes to start and end that does nothing; the median of five. */
+async function emptyProcessMs(): Promise<number> {
+  const times: number[] = []
+  for (let i = 0; i < 5; i++) {
+    const at = performance.now()
+    await promisify(execFile)(process.execPath, ['-e', '0'])
+    times.push(performance.now() - at)
+  }
+  return times.sort((x, y) => x - y)[2] as number
+}
 
 type Status = { ready: boolean; stale: boolean; processes: number; acknowledged: { version: number } }
 
@@ -148,6 +164,8 @@ describe('a router of a control plane', () => {
     const where = async (at: RouterProcess) =>
       Promise.all(keys.map(async (key) => (await ask(at, { headers: { 'x-routing-key': key } })).json.instance))
     const before = await where(first)
+    // As long as it takes until it has kept its compiled code.
+    await new Promise((resolve) => setTimeout(resolve, 1500))
     await first.kill()
     control.dead = true
     const at = performance.now()
@@ -158,11 +176,34 @@ describe('a router of a control plane', () => {
     })
     const tookMs = performance.now() - at
     expect(await where(router)).toEqual(before)
-    // The rule's second, with room for a machine that does other things.
-    expect(tookMs).toBeLessThan(2500)
+    // On a machine that does much else a second is what twenty empty processes take one after the other.
+    expect(tookMs).toBeLessThan(Math.max(1000, 20 * (await emptyProcessMs())))
     expect(((await router.admin('/status')) as Status).ready).toBe(false)
     control.dead = false
     await until(async () => ((await (router as RouterProcess).admin('/status')) as Status).ready)
+  })
+
+  it('R8.3 reports sessions by instance, and how many a rebalance moved, each once though its requests came at once', async () => {
+    const router = await start()
+    await acknowledged(1)
+    const keys: string[] = []
+    const where: Record<string, number> = {}
+    for (let i = 0; i < 40; i++) {
+      const first = await ask(router)
+      const key = cookiesOf(first)[ROUTER_COOKIE]?.value as string
+      const again = await ask(router, { headers: { cookie: `${ROUTER_COOKIE}=${key}` } })
+      where[again.json.instance] = (where[again.json.instance] ?? 0) + 1
+      if (again.json.instance === 'a') keys.push(key)
+    }
+    await until(() => JSON.stringify(sorted(control.last()?.sessions)) === JSON.stringify(sorted(where)), 15_000)
+    control.publish(table(2, app('app', origins, { rebalance: { epoch: 3, shed: { '0': 1 } } })))
+    await acknowledged(2)
+    await Promise.all(
+      keys.flatMap((key) => [1, 2, 3].map(() => ask(router, { headers: { cookie: `${ROUTER_COOKIE}=${key}` } }))),
+    )
+    await until(() => control.last()?.rebalanced['app/3'] === keys.length)
+    await until(() => control.last()?.sessions.b === 40, 15_000)
+    expect(control.last()?.sessions.a).toBeUndefined()
   })
 
   it('signs off when it is stopped, after which nobody waits for it', async () => {
