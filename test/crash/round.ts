@@ -11,13 +11,18 @@ import type { Door } from './client.ts'
 import { Lane, type LaneDeps } from './lane.ts'
 import type { OperationName } from './operations.ts'
 import { type Ending, judgeAnswers, judgeState } from './verdict.ts'
-import { lookAround, type OperationRow, operationsOf, strays, untidiness, type World } from './world.ts'
+import { deadRoutes, lookAround, type OperationRow, operationsOf, strays, untidiness, type World } from './world.ts'
 
 export type CaseResult = { case: CrashCase; failures: string[] }
 
 /** How long anything may take; for what never comes, not a measure of speed. */
 const PATIENCE_MS = 90_000
 const SETTLE_MS = 45_000
+/**
+ * How long what was killed stays away: long enough for the others to do everything that they can, and must not, do
+ * without it. Without the worker nothing is done.
+ */
+const OUTAGE_MS = { worker: 0, control: 3_000, temporal: 3_000, router: 0 } satisfies Record<ProcessName, number>
 
 export class Rounds {
   readonly #deps: LaneDeps
@@ -52,6 +57,8 @@ export class Rounds {
         const victim = fault.slice('kill '.length) as ProcessName
         await platform.fell(victim)
         await Promise.all(runs.map((run) => run.release()))
+        await sleep(OUTAGE_MS[victim])
+        await all((run) => run.judgeOutage())
         await platform.raise(victim)
       } else {
         await all((run) => run.interrupt())
@@ -148,6 +155,12 @@ class CaseRun {
     if (fault === 'terminate') await doors.terminate(this.#lane.app)
     else await doors.cancel(this.#lane.app)
     await this.release()
+  }
+
+  /** Whatever is down: what a router may ask is there (R12.4). */
+  async judgeOutage(): Promise<void> {
+    const dead = deadRoutes(lookAround(this.#deps.platform), this.#lane.app)
+    if (dead.length > 0) throw new Error(`stopped while the router still had it: ${dead.join(', ')}`)
   }
 
   async release(): Promise<void> {

@@ -98,6 +98,13 @@ export function strays(world: World, app: string): string[] {
   )
 }
 
+/** Endpoints that the router may still choose, although nothing is there any more; it does not choose draining ones. */
+export function deadRoutes({ routes, processes }: World, app: string): string[] {
+  const endpoints = routes?.apps.find((each) => each.app === app)?.endpoints ?? []
+  const chosen = endpoints.flatMap(({ instance, state }) => (state === 'serving' ? [instance] : []))
+  return chosen.filter((instance) => !processes.includes(instance))
+}
+
 /** Whose processes, directories and ports there are. */
 function remainsOf({ processes, directories, ports }: World, app: string) {
   const own = (id: string) => new RegExp(`^${app}-[^-]{8}-\\d+$`).test(id)
