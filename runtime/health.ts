@@ -64,8 +64,8 @@ export async function waitUntilHealthy(options: HealthOptions): Promise<Healthy>
       const wake = AbortSignal.any([signal, exit.signal])
       await failIfGone(options)
       const left = deadline - clock.now()
-      const { address, finding } = await look(options, Math.max(Math.min(ASK_LIMIT_MS, left), LEAST_ASK_MS), wake)
-      if (isGood(finding, spec.health.path)) return await judgeListeners(options, address)
+      const { address, finding, own } = await look(options, Math.max(Math.min(ASK_LIMIT_MS, left), LEAST_ASK_MS), wake)
+      if (isGood(finding, spec.health.path)) return await judgeListeners(options, address, own)
       if (wake.aborted) continue
       if (clock.now() >= deadline) throw await diagnosis(options, finding)
       const words = await inWords(options, finding, pauseMs)
@@ -82,24 +82,23 @@ function isGood(finding: Finding, path: string | null): boolean {
   return finding.kind === 'status' && finding.status < (path === null ? 500 : 400)
 }
 
+/** `own`: where the instance itself listens on its port; looked for only when somebody has answered. */
+type Look = { address: string; finding: Finding; own: string[] }
+
 /** Asks on IPv4, and on IPv6 when nobody is there. A good answer counts only if it came from the instance. */
-async function look(
-  options: HealthOptions,
-  timeLimitMs: number,
-  signal: AbortSignal,
-): Promise<{ address: string; finding: Finding }> {
+async function look(options: HealthOptions, timeLimitMs: number, signal: AbortSignal): Promise<Look> {
   const ask = options.ask ?? askHttp
   const { path } = options.spec.health
   const port = portOf(options.running.address)
-  let result: { address: string; finding: Finding } = { address: options.running.address, finding: { kind: 'refused' } }
+  let result: Look = { address: options.running.address, finding: { kind: 'refused' }, own: [] }
   for (const address of new Set([options.running.address, `[::1]:${port}`])) {
     const finding = await ask({ address, path: path ?? '/', timeLimitMs, signal })
-    result = { address, finding }
+    result = { address, finding, own: [] }
     if (finding.kind !== 'refused' || signal.aborted) break
   }
   if (result.finding.kind === 'refused') return result
   const own = await listenersOnPort(options)
-  return own.length > 0 ? result : { ...result, finding: { kind: 'foreign' } }
+  return own.length > 0 ? { ...result, own } : { ...result, finding: { kind: 'foreign' } }
 }
 
 async function listenersOnPort({ provider, id, running }: HealthOptions): Promise<string[]> {
@@ -108,8 +107,7 @@ async function listenersOnPort({ provider, id, running }: HealthOptions): Promis
 }
 
 /** R1.4: what its sockets say is checked by connecting, because that is what routers on other machines will do. */
-async function judgeListeners(options: HealthOptions, address: string): Promise<Healthy> {
-  const own = await listenersOnPort(options)
+async function judgeListeners(options: HealthOptions, address: string, own: string[]): Promise<Healthy> {
   const beyond = options.beyondLoopback === undefined ? beyondLoopback() : options.beyondLoopback
   const port = portOf(address)
   const reached = beyond !== null && (await (options.canConnect ?? canConnect)(beyond, port))
