@@ -32,22 +32,26 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
         stack === null
           ? await attachTo(options.attach as NonNullable<LoadTestOptions['attach']>)
           : await stack.deploy(name, scenario.instances, say)
-      const result = await runScenario({
-        name,
-        scenario,
-        load: { rate: options.rate ?? load.rate, durationMs: options.durationMs ?? load.durationMs },
-        seed: options.seed,
-        target,
-        env: options.env,
-        k6: k6.path,
-        folder: join(options.out, name),
-        say,
-        signal,
-      })
-      results.push(result)
-      progress.end()
-      tellResult(result, process.stdout)
-      if (!options.keep && !signal.aborted) await target.remove()
+      try {
+        const result = await runScenario({
+          name,
+          scenario,
+          load: { rate: options.rate ?? load.rate, durationMs: options.durationMs ?? load.durationMs },
+          seed: options.seed,
+          target,
+          env: options.env,
+          k6: k6.path,
+          folder: join(options.out, name),
+          say,
+          signal,
+        })
+        results.push(result)
+        progress.end()
+        tellResult(result, process.stdout)
+      } finally {
+        // Our own goes with the stack; somebody else's app must not stay changed.
+        if (stack === null || (!options.keep && !signal.aborted)) await target.leave()
+      }
     }
   } catch (error) {
     progress.fail()

@@ -6,7 +6,7 @@ import type { Fault, SeenOperation } from '../check/world.ts'
 import type { Random } from '../k6/random.ts'
 import type { InstanceAnswer, OperationAnswer } from './api.ts'
 import type { Observer } from './observer.ts'
-import { type Target, untilEnded } from './target.ts'
+import { INSTANCES_MASK, type Target, untilEnded } from './target.ts'
 
 /** Something that the report marks. */
 export type Mark = { at: number; until: number | null; kind: 'fault' | 'operation' | 'note'; words: string }
@@ -188,7 +188,7 @@ export class Actions {
     const count = instances === null ? {} : { compute_min_instances: instances, compute_max_instances: instances }
     const { app } = this.#parts.target
     await this.operate(words, 'POST', `/api/2.0/apps/${app}/update`, {
-      update_mask: 'compute_min_instances,compute_max_instances',
+      update_mask: INSTANCES_MASK,
       app: count,
     })
   }

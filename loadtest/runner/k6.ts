@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -39,6 +39,8 @@ export async function startK6(options: {
   const { k6, script, env, folder, quietMs } = options
   const historyFile = join(folder, 'history.txt')
   const summaryFile = join(folder, 'summary.json')
+  // k6 appends to what an earlier run left.
+  for (const file of [historyFile, summaryFile]) await rm(file, { force: true })
   const control = await startControl()
   const variables = {
     ...env,

@@ -71,6 +71,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   const startedAt = Date.now()
   let cutShort: string | null = null
   let cutAt = Infinity
+  signal.addEventListener('abort', () => (cutAt = Date.now()), { once: true })
   let ended: { summary: Evidence['summary']; history: string } = { summary: null, history: '' }
   try {
     say(words)
@@ -86,7 +87,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       await Promise.race([scenario.timeline(actions, load), running.died, aborted(signal)])
       words = `${name}: load`
     } catch (error) {
-      cutAt = Date.now()
+      cutAt = Math.min(cutAt, Date.now())
       cutShort = signal.aborted ? 'interrupted' : (error as Error).message
     }
     ended = await running.finish({ now: cutShort !== null, signal })

@@ -34,8 +34,8 @@ export type Target = {
   passages(): Promise<Passage[] | null>
   /** What the whole stack takes now; null where that cannot be told. */
   footprint(): Promise<Footprint | null>
-  /** Takes the app away again, where it was ours. */
-  remove(): Promise<void>
+  /** Takes the app away again where it was ours; another one gets back the number of instances that it had. */
+  leave(): Promise<void>
 }
 
 const SECOND_ROUTER = 'loadtest-second'
@@ -132,7 +132,7 @@ export class OwnStack {
         const roots = { ...this.#stack.pids, 'second router': this.#second.process.pid as number }
         return footprintOf(roots as Record<string, number>, join(this.#stack.home, 'instances'))
       },
-      remove: async () => {
+      leave: async () => {
         for (const tail of tails) tail.stop()
         await untilEnded(api, (await api.start('DELETE', `/api/2.0/apps/${app}`)) as string)
       },
@@ -192,7 +192,7 @@ async function startSecondRouter(
 /** An app that is deployed already: nothing is known of its inside, and it is asked with GET only. */
 export async function attachTo(at: { app: string; apiUrl: string; token: string }): Promise<Target> {
   const api = platformApi(at)
-  const { urls } = await api.app(at.app)
+  const { urls, compute_min_instances: before = null } = await api.app(at.app)
   // Names below localhost resolve in browsers, and in few other programs.
   const url = urls.find((one) => !new URL(one).hostname.endsWith('.localhost')) ?? (urls[0] as string)
   return {
@@ -214,9 +214,23 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
     executions: async () => null,
     passages: async () => null,
     footprint: async () => null,
-    remove: async () => {},
+    leave: () => restoreInstances(api, at.app, before),
   }
 }
+
+/** @param wanted null for a standard app */
+async function restoreInstances(api: PlatformApi, app: string, wanted: number | null): Promise<void> {
+  const { compute_min_instances: now = null } = await api.app(app)
+  if (now === wanted) return
+  // A standard app is converted with 1 first (R5.0).
+  for (const count of now === null && wanted !== 1 ? [1, wanted] : [wanted]) {
+    const body = count === null ? {} : { compute_min_instances: count, compute_max_instances: count }
+    const id = await api.start('POST', `/api/2.0/apps/${app}/update`, { update_mask: INSTANCES_MASK, app: body })
+    if (id !== null) await untilEnded(api, id)
+  }
+}
+
+export const INSTANCES_MASK = 'compute_min_instances,compute_max_instances'
 
 const OPERATION_TIMEOUT_MS = 120_000
 

@@ -40,7 +40,7 @@ async function run(name: string): Promise<ScenarioResult> {
       signal: new AbortController().signal,
     })
   } finally {
-    await target.remove()
+    await target.leave()
   }
 }
 
