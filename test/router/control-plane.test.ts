@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { mkdir, rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { digestKey, pickSlot } from '../../domain/affinity.ts'
 import { ROUTER_COOKIE } from '../../domain/product.ts'
 import { ask, cookiesOf } from './support/client.ts'
 import { startControl, type TestControl } from './support/control.ts'
@@ -21,6 +22,11 @@ async function emptyProcessMs(): Promise<number> {
   }
   return times.sort((x, y) => x - y)[2] as number
 }
+
+/** A key whose home is the first of two slots. */
+const keyOfA = Array.from({ length: 50 }, (_, i) => `k${i}`).find(
+  (key) => pickSlot(digestKey(key), [0, 1]) === 0,
+) as string
 
 type Status = { ready: boolean; stale: boolean; processes: number; acknowledged: { version: number } }
 
@@ -90,6 +96,8 @@ describe('a router of a control plane', () => {
       async () =>
         new Set(await Promise.all([1, 2, 3, 4].map(async () => (await ask(router)).json.instance))).size === 1,
     )
+    const reports = control.reports.length
+    await until(() => control.reports.length > reports + 1)
     expect(control.last()?.version).toBe(1)
     await rm(`${router.dir}/state/routes.json.new`, { recursive: true })
     await acknowledged(2)
@@ -131,6 +139,27 @@ describe('a router of a control plane', () => {
     await until(() => control.last()?.inFlight.a === undefined)
     const report = control.reports.find((one) => one.version === 2 && one.inFlight.a === undefined)
     expect((report?.at ?? 0) - ended).toBeLessThan(1000)
+  })
+
+  it('R6.2 the end of a drain is reported at once every time, not with the heartbeat that comes every two seconds', async () => {
+    const router = await start(['--processes', '1'])
+    await acknowledged(1)
+    const lags: number[] = []
+    for (let version = 2; lags.length < 6; version += 2) {
+      const slow = ask(router, { path: '/slow?ms=300', headers: { 'x-routing-key': keyOfA } })
+      await until(() => origins[0].seen.at(-1)?.url.startsWith('/slow') && router)
+      const rows = app('app', origins)
+      for (const endpoint of rows.endpoints) if (endpoint.instance === 'a') endpoint.state = 'draining'
+      control.publish(table(version, rows))
+      await slow
+      const ended = performance.now()
+      await until(() => control.last()?.version === version && control.last()?.inFlight.a === undefined)
+      lags.push(performance.now() - ended)
+      origins[0].seen.length = 0
+      control.publish(table(version + 1, app('app', origins)))
+      await acknowledged(version + 1)
+    }
+    expect(Math.max(...lags)).toBeLessThan(1200)
   })
 
   it('R12.10 one that is not counted synchronises by itself and reports again', async () => {
