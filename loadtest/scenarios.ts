@@ -159,9 +159,11 @@ export const SCENARIOS: Record<string, Scenario> = {
           case 6:
             await act.restart()
             break
-          case 7:
-            await act.scale(act.random.whole(3, 5), 'resize')
+          case 7: {
+            const instances = act.random.whole(3, 5)
+            await act.scale(instances, `resize to ${instances}`)
             break
+          }
         }
         // A fault each 10 s or so.
         await act.pause(durationMs < 60_000 ? 500 : 3_000, durationMs < 60_000 ? 1_000 : 9_000)

@@ -73,12 +73,11 @@
     }
   }
 
-  /** Newer instances of a slot are drawn paler than older ones. */
+  /** The instances of a slot, one after the other, in shades of its colour: neighbours in time differ. */
   function shade(slot, generation) {
     const base = color(`s${(slot ?? 0) % 5}`)
-    return generation === 0
-      ? base
-      : `color-mix(in oklab, ${base} ${Math.max(35, 100 - 35 * generation)}%, ${color('card')})`
+    const strength = [100, 62, 35][generation % 3]
+    return `color-mix(in oklab, ${base} ${strength}%, ${color('card')})`
   }
 
   /** Stacked: what one instance loses another one has to get. */
@@ -87,7 +86,7 @@
     const lines = series.instances.map(({ slot, instance, perSecond }) => {
       const generation = generations.get(slot) ?? 0
       generations.set(slot, generation + 1)
-      const label = slot === null ? instance : generation === 0 ? `slot ${slot}` : `slot ${slot}, next`
+      const label = slot === null ? instance : generation === 0 ? `slot ${slot}` : `slot ${slot}, no. ${generation + 1}`
       return { label, perSecond, fill: shade(slot, generation) }
     })
     const sums = []

@@ -15,6 +15,8 @@ export type RunData = {
   startedAt: string
   seconds: number
   rate: number
+  /** As asked for; operations that took longer prolonged it. */
+  durationMs: number
   requests: number
   sessions: number
   moved: number
@@ -49,6 +51,7 @@ export function runData(result: ScenarioResult): RunData {
     startedAt: new Date(startedAt).toISOString(),
     seconds: since(until),
     rate: result.load.rate,
+    durationMs: result.load.durationMs,
     requests: history.length,
     sessions: result.moves.sessions,
     moved: result.moves.moved,

@@ -1,0 +1,47 @@
+import { expect, it } from 'vitest'
+import { renderReport } from './report.ts'
+import type { RunData } from './run-data.ts'
+import { seriesOf } from './series.ts'
+
+const run = (more: Partial<RunData> = {}): RunData => ({
+  scenario: 'deploy',
+  words: 'nothing <happens>',
+  rules: ['R3.4'],
+  outcome: 'held',
+  unfit: [],
+  skipped: [],
+  seed: 7,
+  startedAt: '2026-11-23T05:40:00.000Z',
+  seconds: 10,
+  rate: 60,
+  durationMs: 10_000,
+  requests: 600,
+  sessions: 100,
+  moved: 0,
+  routers: 2,
+  promises: [{ by: 'check', name: 'lost', rule: 'R3.4', words: 'requests lost', count: 0, findings: [] }],
+  marks: [],
+  operations: [],
+  series: seriesOf([], 0, 10_000),
+  ...more,
+})
+
+it('R11.3 the report needs nothing but itself, and says at its top what was found', async () => {
+  const html = await renderReport([run()])
+  expect(html).toMatch(/<h1>.*All 1 promises held<\/h1>/)
+  expect(html).toContain('deploy --rate 60 --duration 10s --seed 7')
+  // No address of anything outside, but for namespaces and comments of the library.
+  expect(html).not.toMatch(/(?:src|href)="(?!#)/)
+  expect(html).not.toMatch(/@import|url\(/)
+  expect(html).toContain('uPlot')
+})
+
+it('R11.3 a broken promise comes with its rule and what was found, as text', async () => {
+  const lost = { ...(run().promises[0] as RunData['promises'][number]), count: 3, findings: ['GET got <no> answer'] }
+  const html = await renderReport([run({ outcome: 'broken', promises: [lost] })])
+  expect(html).toMatch(/<h1>.*1 of 1 promises broken<\/h1>/)
+  expect(html).toContain('GET got &#60;no&#62; answer')
+  expect(html).toContain('and 2 more')
+  expect(html).not.toContain('<no>')
+  expect(html).not.toContain('<happens>')
+})
