@@ -1,4 +1,4 @@
-import { mkdtemp, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -21,6 +21,7 @@ export type TestControl = {
 
 export async function startControl(first: RouteTable): Promise<TestControl> {
   const token = 'test-token-of-the-control-plane'
+  const dir = await mkdtemp(join(tmpdir(), 'coppice-control-'))
   let table = first
   const streams = new Set<ServerResponse>()
   const control: TestControl = {
@@ -44,6 +45,7 @@ export async function startControl(first: RouteTable): Promise<TestControl> {
     close: async () => {
       server.closeAllConnections()
       await new Promise<void>((resolve) => server.close(() => resolve()))
+      await rm(dir, { recursive: true, force: true })
     },
   }
   let dead = false
@@ -87,7 +89,6 @@ export async function startControl(first: RouteTable): Promise<TestControl> {
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   control.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const dir = await mkdtemp(join(tmpdir(), 'coppice-control-'))
   control.tokenFile = join(dir, 'token')
   await writeFile(control.tokenFile, `${token}\n`)
   return control

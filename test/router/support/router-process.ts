@@ -75,7 +75,11 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
       log.push(line)
       if (line.event === 'listening') resolve(line)
     })
-    void exited.then((code) => reject(new Error(`the router ended with ${code}: ${JSON.stringify(log)} ${stderr}`)))
+    void exited.then(async (code) => {
+      if (log.some((line) => line.event === 'listening')) return
+      await rm(dir, { recursive: true, force: true, maxRetries: 3 })
+      reject(new Error(`the router ended with ${code}: ${JSON.stringify(log)} ${stderr}`))
+    })
   })
   const url = ready.address as string
   const admin = async (path: string, method = 'GET') => {
@@ -106,7 +110,7 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
     stop: async () => {
       child.kill('SIGTERM')
       const code = await exited
-      if (settings.dir === undefined) await rm(dir, { recursive: true, force: true })
+      await rm(dir, { recursive: true, force: true })
       return code
     },
     kill: async () => {
