@@ -10,6 +10,6 @@ export const broken: Break = {
       replace: 'exchange.minted = headerKey === null',
     },
   ],
-  tests: { files: ['test/loadtest/scenarios.test.ts'], name: 'the sessions of an instance that is lost move' },
+  tests: { files: ['test/loadtest/scenarios.test.ts'], name: 'the sessions of an instance that is lost' },
   says: 'key_replaced',
 }

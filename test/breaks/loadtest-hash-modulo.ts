@@ -10,6 +10,6 @@ export const broken: Break = {
       replace: 'const live = app.slots.filter(app.isUsable)\n  const home = live[digest.a % live.length] ?? -1',
     },
   ],
-  tests: { files: ['test/loadtest/scenarios.test.ts'], name: 'the sessions of an instance that is lost move' },
+  tests: { files: ['test/loadtest/scenarios.test.ts'], name: 'the sessions of an instance that is lost' },
   says: 'moved_needlessly',
 }
