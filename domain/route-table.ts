@@ -37,7 +37,7 @@ export const appRouteSchema = z.strictObject({
   drainTimeoutMs: z.int().min(0),
   /** Traffic of this app is held back until it is resumed; durable, so that a router restart keeps holding. */
   held: z.boolean().default(false),
-  /** Path of the active check; null checks by connecting only. */
+  /** Path of the active check; null asks `/` and takes any answer below 500: connecting alone cannot see a stopped process. */
   healthPath: z.string().startsWith('/').nullable().default(null),
   /** The last rebalance: minted sessions with `hash(key, epoch)` below their slot's fraction are re-minted once. */
   rebalance: z

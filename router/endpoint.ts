@@ -53,8 +53,8 @@ export class Endpoint {
   }
 
   /**
-   * Sends a request. Those without a body, which are nearly all, take connections of our own, at a third of the CPU
-   * time of undici's; a body or an upgrade takes undici's.
+   * Sends a request. Those without a body, which are nearly all, take connections of our own, which do less for each
+   * request than a general client must; a body or an upgrade takes undici's.
    * @param repeatable it may be lost on a connection that the instance has just closed, because it can be sent again;
    *   what cannot goes on connections that were idle for under a second only (D10: 734 of 8,000 POSTs failed otherwise)
    */
