@@ -130,17 +130,8 @@ describe('waiting for an operation', () => {
   })
 
   it('R10.4 a cancellation is watched to its end: the old version serves, exit code 0', async () => {
-    const started = await run(
-      stack,
-      '-o',
-      'json',
-      'apps',
-      'deploy',
-      'slow',
-      '--source',
-      join(folder, 'slow'),
-      '--no-wait',
-    )
+    const source = await app('slower', { behaviour: 'starts after a minute' })
+    const started = await run(stack, '-o', 'json', 'apps', 'deploy', 'slow', '--source', source, '--no-wait')
     const { operation } = JSON.parse(started.out)
     const refused = await run(stack, 'apps', 'restart', 'slow')
     expect(refused.code).toBe(4)

@@ -14,6 +14,7 @@ export type Behaviour =
   | 'crashes in slots but the first'
   | 'ignores SIGTERM and forks'
   | 'starts slowly'
+  | 'starts after a minute'
   | 'drains slowly'
 
 const LISTEN = (address: string, port: string) => `
@@ -45,6 +46,8 @@ const child = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"
 spawn(process.execPath, ['-e', child], { stdio: 'ignore' })
 spawn(process.execPath, ['-e', child], { stdio: 'ignore', detached: true }).unref()
 ${LISTEN('0.0.0.0', PORT).replace(/process\.on\('SIGTERM'.*\n/, "process.on('SIGTERM', () => {})\n")}`,
+  // For what has to happen while it starts, however slow the machine is.
+  'starts after a minute': `await new Promise((resolve) => setTimeout(resolve, 60_000))\n${LISTEN('0.0.0.0', PORT)}`,
   'starts slowly': `await new Promise((resolve) => setTimeout(resolve, 2500))\n${LISTEN('0.0.0.0', PORT)}`,
   'drains slowly': LISTEN('0.0.0.0', PORT),
 }
