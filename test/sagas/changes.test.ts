@@ -17,13 +17,15 @@ const CLIENTS = 60
 /** Runs `change` in the middle of a load; every client has a key of its own. */
 async function underLoad(app: string, change: () => Promise<unknown>): Promise<{ answers: Answer[]; moved: string[] }> {
   const slots = new Map<string, Set<number | undefined>>()
+  let next = 0
   const load = new Load({
     url: platform.stack.routerUrl,
     app,
     rate: 200,
     slowMs: () => (Math.random() < 0.2 ? 200 + Math.random() * 200 : 0),
     method: () => (Math.random() < 0.7 ? 'GET' : 'POST'),
-    key: () => `client-${Math.floor(Math.random() * CLIENTS)}`,
+    // In turn, so that each client is heard before the change and after it.
+    key: () => `client-${next++ % CLIENTS}`,
     onAnswer: (key, { body }) => slots.set(key ?? '', (slots.get(key ?? '') ?? new Set()).add(body.slot)),
   })
   await load.more(200)

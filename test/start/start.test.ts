@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { freePorts, randomPortRanges } from '../../scripts/stack/ports.ts'
@@ -54,7 +55,10 @@ function npmStart(...flags: string[]): Start {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let text = ''
-  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (text += String(chunk)))
+  const add = (chunk: Buffer) => {
+    text += stripVTControlCharacters(String(chunk))
+  }
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', add)
   const ended = once(child, 'close').then(([code]) => code as number | null)
   const until = async (words: string) => {
     while (!text.includes(words)) {
