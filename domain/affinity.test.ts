@@ -9,7 +9,6 @@ import {
   movedKey,
   pickSlot,
   rankSlots,
-  rebalancedKey,
   shedTarget,
 } from './affinity.ts'
 
@@ -183,7 +182,7 @@ describe('rebalancing', () => {
         bump(shed, slot)
         const target = shedTarget(digest, range(3), rebalance)
         expect(target).toBe(2)
-        const moved = rebalancedKey(key, target, range(3), rebalance)
+        const moved = movedKey(key, target, range(3), rebalance)
         expect(pickSlot(digestKey(moved), range(3))).toBe(2)
         expect(isShed(digestKey(moved), 2, rebalance)).toBe(false)
       }
@@ -191,6 +190,22 @@ describe('rebalancing', () => {
     expect((shed[0] as number) / 4000).toBeCloseTo(0.25, 1)
     expect((shed[1] as number) / 4000).toBeCloseTo(0.5, 1)
     expect(shed[2]).toBe(0)
+  })
+
+  it('R8.2 R8.3 leaves alone the sessions that began or moved after it', () => {
+    const random = words(8)
+    for (const slot of range(3)) {
+      for (let i = 0; i < 500; i++) {
+        const key = mintKey(random, slot, range(3), rebalance)
+        const target = (slot + 1) % 3
+        const moved = movedKey(key, target, range(3), rebalance)
+        expect([pickSlot(digestKey(key), range(3)), isShed(digestKey(key), slot, rebalance)]).toEqual([slot, false])
+        expect([pickSlot(digestKey(moved), range(3)), isShed(digestKey(moved), target, rebalance)]).toEqual([
+          target,
+          false,
+        ])
+      }
+    }
   })
 
   it('R8.3 a later epoch draws afresh', () => {

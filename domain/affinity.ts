@@ -137,30 +137,43 @@ export function isMinted(key: string): boolean {
 }
 
 /**
- * A new key whose home is `slot` among `slots`. It is drawn until one hashes there: n draws on average, and more than
- * a thousand with a probability of e^(-1000/n), after which any key will do (the session is then moved by its first
- * request, no worse than a session whose slot is down).
+ * Whether a session with this key would live in `slot` and stay there: the last rebalance, whose rule goes on for those
+ * who have not asked since, must not move one that began or moved after it.
  */
-export function mintKey(random: RandomWord, slot: number, slots: readonly number[]): string {
+function settlesIn(key: string, slot: number, slots: readonly number[], rebalance: Rebalance | null): boolean {
+  const digest = digestKey(key)
+  return pickSlot(digest, slots) === slot && (rebalance === null || !isShed(digest, slot, rebalance))
+}
+
+/**
+ * A new key whose home is `slot` among `slots`. It is drawn until one settles there: n draws on average, more where the
+ * slot sheds, and more than a thousand with a probability of e^(-1000/n), after which any key will do (the session is
+ * then moved by its first request, no worse than a session whose slot is down).
+ */
+export function mintKey(
+  random: RandomWord,
+  slot: number,
+  slots: readonly number[],
+  rebalance: Rebalance | null = null,
+): string {
   let key = ''
   for (let draw = 0; draw < 1000; draw++) {
     key = mintedKey(random(), random(), random())
-    if (pickSlot(digestKey(key), slots) === slot) break
+    if (settlesIn(key, slot, slots, rebalance)) break
   }
   return key
 }
 
 /**
- * The key that replaces a minted one whose session now lives in `target` (R8.1). It is derived, not drawn: the first
- * of a fixed sequence whose home is `target` among all `slots` of the table, so that parallel requests, tabs,
+ * The key that replaces a minted one whose session now lives in `target` (R8.1, R8.3). It is derived, not drawn: the
+ * first of a fixed sequence that settles in `target` among all `slots` of the table, so that parallel requests, tabs,
  * processes and routers arrive at the same one, and the session does not jump back when its old slot returns.
- * @param accept a further condition on the digest of the new key, e.g. that a rebalance does not shed it again
  */
 export function movedKey(
   oldKey: string,
   target: number,
   slots: readonly number[],
-  accept: (digest: KeyDigest) => boolean = () => true,
+  rebalance: Rebalance | null = null,
 ): string {
   const { a, b } = digestKey(oldKey)
   const seed = mix(a ^ Math.imul(target + 1, 0xc2b2ae3d))
@@ -170,8 +183,7 @@ export function movedKey(
     const w1 = mix(b ^ w0)
     const w2 = mix(a + Math.imul(w1, 0x85ebca77))
     key = mintedKey(w0, w1, w2)
-    const digest = digestKey(key)
-    if (pickSlot(digest, slots) === target && accept(digest)) break
+    if (settlesIn(key, target, slots, rebalance)) break
   }
   return key
 }
@@ -193,11 +205,6 @@ export function isShed(key: KeyDigest, slot: number, rebalance: Rebalance): bool
  */
 export function shedTarget(key: KeyDigest, slots: readonly number[], rebalance: Rebalance): number {
   return pickSlot(key, slots, (slot) => !((rebalance.shed[slot] ?? 0) > 0))
-}
-
-/** The key of a session that a rebalance moved to `target`; it is never shed again by the same rebalance. */
-export function rebalancedKey(oldKey: string, target: number, slots: readonly number[], rebalance: Rebalance): string {
-  return movedKey(oldKey, target, slots, (digest) => !isShed(digest, target, rebalance))
 }
 
 // ---- cookies -------------------------------------------------------------------------------------------------

@@ -237,7 +237,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
     if (app === null || !app.row.affinity) return null
     if (exchange.key === null) {
       app.metrics.minted++
-      return mintKey(this.parts.random, endpoint.slot, app.slots)
+      return mintKey(this.parts.random, endpoint.slot, app.slots, app.row.rebalance)
     }
     const home = exchange.newHome
     if (home === null || home.slot !== endpoint.slot) return null

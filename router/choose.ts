@@ -1,5 +1,5 @@
 import type { RequestHandler } from 'express'
-import { isShed, movedKey, pickSlot, rebalancedKey, shedTarget } from '../domain/affinity.ts'
+import { isShed, movedKey, pickSlot, shedTarget } from '../domain/affinity.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import type { Timeouts } from './options.ts'
@@ -97,7 +97,7 @@ function bySession(app: AppRoutes, exchange: Exchange, random: () => number): En
     target = pickSlot(digest, app.slots, app.isUsable)
     if (target === -1) return null
     if (exchange.minted) {
-      exchange.newHome = { slot: target, key: movedKey(key, target, app.slots), cause: 'moved' }
+      exchange.newHome = { slot: target, key: movedKey(key, target, app.slots, app.row.rebalance), cause: 'moved' }
     }
   } else if (app.row.rebalance !== null && exchange.minted && isShed(digest, home, app.row.rebalance)) {
     const shed = shedTarget(digest, app.slots, app.row.rebalance)
@@ -105,7 +105,7 @@ function bySession(app: AppRoutes, exchange: Exchange, random: () => number): En
       target = shed
       exchange.newHome = {
         slot: shed,
-        key: rebalancedKey(key, shed, app.slots, app.row.rebalance),
+        key: movedKey(key, shed, app.slots, app.row.rebalance),
         cause: 'rebalanced',
       }
     }

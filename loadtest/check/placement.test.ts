@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { digestKey, isShed, mintKey, movedKey, pickSlot, rebalancedKey, shedTarget } from '../../domain/affinity.ts'
+import { digestKey, isShed, mintKey, movedKey, pickSlot, shedTarget } from '../../domain/affinity.ts'
 import { countMoves, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { attempt, keyFor, SLOTS, T0, table, world } from './testing.ts'
 import type { Fault } from './world.ts'
@@ -64,7 +64,7 @@ describe('a needless move', () => {
     const key = minted(0)
     expect(isShed(digestKey(key), 0, rebalance)).toBe(true)
     const target = shedTarget(digestKey(key), SLOTS, rebalance)
-    const shed = attempt({ kind: 'browser', slot: target, key, newKey: rebalancedKey(key, target, SLOTS, rebalance) })
+    const shed = attempt({ kind: 'browser', slot: target, key, newKey: movedKey(key, target, SLOTS, rebalance) })
     expect(movedNeedlessly([shed], world({ tables }))).toEqual([])
     expect(keysReplaced([shed], world({ tables }))).toEqual([])
     const chosen = keyFor(0)

@@ -228,6 +228,13 @@ describe('session affinity', () => {
       expect(answer.json.instance).toBe(before[i])
       expect(answer.headers['set-cookie']).toBeUndefined()
     }
+    // A session that begins now is no part of what was to be moved.
+    for (let i = 0; i < 60; i++) {
+      const first = await ask(router)
+      const key = cookiesOf(first)[ROUTER_COOKIE]?.value as string
+      const next = await ask(router, { headers: { cookie: `${ROUTER_COOKIE}=${key}` } })
+      expect([next.json.instance, cookiesOf(next)[ROUTER_COOKIE]]).toEqual([first.json.instance, undefined])
+    }
     const counted = await until(async () => {
       const text = (await router.admin('/metrics')) as string
       return /sessions_moved_total\{app="app",cause="rebalance"\} (\d+)/.exec(text)?.[1] === String(moved)
