@@ -62,20 +62,23 @@ describe('malformed requests by the thousand', () => {
     await origin.close()
   })
 
-  function send(bytes: string): Promise<{ text: string; hung: boolean }> {
+  function send(bytes: string): Promise<{ text: string; hung: boolean; error: string }> {
     return new Promise((resolve) => {
       const socket = connect(router.port, '127.0.0.1')
       let text = ''
+      let error = ''
       const timer = setTimeout(() => end(true), 15_000)
       function end(hung: boolean) {
         clearTimeout(timer)
         socket.destroy()
-        resolve({ text, hung })
+        resolve({ text, hung, error })
       }
       socket.on('data', (chunk) => {
         text += chunk.toString('latin1')
       })
-      socket.on('error', () => undefined)
+      socket.on('error', (problem) => {
+        error = problem.message
+      })
       socket.on('close', () => end(false))
       socket.write(Buffer.from(bytes + LAST, 'latin1'))
     })
@@ -93,9 +96,9 @@ describe('malformed requests by the thousand', () => {
       while (sent < CASES) {
         sent++
         const bytes = mutator.next()
-        const { text, hung: never } = await send(bytes)
+        const { text, hung: never, error } = await send(bytes)
         if (never) hung.push(JSON.stringify(bytes))
-        if (!/^HTTP\/1\.1 [1-5]\d\d /.test(text)) silent.push(JSON.stringify(bytes))
+        if (!/^HTTP\/1\.1 [1-5]\d\d /.test(text)) silent.push(`${error} ${JSON.stringify(bytes)}`)
         const bad = [...text.matchAll(/HTTP\/1\.1 (5\d\d) /g)]
         if (bad.length > 0) serverErrors.push(`${bad[0]?.[1]} ${JSON.stringify(bytes)}`)
       }
