@@ -31,6 +31,8 @@ export type Settings = {
   vus: number | null
   /** CLIENTS (browser:5,cookie:3,header:2): shares of the kinds of clients. */
   clients: { browser: number; cookie: number; header: number }
+  /** NEWCOMERS (0): which part of the browsers' visits is by somebody who was never there and never returns, 0 to 1. */
+  newcomers: number
   /** TOKEN: sent as `Authorization: Bearer`. */
   token: string | null
   /** HEADERS: a JSON object of more headers. */
@@ -85,6 +87,7 @@ export function readSettings(env: Env, drawSeed: () => number = () => Math.floor
     seed: number('SEED', drawSeed()),
     vus: env.VUS ? number('VUS', 0) : null,
     clients: readShares(text('CLIENTS', 'browser:5,cookie:3,header:2')),
+    newcomers: number('NEWCOMERS', 0),
     token: env.TOKEN || null,
     headers: JSON.parse(text('HEADERS', '{}')) as Record<string, string>,
     cookieNames: list(text('COOKIE_NAME', DEFAULT_COOKIES)),

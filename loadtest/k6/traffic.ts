@@ -101,19 +101,32 @@ class User {
   visit(): void {
     // Arrivals at equal distances would run in step with checks and faults.
     sleep(this.#random.number() * 0.25)
+    const session = this.#comesOnce() ? this.#newSession() : this.#ownSession()
+    session.ask()
+    session.askTogether(VISIT - 1)
+  }
+
+  #comesOnce(): boolean {
+    return this.#kind === 'browser' && this.#random.number() < this.#settings.newcomers
+  }
+
+  #ownSession(): Session {
     if (this.#visitsLeft === 0 || this.#session === null) {
-      this.#generation += 1
       this.#visitsLeft = this.#random.whole(2, 12)
-      this.#session = new Session(this.#kind, this.#generation, {
-        settings: this.#settings,
-        random: this.#random,
-        vu: exec.vu.idInTest,
-        steady: this.#steady,
-      })
+      this.#session = this.#newSession()
     }
     this.#visitsLeft -= 1
-    this.#session.ask()
-    this.#session.askTogether(VISIT - 1)
+    return this.#session
+  }
+
+  #newSession(): Session {
+    this.#generation += 1
+    return new Session(this.#kind, this.#generation, {
+      settings: this.#settings,
+      random: this.#random,
+      vu: exec.vu.idInTest,
+      steady: this.#steady,
+    })
   }
 }
 

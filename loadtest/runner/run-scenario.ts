@@ -80,7 +80,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       script: `${name}.ts`,
       folder: parts.folder,
       quietMs: scenario.quietMs ?? 1_500,
-      env: { ...k6Env(target, load, seed), ...parts.env },
+      env: { ...k6Env(target, load, seed), ...scenario.env, ...parts.env },
     })
     k6 = running
     try {
@@ -158,6 +158,7 @@ function worldOf(observer: Observer, actions: Actions, target: Target): World {
     tables: observer.tables,
     faults: [...actions.faults, ...observer.ejections],
     operations: actions.operations,
+    rebalances: actions.rebalances,
     versions,
     slowestMs: slowest,
   }

@@ -81,6 +81,7 @@ describe('under load', () => {
     expectHeld(result)
     expect(result.moves.moved).toBeGreaterThan(0)
     expect(result.world.operations.map(({ type }) => type)).toEqual(['resize', 'resize'])
+    expect(result.skipped).toEqual([])
   })
 
   it('R3.3 R3.4 R6.2 a deployment costs no request and moves nobody, and one that fails changes nothing', async () => {
