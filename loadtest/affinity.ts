@@ -9,7 +9,11 @@ import { type SummaryData, summarise } from './k6/summary.ts'
 import { httpTraffic } from './k6/traffic.ts'
 
 const settings = settingsFromEnv()
-const traffic = httpTraffic(settings, ['affinity_broken', 'key_replaced', 'lost_repeatable', 'lost_other'], true)
+const traffic = httpTraffic(
+  settings,
+  ['affinity_broken', 'key_replaced', 'cookie_unguarded', 'lost_repeatable', 'lost_other'],
+  true,
+)
 
 export const options = traffic.options
 export const browser = (): void => traffic.visit('browser')

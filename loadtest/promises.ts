@@ -9,6 +9,7 @@ export type Promised = { rule: string; words: string }
 export const METRIC_PROMISES = {
   affinity_broken: { rule: 'R7.1, R7.2', words: 'answers from elsewhere although nothing had changed' },
   key_replaced: { rule: 'R7.2, R8.1', words: 'keys replaced that clients had chosen' },
+  cookie_unguarded: { rule: 'R7.4', words: 'routing cookies that scripts could read, or that outlive the browser' },
   lost_repeatable: { rule: 'R1.2, R12.1', words: 'requests that may be repeated without a good answer' },
   lost_other: { rule: 'R3.4', words: 'requests that must not be repeated without a good answer' },
   old_version_after_new: { rule: 'R3.4', words: 'answers of the old version after the new one' },
@@ -31,6 +32,8 @@ export const FINDING_PROMISES = {
   executed_twice: { rule: 'R12.1', words: 'requests executed twice that must not be' },
   moved_needlessly: { rule: 'R8.2', words: 'answers from a slot where the key does not belong' },
   key_replaced: { rule: 'R8.1', words: 'keys replaced although the session had not to move' },
+  cookie_passed_on: { rule: 'R7.4', words: 'requests that reached the app with the routing cookie' },
+  rebalanced_beyond_plan: { rule: 'R8.3', words: 'rebalances that moved more sessions than planned' },
   old_version_after_new: { rule: 'R3.4', words: 'answers of the old version after the new one' },
   answered_after_drain: { rule: 'R6.2', words: 'answers of an instance that had left' },
   answered_before_ready: { rule: 'R3.3', words: 'answers of an instance before it was part of the app' },

@@ -5,7 +5,8 @@
 //   any upgrade                a WebSocket that says who it is and echoes text
 //
 //   APP_VERSION        what it calls its version
-//   LOADTEST_JOURNAL   folder for the journal; one file an instance, one line an attempt: id, method, time
+//   LOADTEST_JOURNAL   folder for the journal; one file an instance, one line an attempt: id, method, time, and
+//                      whether the routing cookie came along, which routers are to keep to themselves
 import { createHash } from 'node:crypto'
 import { openSync, writeSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -28,16 +29,21 @@ const facts = () => ({
   pid: process.pid,
 })
 
-function record(url, method) {
+const ROUTING_COOKIE = /(?:^|;\s*)(?:__Host-databricks-app-router|coppice-router-[^=]*)=/
+
+function record(url, { method, headers }) {
   const attempt = url.searchParams.get('attempt')
-  if (journal !== null && attempt !== null) writeSync(journal, `${attempt} ${method} ${Date.now()}\n`)
+  if (journal !== null && attempt !== null) {
+    const cookie = ROUTING_COOKIE.test(headers.cookie ?? '') ? 'cookie' : '-'
+    writeSync(journal, `${attempt} ${method} ${Date.now()} ${cookie}\n`)
+  }
   return attempt
 }
 
 const server = createServer((request, response) => {
   const url = new URL(request.url, 'http://app')
   // Checks of the router ask without an attempt; they are not counted.
-  const attempt = record(url, request.method)
+  const attempt = record(url, request)
   if (attempt !== null) count += 1
   response.setHeader('Cache-Control', 'no-store')
   if (url.pathname === '/events') return sendEvents(response, Number(url.searchParams.get('count') ?? 3))

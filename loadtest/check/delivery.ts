@@ -4,7 +4,13 @@ import { type Finding, finding } from './finding.ts'
 import { type Fault, mayBeDown, SKEW_MS, type World } from './world.ts'
 
 /** One line of an instance's journal: it began to execute this attempt. */
-export type Execution = { id: string; instance: string; at: number }
+export type Execution = {
+  id: string
+  instance: string
+  at: number
+  /** It came with the routing cookie. */
+  withCookie?: boolean
+}
 
 /** One line of a router's access log. */
 export type Passage = {
@@ -80,6 +86,14 @@ export function executedTwice(history: Attempt[], executions: Execution[]): Find
       const where = byId.get(attempt.id)?.map(({ instance }) => instance)
       return finding('executed_twice', attempt, `${attempt.method} was begun by ${where?.join(' and ')}`)
     })
+}
+
+/** Requests that brought the app what is between client and router only (R7.4). */
+export function cookiesPassedOn(history: Attempt[], executions: Execution[]): Finding[] {
+  const bare = new Set(executions.flatMap(({ id, withCookie }) => (withCookie === true ? [id] : [])))
+  return history
+    .filter(({ id }) => bare.has(id))
+    .map((attempt) => finding('cookie_passed_on', attempt, `${attempt.instance} was sent the routing cookie`))
 }
 
 /** Repeatable requests of a faulted slot's sessions that waited longer for another instance than they may (R12.2). */

@@ -76,4 +76,18 @@ describe('the verdict', () => {
     const hit = [attempt({ at: 100, slot: 2, key: keyFor(1, 2) })]
     expect(broken(judge(evidence({ history: hit, world: world({ faults }) })))).toEqual([])
   })
+
+  it('R7.4 is red when the app is sent the routing cookie', () => {
+    const history = [attempt(), attempt()]
+    const seen = (withCookie: boolean) => ({ id: history[0]?.id ?? '', instance: 'a-1-0', at: T0, withCookie })
+    expect(broken(judge(evidence({ history, executions: [seen(true)] })))).toEqual(['cookie_passed_on'])
+    expect(broken(judge(evidence({ history, executions: [seen(false)] })))).toEqual([])
+  })
+
+  it('R8.3 is red when a rebalance moves more sessions than it was to', () => {
+    const rebalanced = (moved: number) =>
+      evidence({ world: world({ rebalances: [{ at: T0, epoch: 1, atMost: 5, moved }] }) })
+    expect(broken(judge(rebalanced(6)))).toEqual(['rebalanced_beyond_plan'])
+    expect(broken(judge(rebalanced(5)))).toEqual([])
+  })
 })

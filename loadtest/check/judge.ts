@@ -3,9 +3,17 @@ import { digestKey, pickSlot } from '../../domain/affinity.ts'
 import type { Attempt } from '../history-line.ts'
 import type { SummaryData } from '../k6/summary.ts'
 import { FINDING_PROMISES, type FindingKind, METRIC_PROMISES, type PromiseMetric } from '../promises.ts'
-import { type Execution, executedTwice, hiddenRetries, lost, type Passage, slowFailovers } from './delivery.ts'
+import {
+  cookiesPassedOn,
+  type Execution,
+  executedTwice,
+  hiddenRetries,
+  lost,
+  type Passage,
+  slowFailovers,
+} from './delivery.ts'
 import type { Finding } from './finding.ts'
-import { keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
+import { beyondPlan, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { oldAfterNew, operationsFailed, outsideItsTime } from './succession.ts'
 import { tableTimes, type World } from './world.ts'
 
@@ -55,7 +63,11 @@ export function judge(evidence: Evidence, options: { lossRule?: string } = {}): 
     not_carried_out: notCarriedOut(history, world),
     ...(evidence.leftBehind != null && { left_behind: evidence.leftBehind }),
     ...(passages !== null && { hidden_retry: hiddenRetries(history, passages) }),
-    ...(executions !== null && { executed_twice: executedTwice(history, executions) }),
+    ...(executions !== null && {
+      executed_twice: executedTwice(history, executions),
+      cookie_passed_on: cookiesPassedOn(history, executions),
+    }),
+    ...(world.rebalances.length > 0 && { rebalanced_beyond_plan: beyondPlan(world) }),
     ...(world.faults.some(({ kind }) => kind !== 'ejected') && { slow_failover: slowFailovers(history, world) }),
     ...(world.tables.length === 1 && world.faults.length === 0 && { uneven: uneven(history, world) }),
   }

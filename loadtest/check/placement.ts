@@ -74,6 +74,16 @@ export function keysReplaced(history: Attempt[], world: World): Finding[] {
   return findings
 }
 
+/** Rebalances that took more than they said (R8.3). */
+export const beyondPlan = ({ rebalances }: World): Finding[] =>
+  rebalances
+    .filter(({ moved, atMost }) => moved > atMost)
+    .map(({ at, moved, atMost }) => ({
+      kind: 'rebalanced_beyond_plan' as const,
+      at,
+      message: `${moved} sessions were moved, ${atMost} at most by the plan`,
+    }))
+
 type Times = ReturnType<typeof tableTimes>
 
 /** Null when nothing is known of that moment. */

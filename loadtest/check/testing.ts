@@ -67,6 +67,7 @@ export const world = (more: Partial<World> = {}): World => ({
   tables: [table(-10_000)],
   faults: [],
   operations: [],
+  rebalances: [],
   versions: ['d1'],
   slowestMs: 400,
   ...more,

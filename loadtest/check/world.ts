@@ -39,10 +39,14 @@ export type SeenOperation = {
   steps: SeenStep[]
 }
 
+/** A rebalance with what it was to move at most, and what the routers say it moved. */
+export type SeenRebalance = { at: number; epoch: number; atMost: number; moved: number }
+
 export type World = {
   tables: SeenTable[]
   faults: Fault[]
   operations: SeenOperation[]
+  rebalances: SeenRebalance[]
   /** What the app says it is (`APP_VERSION`), oldest first. */
   versions: string[]
   /** How long the slowest handler takes, ms. */

@@ -47,6 +47,22 @@ function fromHeaders(headers: Record<string, string>, wanted: string): string | 
 }
 
 /**
+ * Whether this cookie is as R7.4 has it. Only of a `__Host-` name can that be told: what others demand of theirs is their own.
+ * @param setCookie several with `, ` between them, as k6 gives them
+ */
+export function isGuarded(setCookie: string, name: string): boolean {
+  if (!name.startsWith('__Host-')) return true
+  const from = setCookie.indexOf(`${name}=`)
+  // The comma within a date cuts off what follows, and a cookie with a date is not guarded anyway.
+  const [own = ''] = setCookie.slice(from).split(',')
+  const attributes = own.split(';').map((part) => part.trim().toLowerCase())
+  return (
+    ['secure', 'httponly', 'path=/', 'samesite=lax'].every((wanted) => attributes.includes(wanted)) &&
+    !attributes.some((attribute) => /^(domain|expires|max-age)=/.test(attribute))
+  )
+}
+
+/**
  * The routing key among cookies: that of the first configured name that is there.
  * @param names a `*` at the end stands for anything
  */

@@ -20,6 +20,7 @@ export const metrics = {
 /** One counter for each broken promise. */
 export const broken: Record<PromiseMetric, Counter> = {
   affinity_broken: new Counter('affinity_broken'),
+  cookie_unguarded: new Counter('cookie_unguarded'),
   key_replaced: new Counter('key_replaced'),
   lost_repeatable: new Counter('lost_repeatable'),
   lost_other: new Counter('lost_other'),

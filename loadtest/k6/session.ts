@@ -1,6 +1,6 @@
 import http, { type CookieJar, type RefinedParams, type RefinedResponse, type ResponseType } from 'k6/http'
 import { formatAttempt, isRepeatable } from '../history-line.ts'
-import { type Answer, keyAmong, type Reader, readerOf } from './identity.ts'
+import { type Answer, isGuarded, keyAmong, type Reader, readerOf } from './identity.ts'
 import { broken, metrics } from './metrics.ts'
 import type { Random } from './random.ts'
 import type { Settings } from './settings.ts'
@@ -255,6 +255,9 @@ export class Session {
   #newKey(response: RefinedResponse<ResponseType>): string | null {
     const cookies: Record<string, string> = {}
     for (const name in response.cookies) cookies[name] = response.cookies[name]?.[0]?.value as string
+    for (const name of this.#with.settings.cookieNames) {
+      if (name in cookies && !isGuarded(response.headers['Set-Cookie'] ?? '', name)) broken.cookie_unguarded.add(1)
+    }
     return keyAmong(cookies, this.#with.settings.cookieNames)
   }
 }

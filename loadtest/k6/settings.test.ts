@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { keyAmong, readerOf } from './identity.ts'
+import { isGuarded, keyAmong, readerOf } from './identity.ts'
 import { seeded } from './random.ts'
 import { DEFAULT_COOKIES, readDuration, readSettings } from './settings.ts'
 
@@ -55,4 +55,18 @@ it('the same seed draws the same, another seed something else', () => {
   expect(draw(7, 1)).not.toEqual(draw(7, 2))
   expect(draw(7, 1)).not.toEqual(draw(8, 1))
   expect(draw(7, 1)[1]).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$/)
+})
+
+it('R7.4 a routing cookie is guarded when only its host sets it, no script reads it, and the browser forgets it', () => {
+  const name = '__Host-databricks-app-router'
+  const good = `${name}=k; Path=/; Secure; HttpOnly; SameSite=Lax`
+  expect(isGuarded(good, name)).toBe(true)
+  expect(isGuarded(`a=1; Max-Age=9, ${good}, coppice-router-a=k; Path=/; Domain=x`, name)).toBe(true)
+  for (const missing of ['; Path=/', '; Secure', '; HttpOnly', '; SameSite=Lax']) {
+    expect(isGuarded(good.replace(missing, ''), name), missing).toBe(false)
+  }
+  for (const more of ['Domain=a.example', 'Max-Age=9', 'Expires=Mon, 23 Nov 2026 05:40:00 GMT']) {
+    expect(isGuarded(`${good}; ${more}`, name), more).toBe(false)
+  }
+  expect(isGuarded('AWSALB=k; Expires=Mon, 23 Nov 2026 05:40:00 GMT', 'AWSALB')).toBe(true)
 })

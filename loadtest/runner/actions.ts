@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Finding } from '../check/finding.ts'
 import { type Footprint, leaks } from '../check/leaks.ts'
-import type { Fault, SeenOperation } from '../check/world.ts'
+import type { Fault, SeenOperation, SeenRebalance } from '../check/world.ts'
 import type { Random } from '../k6/random.ts'
 import type { InstanceAnswer, OperationAnswer } from './api.ts'
 import type { Observer } from './observer.ts'
@@ -30,6 +30,7 @@ const SETTLE_MS = 2_500
 export class Actions {
   readonly faults: Fault[] = []
   readonly operations: SeenOperation[] = []
+  readonly rebalances: SeenRebalance[] = []
   readonly marks: Mark[] = []
   /** What could not be done here, in words. */
   readonly skipped: string[] = []
@@ -197,11 +198,26 @@ export class Actions {
   async rebalance(): Promise<void> {
     const { target, say } = this.#parts
     const path = `/api/coppice/v1/apps/${target.app}/rebalance`
-    const { at_most } = await target.api.call<{ at_most: number }>('POST', path, {})
+    const at = Date.now()
+    const { epoch, at_most } = await target.api.call<{ epoch: number; at_most: number }>('POST', path, {})
     const words = `rebalance of at most ${at_most} sessions`
     say(words)
-    this.marks.push({ at: Date.now(), until: Date.now(), kind: 'operation', words })
+    this.marks.push({ at, until: Date.now(), kind: 'operation', words })
+    this.rebalances.push({ at, epoch, atMost: at_most, moved: 0 })
     if (at_most === 0) this.skipped.push('rebalancing: by the counts of the routers no slot had more than its share')
+  }
+
+  /** What rebalancing has moved by now: whoever asks again moves then, and routers tell it with their next report. */
+  async countRebalanced(): Promise<void> {
+    const { api, app } = this.#parts.target
+    for (const rebalance of this.rebalances) {
+      const path = `/api/coppice/v1/apps/${app}/rebalance`
+      const { epoch, moved } = await api.call<{ epoch: number; moved: number }>('GET', path)
+      if (epoch !== rebalance.epoch) continue
+      rebalance.moved = moved
+      const mark = this.marks.find(({ at }) => at === rebalance.at)
+      if (mark !== undefined) mark.words = `rebalance: ${moved} of at most ${rebalance.atMost} sessions moved`
+    }
   }
 
   /** New instances of the same deployment. */

@@ -247,8 +247,9 @@ async function readJournal(folder: string): Promise<Execution[]> {
   const executions: Execution[] = []
   for (const instance of await readdir(folder)) {
     for (const line of (await readFile(join(folder, instance), 'utf8')).split('\n')) {
-      const [id, , at] = line.split(' ')
-      if (id !== undefined && at !== undefined) executions.push({ id, instance, at: Number(at) })
+      const [id, , at, cookie] = line.split(' ')
+      if (id !== undefined && at !== undefined)
+        executions.push({ id, instance, at: Number(at), withCookie: cookie === 'cookie' })
     }
   }
   return executions
