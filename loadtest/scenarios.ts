@@ -153,7 +153,8 @@ export const SCENARIOS: Record<string, Scenario> = {
             await act.kill(act.random.whole(1, 2))
             break
           case 3:
-            await act.hang(act.random.whole(2_000, 6_000))
+            // Long enough to be ejected for certain (R12.2): a shorter one may pass unnoticed.
+            await act.hang(act.random.whole(4_000, 7_000))
             break
           case 4:
             await act.deploy(String(version))
