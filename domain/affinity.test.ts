@@ -9,6 +9,8 @@ import {
   movedKey,
   pickSlot,
   rankSlots,
+  SHED_RANKS,
+  shedRank,
   shedTarget,
 } from './affinity.ts'
 
@@ -208,17 +210,17 @@ describe('rebalancing', () => {
     }
   })
 
-  it('R8.3 a later epoch draws afresh', () => {
+  it('R8.3 sheds exactly the lowest ranks, so that a second rebalance by the same counts moves nobody twice', () => {
     const random = words(6)
-    let both = 0
-    let first = 0
+    const ranks = new Set<number>()
     for (let i = 0; i < 4000; i++) {
       const digest = digestKey(mintKey(random, 1, range(3)))
-      if (!isShed(digest, 1, rebalance)) continue
-      first++
-      if (isShed(digest, 1, { ...rebalance, epoch: 4 })) both++
+      const rank = shedRank(digest)
+      ranks.add(rank)
+      expect(isShed(digest, 1, rebalance)).toBe(rank < SHED_RANKS / 2)
+      expect(isShed(digest, 1, { ...rebalance, epoch: 4 })).toBe(isShed(digest, 1, rebalance))
     }
-    expect(both / first).toBeCloseTo(0.5, 1)
+    expect([...ranks].sort((a, b) => a - b)).toEqual(range(SHED_RANKS))
   })
 
   it('keeps everybody where there is no slot to go to', () => {

@@ -190,13 +190,22 @@ export function movedKey(
 
 // ---- rebalancing ---------------------------------------------------------------------------------------------
 
-/** The last rebalance as the route table tells it: which part of its minted sessions each slot gives away. */
+/**
+ * Ranks that a rebalance tells apart. Routers report how many minted sessions have which, so that a plan knows how many
+ * it moves: a part drawn by the hash alone would be that large on average only, and exceed the plan every second time.
+ */
+export const SHED_RANKS = 32
+
+/** Who goes first when a slot sheds: 0 to SHED_RANKS - 1, the same for a key at all times. */
+export const shedRank = (key: KeyDigest): number => mix(key.a ^ 0x6d2b79f5) >>> 27
+
+/** The last rebalance as the route table tells it: each slot gives away its sessions of a rank below fraction × ranks. */
 export type Rebalance = { readonly epoch: number; readonly shed: Readonly<Record<string, number>> }
 
 /** Whether this minted key, at home in `slot`, is among those that the rebalance moves (R8.3). */
 export function isShed(key: KeyDigest, slot: number, rebalance: Rebalance): boolean {
   const fraction = rebalance.shed[slot]
-  return fraction !== undefined && fraction > 0 && score(key, -1 - rebalance.epoch) < fraction * 2 ** 53
+  return fraction !== undefined && shedRank(key) < fraction * SHED_RANKS
 }
 
 /**

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { SHED_RANKS } from './affinity.ts'
 
 /**
  * The route table: everything a router needs to know, and nothing else (DESIGN D7). The control plane publishes whole
@@ -39,11 +40,11 @@ export const appRouteSchema = z.strictObject({
   held: z.boolean().default(false),
   /** Path of the active check; null asks `/` and takes any answer below 500: connecting alone cannot see a stopped process. */
   healthPath: z.string().startsWith('/').nullable().default(null),
-  /** The last rebalance: minted sessions with `hash(key, epoch)` below their slot's fraction are re-minted once. */
+  /** The last rebalance: minted sessions whose rank is below their slot's fraction of the ranks are re-minted once. */
   rebalance: z
     .strictObject({
       epoch: z.int().min(1),
-      /** Slot → fraction of its minted sessions to shed, 0 to 1. */
+      /** Slot → fraction of the ranks (`shedRank`) that it sheds, 0 to 1. */
       shed: z.record(z.string(), z.number().min(0).max(1)),
     })
     .nullable()
@@ -79,6 +80,8 @@ export const routerReportSchema = z.strictObject({
   longLived: z.record(z.string(), z.int().min(0)).default({}),
   /** Sessions by instance id: routing keys seen in the last 30 minutes, as far as this router has counted them. */
   sessions: z.record(z.string(), z.int().min(0)).default({}),
+  /** Of those, how many that a router minted have which rank (`shedRank`); instances without any are left out. */
+  sessionRanks: z.record(z.string(), z.array(z.int().min(0)).length(SHED_RANKS)).default({}),
   /** Minted sessions moved by each rebalance so far, by `<app>/<epoch>`. */
   rebalanced: z.record(z.string(), z.int().min(0)).default({}),
   processes: z.int().min(0),

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { SHED_RANKS } from './affinity.ts'
 import { planRebalance, predictResize } from './sessions.ts'
 
 describe('predicting a resize', () => {
@@ -13,14 +14,26 @@ describe('predicting a resize', () => {
 })
 
 describe('planning a rebalance', () => {
-  it('R8.3 takes no more from a slot than it has above its share', () => {
-    const { shed, atMost } = planRebalance({ 0: 90, 1: 30 }, [0, 1, 2])
-    expect(atMost).toBe(50)
-    expect(shed).toEqual({ 0: 50 / 90 })
+  const each = (n: number) => Array.from({ length: SHED_RANKS }, () => n)
+
+  it('R8.3 takes no more from a slot than it has above its share, and tells how many that are', () => {
+    expect(planRebalance({ 0: 96, 1: 30 }, { 0: each(3), 1: each(1) }, [0, 1, 2])).toEqual({
+      shed: { 0: 18 / SHED_RANKS },
+      atMost: 54,
+    })
+    expect(planRebalance({ 0: 5, 1: 0 }, { 0: [1, 0, 2, 2] }, [0, 1])).toEqual({
+      shed: { 0: 2 / SHED_RANKS },
+      atMost: 1,
+    })
+  })
+
+  it('R8.3 leaves keys that clients chose where they are', () => {
+    expect(planRebalance({ 0: 100, 1: 10 }, {}, [0, 1])).toEqual({ shed: {}, atMost: 0 })
+    expect(planRebalance({ 0: 100, 1: 10 }, { 0: each(1) }, [0, 1])).toEqual({ shed: { 0: 1 }, atMost: SHED_RANKS })
   })
 
   it('R8.3 leaves even slots alone', () => {
-    expect(planRebalance({ 0: 10, 1: 10 }, [0, 1])).toEqual({ shed: {}, atMost: 0 })
-    expect(planRebalance({}, [0, 1])).toEqual({ shed: {}, atMost: 0 })
+    expect(planRebalance({ 0: 10, 1: 10 }, { 0: each(1) }, [0, 1])).toEqual({ shed: {}, atMost: 0 })
+    expect(planRebalance({}, {}, [0, 1])).toEqual({ shed: {}, atMost: 0 })
   })
 })

@@ -3,8 +3,13 @@
  * Pure; the counts are the routers', who count for people and never for routing (DESIGN D8).
  */
 
+import { SHED_RANKS } from './affinity.ts'
+
 /** Sessions by slot. */
 export type SessionCounts = Record<number, number>
+
+/** By slot, how many of its minted sessions have which rank (`shedRank`). */
+export type SessionRanks = Record<number, readonly number[]>
 
 export type Prediction = {
   sessions: number
@@ -24,23 +29,32 @@ export function predictResize(counts: SessionCounts, from: number, to: number): 
 }
 
 export type RebalancePlan = {
-  /** Slot → fraction of its sessions to shed, 0 to 1; slots that shed none are left out. */
+  /** Slot → fraction of the ranks that it sheds, 0 to 1; slots that shed none are left out. */
   shed: Record<string, number>
-  /** How many sessions move at most; fewer where clients chose their keys, which never move (R8.3). */
+  /** How many sessions move: those of that rank that were counted. Fewer, where some of them do not ask any more. */
   atMost: number
 }
 
-/** Takes each slot that has more than its share down to it. Slots without sessions are among `slots` all the same. */
-export function planRebalance(counts: SessionCounts, slots: readonly number[]): RebalancePlan {
+/**
+ * Takes each slot that has more than its share down towards it: by as many of its lowest ranks as have no more minted
+ * sessions than it has too many, because keys that clients chose never move (R8.3). Slots without sessions are among
+ * `slots` all the same.
+ */
+export function planRebalance(counts: SessionCounts, ranks: SessionRanks, slots: readonly number[]): RebalancePlan {
   const share = sum(slots.map((slot) => counts[slot] ?? 0)) / Math.max(slots.length, 1)
-  const over = slots
-    .map((slot) => ({ slot, n: counts[slot] ?? 0 }))
-    .map(({ slot, n }) => ({ slot, n, excess: Math.floor(n - share) }))
-    .filter(({ excess }) => excess > 0)
-  return {
-    shed: Object.fromEntries(over.map(({ slot, n, excess }) => [String(slot), excess / n])),
-    atMost: sum(over.map(({ excess }) => excess)),
+  const shed: Record<string, number> = {}
+  let atMost = 0
+  for (const slot of slots) {
+    const excess = Math.floor((counts[slot] ?? 0) - share)
+    const lowest = ranks[slot] ?? []
+    let taken = 0
+    let moved = 0
+    while (taken < lowest.length && moved + (lowest[taken] as number) <= excess) moved += lowest[taken++] as number
+    if (moved === 0) continue
+    shed[slot] = taken / SHED_RANKS
+    atMost += moved
   }
+  return { shed, atMost }
 }
 
 const sum = (numbers: number[]): number => numbers.reduce((total, n) => total + n, 0)

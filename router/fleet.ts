@@ -6,7 +6,7 @@ import { addCounts, type MetricsSnapshot } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
 import { processState } from './process-state.ts'
 import type { MovedSessions } from './rebalance-count.ts'
-import { countSessions, type SessionSample } from './sessions.ts'
+import { countSessions, type SessionCount, type SessionSample } from './sessions.ts'
 
 /** A process that dies at once is not started again faster than this. */
 const RESTART_PAUSE_MS = 200
@@ -206,8 +206,8 @@ export class Fleet {
     return sum
   }
 
-  /** Sessions by instance id; processes that do not answer within `withinMs` are left out. */
-  async sessions(withinMs: number): Promise<Record<string, number>> {
+  /** Processes that do not answer within `withinMs` are left out. */
+  async sessions(withinMs: number): Promise<SessionCount> {
     const samples: SessionSample[] = []
     await Promise.all(
       [...this.members.values()].map(

@@ -11,6 +11,7 @@ import { PortGuard, waitForPort } from './port-guard.ts'
 import { RebalanceCount } from './rebalance-count.ts'
 import { RoutesFile } from './routes-file.ts'
 import { selfSigned } from './self-signed.ts'
+import type { SessionCount } from './sessions.ts'
 import { TableFile } from './table-file.ts'
 
 /** A port that was taken is looked at again so often. */
@@ -63,8 +64,8 @@ export class Primary {
   private announced = false
   private draining = new Set<string>()
   private readonly rebalances = new RebalanceCount()
-  /** By instance id, as last counted. */
-  private sessions: Record<string, number> = {}
+  /** As last counted. */
+  private counted: SessionCount = { sessions: {}, ranks: {} }
   private sessionTimer: NodeJS.Timeout | null = null
   private stopping: Promise<void> | null = null
 
@@ -120,7 +121,7 @@ export class Primary {
             options,
             status: () => this.status(),
             metrics: () => this.fleet.metrics(),
-            sessions: () => this.fleet.sessions(500),
+            sessions: async () => (await this.fleet.sessions(500)).sessions,
             replaceProcesses: () => this.fleet.replaceOneByOne(),
           })
   }
@@ -141,7 +142,7 @@ export class Primary {
     this.fleet.start(this.table, await this.ports.usable(ownPorts(this.table)), this.checks.ejected())
     this.link?.start()
     this.sessionTimer = setInterval(async () => {
-      this.sessions = await this.fleet.sessions(500)
+      this.counted = await this.fleet.sessions(500)
     }, COUNT_SESSIONS_EVERY_MS)
     this.portTimer = setInterval(() => {
       if (this.ports.hasTaken) void this.distribute(this.table)
@@ -290,7 +291,8 @@ export class Primary {
       inventory: this.acknowledged.inventory,
       version: this.acknowledged.version,
       ...this.fleet.inFlight(),
-      sessions: this.sessions,
+      sessions: this.counted.sessions,
+      sessionRanks: this.counted.ranks,
       rebalanced: this.rebalances.counts(),
       processes: this.fleet.processes,
       address: this.address(),

@@ -1,29 +1,44 @@
 import { expect, it } from 'vitest'
-import { digestKey } from '../domain/affinity.ts'
-import { countSessions, Sessions } from './sessions.ts'
+import { digestKey, SHED_RANKS } from '../domain/affinity.ts'
+import { countSessions, NOT_MINTED, Sessions } from './sessions.ts'
 
 it('counts each session once over all processes, where it was last', () => {
   const [one, two] = [new Sessions(), new Sessions()]
   for (let i = 0; i < 100; i++) {
-    one.seen(digestKey(`k${i}`).a, 'a', 5)
-    if (i < 40) two.seen(digestKey(`k${i}`).a, 'b', 6)
+    one.seen(digestKey(`k${i}`).a, 'a', 5, NOT_MINTED)
+    if (i < 40) two.seen(digestKey(`k${i}`).a, 'b', 6, NOT_MINTED)
   }
-  expect(countSessions([one.sample(6), two.sample(6)])).toEqual({ a: 60, b: 40 })
+  expect(countSessions([one.sample(6), two.sample(6)])).toEqual({ sessions: { a: 60, b: 40 }, ranks: {} })
+})
+
+it('R8.3 tells the ranks of sessions that a router minted, without those that go on under another key', () => {
+  const [one, two] = [new Sessions(), new Sessions()]
+  one.seen(1, 'a', 5, 0)
+  one.seen(2, 'a', 5, 31)
+  one.seen(3, 'a', 5, NOT_MINTED)
+  two.seen(4, 'a', 5, 31)
+  two.moved(1, 6)
+  two.seen(5, 'b', 6, 7)
+  const of = (counts: Record<number, number>) => Array.from({ length: SHED_RANKS }, (_, rank) => counts[rank] ?? 0)
+  expect(countSessions([one.sample(6), two.sample(6)])).toEqual({
+    sessions: { a: 3, b: 1 },
+    ranks: { a: of({ 31: 2 }), b: of({ 7: 1 }) },
+  })
 })
 
 it('forgets a session that was not seen for 30 minutes', () => {
   const sessions = new Sessions()
-  sessions.seen(1 << 8, 'a', 0)
-  expect(countSessions([sessions.sample(30)])).toEqual({ a: 1 })
-  expect(countSessions([sessions.sample(31)])).toEqual({})
+  sessions.seen(1 << 8, 'a', 0, NOT_MINTED)
+  expect(countSessions([sessions.sample(30)]).sessions).toEqual({ a: 1 })
+  expect(countSessions([sessions.sample(31)]).sessions).toEqual({})
 })
 
 it('stays within its bound and estimates beyond it, also when processes sample at different rates', () => {
   const [full, small] = [new Sessions(1024), new Sessions(1024)]
-  for (let i = 0; i < 50_000; i++) full.seen(digestKey(`k${i}`).a, i % 4 === 0 ? 'a' : 'b', 1)
-  for (let i = 50_000; i < 50_500; i++) small.seen(digestKey(`k${i}`).a, 'a', 1)
+  for (let i = 0; i < 50_000; i++) full.seen(digestKey(`k${i}`).a, i % 4 === 0 ? 'a' : 'b', 1, NOT_MINTED)
+  for (let i = 50_000; i < 50_500; i++) small.seen(digestKey(`k${i}`).a, 'a', 1, NOT_MINTED)
   expect(full.sample(1).rows.length).toBeLessThanOrEqual(1024)
-  const counts = countSessions([full.sample(1), small.sample(1)])
+  const { sessions: counts } = countSessions([full.sample(1), small.sample(1)])
   expect((counts.a as number) / 13_000).toBeGreaterThan(0.75)
   expect((counts.a as number) / 13_000).toBeLessThan(1.25)
   expect((counts.b as number) / 37_500).toBeCloseTo(1, 0)

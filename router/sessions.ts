@@ -1,3 +1,5 @@
+import { SHED_RANKS } from '../domain/affinity.ts'
+
 /**
  * Counts sessions for people and predictions, never for routing (DESIGN D8). A session is a routing key seen in the
  * last 30 minutes. The table is bounded by sampling: when it is full it keeps every second key only, by the hash of
@@ -6,13 +8,15 @@
 
 const WINDOW_MS = 30 * 60_000
 
-/** Rows of [hash of app and key, instance index, minute last seen]; every key stands for `2^halvings` sessions. */
-export type SessionSample = { halvings: number; instances: string[]; rows: [number, number, number][] }
+/** Rows of [hash of app and key, instance index, minute last seen, rank]; every key stands for `2^halvings` sessions. */
+export type SessionSample = { halvings: number; instances: string[]; rows: [number, number, number, number][] }
 
 /** In the place of an instance. */
 const MOVED = ''
+/** In the place of a rank: the client chose the key, and a rebalance leaves it alone. */
+export const NOT_MINTED = -1
 
-type Row = { instance: string; minute: number }
+type Row = { instance: string; minute: number; rank: number }
 
 export class Sessions {
   private readonly rows = new Map<number, Row>()
@@ -24,22 +28,26 @@ export class Sessions {
     this.maxRows = maxRows
   }
 
-  /** @param hash 32 bits that tell one session of one app from another */
-  seen(hash: number, instance: string, minute: number): void {
+  /**
+   * @param hash 32 bits that tell one session of one app from another
+   * @param rank `shedRank` of a key that a router minted, NOT_MINTED of another
+   */
+  seen(hash: number, instance: string, minute: number, rank: number): void {
     if ((hash & ((1 << this.halvings) - 1)) !== 0) return
     const row = this.rows.get(hash)
     if (row !== undefined) {
       row.instance = instance
       row.minute = minute
+      row.rank = rank
       return
     }
-    this.rows.set(hash, { instance, minute })
+    this.rows.set(hash, { instance, minute, rank })
     if (this.rows.size > this.maxRows) this.shrink(minute)
   }
 
   /** The session goes on under another key; a mark stays, because other processes may still count the old one. */
   moved(hash: number, minute: number): void {
-    this.seen(hash, MOVED, minute)
+    this.seen(hash, MOVED, minute, NOT_MINTED)
   }
 
   private shrink(minute: number): void {
@@ -62,28 +70,41 @@ export class Sessions {
         i = instances.push(row.instance) - 1
         index.set(row.instance, i)
       }
-      rows.push([hash, i, row.minute])
+      rows.push([hash, i, row.minute, row.rank])
     }
     return { halvings: this.halvings, instances, rows }
   }
 }
 
-/** Sessions by instance id over all processes; a session that several of them saw counts once, where it was last. */
-export function countSessions(samples: SessionSample[]): Record<string, number> {
+/** What the processes of a router have counted together, by instance id. */
+export type SessionCount = {
+  sessions: Record<string, number>
+  /** How many of those that a router minted have which rank; instances without any are left out. */
+  ranks: Record<string, number[]>
+}
+
+/** Over all processes; a session that several of them saw counts once, where it was last. */
+export function countSessions(samples: SessionSample[]): SessionCount {
   const halvings = Math.max(0, ...samples.map((sample) => sample.halvings))
   const last = new Map<number, Row>()
   for (const sample of samples) {
-    for (const [hash, i, minute] of sample.rows) {
+    for (const [hash, i, minute, rank] of sample.rows) {
       if ((hash & ((1 << halvings) - 1)) !== 0) continue
       const known = last.get(hash)
       const instance = sample.instances[i] as string
       const newer =
         known === undefined || known.minute < minute || (known.minute === minute && known.instance !== MOVED)
-      if (newer) last.set(hash, { instance, minute })
+      if (newer) last.set(hash, { instance, minute, rank })
     }
   }
-  const counts: Record<string, number> = {}
-  for (const { instance } of last.values())
-    if (instance !== MOVED) counts[instance] = (counts[instance] ?? 0) + 2 ** halvings
-  return counts
+  const count: SessionCount = { sessions: {}, ranks: {} }
+  for (const { instance, rank } of last.values()) {
+    if (instance === MOVED) continue
+    count.sessions[instance] = (count.sessions[instance] ?? 0) + 2 ** halvings
+    if (rank === NOT_MINTED) continue
+    count.ranks[instance] ??= Array.from({ length: SHED_RANKS }, () => 0)
+    const ranks = count.ranks[instance]
+    ranks[rank] = (ranks[rank] as number) + 2 ** halvings
+  }
+  return count
 }

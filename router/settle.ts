@@ -1,9 +1,9 @@
 import type { RequestHandler } from 'express'
-import { digestKey } from '../domain/affinity.ts'
+import { digestKey, shedRank } from '../domain/affinity.ts'
 import type { AccessLog } from './access-log.ts'
 import type { Exchange } from './exchange.ts'
 import type { Metrics } from './metrics.ts'
-import type { Sessions } from './sessions.ts'
+import { NOT_MINTED, type Sessions } from './sessions.ts'
 
 /** Last in the chain, when the client has its answer or has gone: what remains of a request is counted here. */
 export function settle(parts: { metrics: Metrics; sessions: Sessions; log: AccessLog }): RequestHandler {
@@ -19,13 +19,14 @@ export function settle(parts: { metrics: Metrics; sessions: Sessions; log: Acces
   }
 }
 
-function countSession({ app, digest, endpoint, newHome, status }: Exchange, sessions: Sessions): void {
+function countSession({ app, digest, minted, endpoint, newHome, status }: Exchange, sessions: Sessions): void {
   if (app === null || digest === null || endpoint === null || status === 0) return
   // One key can be a session of several apps.
   const hash = (digest.a ^ app.hash) >>> 0
   const minute = (Date.now() / 60_000) | 0
   if (newHome !== null && newHome.slot === endpoint.slot) {
     sessions.moved(hash, minute)
-    sessions.seen((digestKey(newHome.key).a ^ app.hash) >>> 0, endpoint.instance, minute)
-  } else sessions.seen(hash, endpoint.instance, minute)
+    const moved = digestKey(newHome.key)
+    sessions.seen((moved.a ^ app.hash) >>> 0, endpoint.instance, minute, shedRank(moved))
+  } else sessions.seen(hash, endpoint.instance, minute, minted ? shedRank(digest) : NOT_MINTED)
 }

@@ -161,6 +161,7 @@ export const MIGRATIONS: readonly string[] = [
   ) strict;
   create index events_of_app on events (app, seq);
   `,
+  `alter table routers add column session_ranks text not null default '{}';`,
 ]
 
 export type MigrateOptions = {

@@ -26,6 +26,7 @@ async function report(router: string, version: number, more: Partial<RouterRepor
     inFlight: {},
     longLived: {},
     sessions: {},
+    sessionRanks: {},
     rebalanced: {},
     processes: 1,
     address: 'http://127.0.0.1:8080',

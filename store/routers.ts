@@ -74,6 +74,7 @@ export class Routers {
         in_flight: JSON.stringify(report.inFlight),
         long_lived: JSON.stringify(report.longLived),
         sessions: JSON.stringify(report.sessions),
+        session_ranks: JSON.stringify(report.sessionRanks),
         rebalanced: JSON.stringify(report.rebalanced),
         down: JSON.stringify(report.down),
       }

@@ -127,6 +127,7 @@ export type Schema = {
     in_flight: string
     long_lived: string
     sessions: string
+    session_ranks: string
     rebalanced: string
     down: string
   }

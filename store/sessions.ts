@@ -1,6 +1,13 @@
 /** Sessions of an app as its routers count them, and their rebalancing: a transaction and a publication (R8.3). */
+import { SHED_RANKS } from '../domain/affinity.ts'
 import { CoppiceError } from '../domain/errors.ts'
-import { type Prediction, planRebalance, predictResize, type SessionCounts } from '../domain/sessions.ts'
+import {
+  type Prediction,
+  planRebalance,
+  predictResize,
+  type SessionCounts,
+  type SessionRanks,
+} from '../domain/sessions.ts'
 import { getApp } from './apps.ts'
 import { type Db, parseJson, type StoreContext, transact } from './context.ts'
 import { addEvent } from './events.ts'
@@ -48,7 +55,7 @@ export class Sessions {
           'InvalidState',
           `App ${app} has ${slots.length} serving instances; there is nothing to rebalance`,
         )
-      const { shed, atMost } = planRebalance(await countsIn(tx, app), slots)
+      const { shed, atMost } = planRebalance(await countsIn(tx, app), await ranksIn(tx, app), slots)
       const row = await tx.selectFrom('apps').select('rebalance').where('name', '=', app).executeTakeFirstOrThrow()
       const epoch = (parseJson<{ epoch: number }>(row.rebalance)?.epoch ?? 0) + 1
       await tx
@@ -85,6 +92,17 @@ async function countsIn(tx: Db, app: string): Promise<SessionCounts> {
   for (const { id, slot } of await servingInstances(tx, app))
     counts[slot] = routers.reduce((sum, row) => sum + (parseJson<Record<string, number>>(row.sessions)?.[id] ?? 0), 0)
   return counts
+}
+
+async function ranksIn(tx: Db, app: string): Promise<SessionRanks> {
+  const rows = await tx.selectFrom('routers').select('session_ranks').execute()
+  const routers = rows.map((row) => parseJson<Record<string, number[]>>(row.session_ranks) ?? {})
+  const ranks: SessionRanks = {}
+  for (const { id, slot } of await servingInstances(tx, app))
+    ranks[slot] = Array.from({ length: SHED_RANKS }, (_, rank) =>
+      routers.reduce((sum, router) => sum + (router[id]?.[rank] ?? 0), 0),
+    )
+  return ranks
 }
 
 const notFound = (app: string): CoppiceError => new CoppiceError('NotFound', `Resource apps.App not found: ${app}`)

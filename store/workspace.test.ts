@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { SHED_RANKS } from '../domain/affinity.ts'
 import type { Plan } from '../domain/plan.ts'
 import { openTestStore, startRival, type TestStore } from './testing.ts'
 import type { RequestedChange } from './transitions.ts'
@@ -263,6 +264,7 @@ describe('a rebalance', () => {
       inFlight: {},
       longLived: {},
       sessions: { [add[0]?.id as string]: 30, [add[1]?.id as string]: 10 },
+      sessionRanks: { [add[0]?.id as string]: Array.from({ length: SHED_RANKS }, (_, rank) => (rank < 24 ? 1 : 0)) },
       rebalanced: { 'hello/1': 7 },
       processes: 1,
       address: '',
@@ -274,7 +276,7 @@ describe('a rebalance', () => {
     expect({ epoch, atMost }).toEqual({ epoch: 1, atMost: 10 })
     expect(version).toBe(before + 1)
     const [route] = (await store.routes.table({ domains: [] })).apps
-    expect(route?.rebalance).toEqual({ epoch: 1, shed: { 0: 10 / 30 } })
+    expect(route?.rebalance).toEqual({ epoch: 1, shed: { 0: 10 / SHED_RANKS } })
     expect(await store.sessions.moved('hello', 1)).toBe(7)
     expect((await store.sessions.rebalance('hello')).epoch).toBe(2)
   })

@@ -1,5 +1,6 @@
 /** The asynchronous update on a real Temporal without a worker: what is started, refused, foretold. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { SHED_RANKS } from '../../domain/affinity.ts'
 import { startTestControl, type TestControl } from './control.ts'
 import { startTestTemporal, type TestTemporal } from './temporal.ts'
 
@@ -178,6 +179,8 @@ describe('sessions', () => {
         processes: 1,
         address: 'http://127.0.0.1:18080',
         sessions: { [first]: 30, [second]: 10 },
+        // The other ones have keys that clients chose.
+        sessionRanks: { [first]: Array.from({ length: SHED_RANKS }, (_, rank) => (rank < 24 ? 1 : 0)) },
         rebalanced,
       })
     await report({})
