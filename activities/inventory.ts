@@ -3,8 +3,8 @@ import { healthCheckOf, type OperationInput } from '../domain/inputs.ts'
 import type { Change, Plan } from '../domain/plan.ts'
 import type { Operation, OperationFailure } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
+import type { RequestedChange } from '../store/admissions.ts'
 import type { Store } from '../store/store.ts'
-import type { RequestedChange } from '../store/transitions.ts'
 import { toFailure } from './failure.ts'
 import { type Faults, noFaults, type StepOwner } from './faults.ts'
 import type { StepName } from './steps.ts'
@@ -41,7 +41,7 @@ export const createInventoryActivities = ({ store, faults = noFaults }: { store:
     admit: (request: AdmitRequest): Promise<Plan> =>
       transaction('admit', { operation: request.operation, app: request.input.app }, () => {
         const { input, type, startedBy } = request
-        return store.transitions.admit({
+        return store.admissions.admit({
           id: request.operation,
           app: input.app,
           type,

@@ -4,7 +4,7 @@
  */
 import { CoppiceError } from '../domain/errors.ts'
 import type { App } from '../domain/records.ts'
-import type { RequestedChange } from '../store/transitions.ts'
+import type { RequestedChange } from '../store/admissions.ts'
 import type { UpdateBody } from './bodies.ts'
 
 /** The one compatibility flag there is; with it an app has the pre-installed Python libraries. */

@@ -5,9 +5,9 @@ import type { Logger } from 'pino'
 import { CoppiceError } from '../domain/errors.ts'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
 import type { Operation } from '../domain/records.ts'
+import type { RequestedChange } from '../store/admissions.ts'
 import type { NewDeployment } from '../store/deployments.ts'
 import type { Store } from '../store/store.ts'
-import type { RequestedChange } from '../store/transitions.ts'
 import type { Temporal } from './temporal.ts'
 
 export type OperationRequest = {
@@ -50,7 +50,7 @@ export class OperationStarter {
    */
   async start(request: OperationRequest): Promise<Operation> {
     const id = `op-${this.#newId()}`
-    await this.#store.transitions.request({ id, ...request })
+    await this.#store.admissions.request({ id, ...request })
     try {
       const run = await this.#startWorkflow(id, request)
       await this.#store.operations.setRun(id, run)

@@ -8,8 +8,8 @@ import { Router } from 'express'
 import { z } from 'zod'
 import type { App, Operation } from '../domain/records.ts'
 import type { Prediction } from '../domain/sessions.ts'
+import type { RequestedChange } from '../store/admissions.ts'
 import type { Store } from '../store/store.ts'
-import type { RequestedChange } from '../store/transitions.ts'
 import type { AppReader } from './app-reader.ts'
 import { type AppUpdate, readUpdate } from './app-update.ts'
 import { principalOf } from './auth.ts'
@@ -29,7 +29,7 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
     const app = await apps.record(request.params.name)
     const body = readBody(updateSchema, request.body)
     // What an app is while it is being changed is no ground to judge by; who changes it is the answer then.
-    if (app.operation !== null && !onlyDescribes(body)) await store.transitions.assertFree(app.name)
+    if (app.operation !== null && !onlyDescribes(body)) await store.admissions.assertFree(app.name)
     const update = readUpdate(app, body)
     if (dry_run) return void response.json(await foretell(app, update))
     // First what can be refused: a refused update changes nothing at all.
@@ -72,7 +72,7 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
         status: { state: 'NOT_UPDATED', message: 'No operation would run.' },
         dry_run: { sessions: { total: total(await store.sessions.counts(app.name)), moved: 0 } },
       }
-    const plan = await store.transitions.dryRun(app.name, change)
+    const plan = await store.admissions.dryRun(app.name, change)
     const sessions = await store.sessions.predict(app.name, plan.target.instances)
     return {
       ...targetView(withChange(app, change)),

@@ -106,7 +106,7 @@ describe('acknowledgements', () => {
 
 describe('ports', () => {
   it('rest until every router that is registered has a table without them', async () => {
-    const plan = await store.transitions.admit({
+    const plan = await store.admissions.admit({
       id: 'op-00000001',
       app: 'hello',
       type: 'deploy',
@@ -134,7 +134,7 @@ describe('ports', () => {
     await store.transitions.finish(plan)
     await report('stale', await store.routes.version())
 
-    const stop = await store.transitions.admit({
+    const stop = await store.admissions.admit({
       id: 'op-00000002',
       app: 'hello',
       type: 'stop',

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { DEFAULTS } from '../domain/limits.ts'
 import type { App } from '../domain/records.ts'
+import { Admissions } from './admissions.ts'
 import { Apps } from './apps.ts'
 import { backUpInventory } from './backups.ts'
 import type { StoreContext } from './context.ts'
@@ -63,6 +64,7 @@ export type Store = {
   apps: Apps
   deployments: Deployments
   operations: Operations
+  admissions: Admissions
   transitions: Transitions
   sessions: Sessions
   /** @throws CoppiceError NotFound, AlreadyExists, PreviewDisabled, LimitExceeded */
@@ -127,7 +129,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     apps,
     deployments: new Deployments(context),
     operations,
-    transitions: new Transitions(context, { operations, apps, workspace }, { drainTimeoutMs }),
+    admissions: new Admissions(context, { apps, workspace }, { drainTimeoutMs }),
+    transitions: new Transitions(context, operations),
     workspace,
     secrets,
     tokens: new Tokens(context),

@@ -1,7 +1,7 @@
 /** The second process of `startRival` in `testing.ts`. */
 import type { AppMode } from '../domain/states.ts'
+import type { Request } from './admissions.ts'
 import { openStore } from './store.ts'
-import type { Request } from './transitions.ts'
 
 const store = await openStore({ home: process.argv[2] as string, workspace: { horizontalScaling: true } })
 process.on('message', async (message: { request?: Request; create?: string; mode?: AppMode }) => {
@@ -13,7 +13,7 @@ process.on('message', async (message: { request?: Request; create?: string; mode
           instances: 1,
           creator: 'rival',
         })
-      : store.transitions.request(message.request)
+      : store.admissions.request(message.request)
   process.send?.(
     await work.then(
       () => 'won',

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { AppMode } from '../domain/states.ts'
+import type { Request } from './admissions.ts'
 import { openStore, type Store, type StoreOptions } from './store.ts'
-import type { Request } from './transitions.ts'
 
 export type TestStore = Store & {
   home: string

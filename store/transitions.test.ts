@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Plan } from '../domain/plan.ts'
+import type { Admission } from './admissions.ts'
 import type { NewDeployment } from './deployments.ts'
 import { openTestStore, startRival, type TestStore } from './testing.ts'
-import type { Admission } from './transitions.ts'
 
 const source: NewDeployment = {
   sourceCodePath: 'examples/hello',
@@ -41,7 +41,7 @@ async function bringUp(plan: Plan): Promise<void> {
 }
 
 async function deployed(id = 'op-00000001', instances = 2): Promise<Plan> {
-  const plan = await store.transitions.admit(deployByHand(id, instances))
+  const plan = await store.admissions.admit(deployByHand(id, instances))
   await bringUp(plan)
   await store.transitions.commit(plan)
   await store.transitions.finish(plan)
@@ -53,7 +53,7 @@ const endpoints = async () => (await store.routes.table({ domains: ['localhost']
 describe('the pivot', () => {
   it('R10.1 shows nothing of the new instances in the routes before it, and all of them at once after it', async () => {
     const old = await deployed()
-    const plan = await store.transitions.admit(deployByHand('op-00000002'))
+    const plan = await store.admissions.admit(deployByHand('op-00000002'))
     await bringUp(plan)
     expect((await endpoints()).map((endpoint) => endpoint.instance)).toEqual(old.add.map(({ id }) => id))
 
@@ -69,7 +69,7 @@ describe('the pivot', () => {
   })
 
   it('R10.2 gives a rerun of it the same version and does nothing twice', async () => {
-    const plan = await store.transitions.admit(deployByHand('op-00000001', 2))
+    const plan = await store.admissions.admit(deployByHand('op-00000001', 2))
     await bringUp(plan)
     const first = await store.transitions.commit(plan)
     expect(await store.transitions.commit(plan)).toEqual(first)
@@ -77,7 +77,7 @@ describe('the pivot', () => {
   })
 
   it('refuses to let an instance serve that is not there', async () => {
-    const plan = await store.transitions.admit(deployByHand('op-00000001', 1))
+    const plan = await store.admissions.admit(deployByHand('op-00000001', 1))
     await expect(store.transitions.commit(plan)).rejects.toThrow(/is to serve but is not there/)
     expect((await store.operations.get('op-00000001'))?.phase).toBe('compensable')
   })
@@ -86,18 +86,18 @@ describe('the pivot', () => {
 describe('the fence', () => {
   it('R10.3 refuses a second operation and names the one that runs', async () => {
     await deployed()
-    await store.transitions.request({ id: 'op-00000002', app: 'hello', change: { type: 'restart' }, startedBy: 'ada' })
-    await expect(store.transitions.admit(deployByHand('op-00000003'))).rejects.toThrow(
+    await store.admissions.request({ id: 'op-00000002', app: 'hello', change: { type: 'restart' }, startedBy: 'ada' })
+    await expect(store.admissions.admit(deployByHand('op-00000003'))).rejects.toThrow(
       /restart \(op-00000002\) by ada runs since/,
     )
     await expect(
-      store.transitions.request({ id: 'op-00000004', app: 'hello', change: { type: 'stop' }, startedBy: 'bob' }),
+      store.admissions.request({ id: 'op-00000004', app: 'hello', change: { type: 'stop' }, startedBy: 'bob' }),
     ).rejects.toThrow(/restart \(op-00000002\) by ada/)
     expect(await store.operations.get('op-00000003')).toBeNull()
   })
 
   it('R10.2 keeps an activity that lives on after its operation lost the app from changing anything', async () => {
-    const plan = await store.transitions.admit(deployByHand('op-00000001', 1))
+    const plan = await store.admissions.admit(deployByHand('op-00000001', 1))
     await bringUp(plan)
     const lost = await store.transitions.takeOver({ id: 'op-repair01', app: 'hello', workflowId: 'w', runId: 'r' })
     expect(lost?.id).toBe('op-00000001')
@@ -109,7 +109,7 @@ describe('the fence', () => {
   })
 
   it('never undoes an operation that has passed its pivot', async () => {
-    const plan = await store.transitions.admit(deployByHand('op-00000001', 1))
+    const plan = await store.admissions.admit(deployByHand('op-00000001', 1))
     await bringUp(plan)
     await store.transitions.commit(plan)
     await expect(store.operations.assertUndoable(plan.operation, plan.operation)).rejects.toMatchObject({
@@ -126,7 +126,7 @@ describe('the undo', () => {
   it('R10.1 leaves the app exactly as it was, and no row of what was added', async () => {
     await deployed()
     const before = { app: await store.apps.get('hello'), table: await store.routes.table({ domains: ['localhost'] }) }
-    const plan = await store.transitions.admit(deployByHand('op-00000002'))
+    const plan = await store.admissions.admit(deployByHand('op-00000002'))
     await store.ports.acquire(plan.add[0]?.id as string)
     await store.transitions.abandon(plan.operation, { state: 'FAILED', failure })
     expect(await store.apps.get('hello')).toEqual(before.app)
@@ -140,7 +140,7 @@ describe('the undo', () => {
   })
 
   it('takes an app away again that the failed operation had made', async () => {
-    const plan = await store.transitions.admit(deployByHand('op-00000001', 2))
+    const plan = await store.admissions.admit(deployByHand('op-00000001', 2))
     await store.transitions.abandon(plan.operation, { state: 'FAILED', failure })
     expect(await store.apps.get('hello')).toBeNull()
     expect(await store.instances.records()).toEqual([])
@@ -149,7 +149,7 @@ describe('the undo', () => {
 
   it('keeps what could not be undone in the inventory as retired, for the reconciler', async () => {
     await deployed('op-00000001', 1)
-    const plan = await store.transitions.admit(deployByHand('op-00000002'))
+    const plan = await store.admissions.admit(deployByHand('op-00000002'))
     await store.transitions.abandon(plan.operation, {
       state: 'FAILED',
       failure: { ...failure, undoFailures: ['remove instance: no'] },
@@ -164,7 +164,7 @@ describe('the undo', () => {
 describe('the life of an app', () => {
   it('stops and starts on the same deployment without a build', async () => {
     const first = await deployed()
-    const stop = await store.transitions.admit({
+    const stop = await store.admissions.admit({
       ...requested('op-00000002', 'stop'),
       byHand: { startedBy: 'ada', change: { type: 'stop' } },
     })
@@ -179,7 +179,7 @@ describe('the life of an app', () => {
     })
     expect(await endpoints()).toEqual([])
 
-    const start = await store.transitions.request({
+    const start = await store.admissions.request({
       id: 'op-00000003',
       app: 'hello',
       change: { type: 'start' },
@@ -187,14 +187,14 @@ describe('the life of an app', () => {
     })
     expect(start.state).toBe('REQUESTED')
     expect((await store.apps.get('hello'))?.computeState).toBe('STARTING')
-    const plan = await store.transitions.admit(requested('op-00000003', 'start'))
+    const plan = await store.admissions.admit(requested('op-00000003', 'start'))
     expect(plan).toMatchObject({ deployment: first.deployment, build: false })
     expect(plan.add).toHaveLength(2)
   })
 
   it('deletes everything that belongs to it', async () => {
     await deployed()
-    const plan = await store.transitions.admit({
+    const plan = await store.admissions.admit({
       ...requested('op-00000002', 'delete'),
       byHand: { startedBy: 'ada', change: { type: 'delete' } },
     })
@@ -210,7 +210,7 @@ describe('the life of an app', () => {
   it('gives a refused operation of the API back what it had taken', async () => {
     await deployed()
     const before = await store.apps.get('hello')
-    await store.transitions.request({
+    await store.admissions.request({
       id: 'op-00000002',
       app: 'hello',
       change: { type: 'deploy' },
@@ -224,7 +224,7 @@ describe('the life of an app', () => {
   })
 
   it('R2.3 refuses more instances than an app may have, before anything changes', async () => {
-    await expect(store.transitions.admit(deployByHand('op-00000001', 6))).rejects.toMatchObject({
+    await expect(store.admissions.admit(deployByHand('op-00000001', 6))).rejects.toMatchObject({
       code: 'LimitExceeded',
     })
     expect(await store.apps.list()).toEqual([])
@@ -235,7 +235,7 @@ describe('the life of an app', () => {
 describe('a repair', () => {
   it('R10.6 takes an operation before its pivot back', async () => {
     await deployed('op-00000001', 1)
-    const plan = await store.transitions.admit(deployByHand('op-00000002'))
+    const plan = await store.admissions.admit(deployByHand('op-00000002'))
     const lost = await store.transitions.takeOver({ id: 'op-repair01', app: 'hello', workflowId: 'w', runId: 'r' })
     expect(lost).toMatchObject({ id: plan.operation, phase: 'compensable' })
     await store.transitions.abandon(plan.operation, { state: 'FAILED', failure }, 'op-repair01')
@@ -246,7 +246,7 @@ describe('a repair', () => {
 
   it('R10.6 takes an operation past its pivot forward, also when the first repair was lost too', async () => {
     await deployed('op-00000001', 1)
-    const plan = await store.transitions.admit(deployByHand('op-00000002'))
+    const plan = await store.admissions.admit(deployByHand('op-00000002'))
     await bringUp(plan)
     await store.transitions.commit(plan)
     await store.transitions.takeOver({ id: 'op-repair01', app: 'hello', workflowId: 'w', runId: 'r' })
@@ -275,7 +275,7 @@ describe('two processes', () => {
           startedBy: door,
         })
         const theirs = rival.request(request('there'))
-        const ours = store.transitions.request(request('here')).then(
+        const ours = store.admissions.request(request('here')).then(
           () => 'won',
           (error: { code: string }) => error.code,
         )

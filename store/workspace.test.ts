@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { SHED_RANKS } from '../domain/affinity.ts'
 import type { Plan } from '../domain/plan.ts'
+import type { RequestedChange } from './admissions.ts'
 import { openTestStore, startRival, type TestStore } from './testing.ts'
-import type { RequestedChange } from './transitions.ts'
 
 let store: TestStore
 beforeEach(async () => {
@@ -14,7 +14,7 @@ let count = 0
 /** An operation up to its pivot, which is left to the test. */
 async function admitted(app: string, change: RequestedChange): Promise<Plan> {
   const id = `op-${String(++count).padStart(8, '0')}`
-  const plan = await store.transitions.admit({
+  const plan = await store.admissions.admit({
     id,
     app,
     type: change.type,
@@ -169,16 +169,16 @@ describe('a dry run', () => {
     await create('hello', 2)
     await finished('hello', { type: 'deploy' })
     const before = await app('hello')
-    expect(await store.transitions.dryRun('hello', { type: 'resize', instances: 4 })).toMatchObject({
+    expect(await store.admissions.dryRun('hello', { type: 'resize', instances: 4 })).toMatchObject({
       add: [{ slot: 2 }, { slot: 3 }],
       target: { instances: 4 },
     })
-    await expect(store.transitions.dryRun('hello', { type: 'resize', instances: 6 })).rejects.toMatchObject({
+    await expect(store.admissions.dryRun('hello', { type: 'resize', instances: 6 })).rejects.toMatchObject({
       code: 'LimitExceeded',
     })
     expect(await app('hello')).toEqual(before)
     await admitted('hello', { type: 'resize', instances: 3 })
-    await expect(store.transitions.dryRun('hello', { type: 'resize', instances: 4 })).rejects.toMatchObject({
+    await expect(store.admissions.dryRun('hello', { type: 'resize', instances: 4 })).rejects.toMatchObject({
       code: 'OperationInProgress',
     })
   })

@@ -5,7 +5,7 @@ export const broken: Break = {
   words: 'a second operation on an app is let in',
   edits: [
     {
-      file: 'store/transitions.ts',
+      file: 'store/admissions.ts',
       find: '    if (app.operation !== null && app.operation !== operation) throw await this.#inProgress(tx, app)\n',
       replace: '',
     },

@@ -41,7 +41,7 @@ async function passPivot(operation: string, name: string): Promise<void> {
     workflowId: '',
     runId: '',
   } as const
-  const plan = await store.transitions.admit(admission)
+  const plan = await store.admissions.admit(admission)
   for (const { id } of plan.add)
     await store.instances.observe(id, { observed: 'running', address: '127.0.0.1:20001', pid: 1 })
   await store.transitions.commit(plan)

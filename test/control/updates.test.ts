@@ -31,9 +31,9 @@ const status = async () => (await control.call('GET', `/api/2.0/apps/${app}/upda
 
 /** The saga's part, without a worker. */
 async function complete(operation: string): Promise<void> {
-  const { transitions, operations } = control.store
+  const { admissions, transitions, operations } = control.store
   const type = (await operations.get(operation))?.type as 'convert'
-  const plan = await transitions.admit({ id: operation, app, type, byHand: null, workflowId: 'w', runId: 'r' })
+  const plan = await admissions.admit({ id: operation, app, type, byHand: null, workflowId: 'w', runId: 'r' })
   await transitions.commit(plan)
   await transitions.finish(plan)
 }
@@ -145,7 +145,7 @@ describe('sessions', () => {
     await create(2)
     const { store } = control
     const id = `op-${app}`
-    const plan = await store.transitions.admit({
+    const plan = await store.admissions.admit({
       id,
       app,
       type: 'deploy',
