@@ -30,7 +30,12 @@
               ctx.fillStyle = `rgb(${tone})`
               ctx.fillRect(from, bbox.top, 2 * ratio, bbox.height)
               ctx.font = `700 ${12 * ratio}px system-ui, sans-serif`
-              ctx.fillText(String(index + 1), from, bbox.top - 5 * ratio)
+              // Its words, too, where the next mark leaves room for them.
+              const next = run.marks[index + 1]
+              const end = next === undefined ? bbox.left + bbox.width : u.valToPos(next.at, 'x', true) - 8 * ratio
+              const label = `${index + 1} ${mark.words}`
+              const fits = from + ctx.measureText(label).width <= end
+              ctx.fillText(fits ? label : String(index + 1), from, bbox.top - 5 * ratio)
             })
             ctx.strokeStyle = `rgb(${color('operation')} / 0.7)`
             ctx.lineWidth = ratio
@@ -50,8 +55,8 @@
   }
 
   /** What was going on at the time under the cursor, in words below the chart. */
-  function telling(run, line, first) {
-    const hint = run.marks.length > 0 && first ? 'Point at a time to read what happened then.' : ''
+  function telling(run, line, legend) {
+    const hint = run.marks.length > 0 && legend ? 'Point at a time to read what happened then.' : ''
     line.textContent = hint
     return {
       hooks: {
@@ -66,6 +71,7 @@
                 .filter((step) => within(step.at, step.at + (step.seconds ?? 0)))
                 .map((step) => step.words),
             ]
+            legend?.at(at === null ? null : u.cursor.idx)
             line.textContent = words.length > 0 ? `${seconds(at)}: ${words.join(' · ')}` : hint
           },
         ],
@@ -73,22 +79,33 @@
     }
   }
 
+  const SHADES = [100, 62, 35]
+
   /** The instances of a slot, one after the other, in shades of its colour: neighbours in time differ. */
   function shade(slot, generation) {
     const base = color(`s${(slot ?? 0) % 5}`)
-    const strength = [100, 62, 35][generation % 3]
-    return `color-mix(in oklab, ${base} ${strength}%, ${color('card')})`
+    return `color-mix(in oklab, ${base} ${SHADES[generation % SHADES.length]}%, ${color('card')})`
+  }
+
+  /** One line a slot and shade: a long run has hundreds of instances, and at most one a slot at a time. */
+  function shades(series) {
+    const generations = new Map()
+    const lines = new Map()
+    for (const { slot, instance, perSecond } of series.instances) {
+      const place = slot === null ? instance : `slot ${slot}`
+      const generation = generations.get(place) ?? 0
+      generations.set(place, generation + 1)
+      const key = `${place} ${generation % SHADES.length}`
+      const line = lines.get(key)
+      if (line === undefined) lines.set(key, { place, perSecond: [...perSecond], fill: shade(slot, generation) })
+      else line.perSecond = line.perSecond.map((value, at) => value + perSecond[at])
+    }
+    return [...lines.values()]
   }
 
   /** Stacked: what one instance loses another one has to get. */
   function instances({ series }) {
-    const generations = new Map()
-    const lines = series.instances.map(({ slot, instance, perSecond }) => {
-      const generation = generations.get(slot) ?? 0
-      generations.set(slot, generation + 1)
-      const label = slot === null ? instance : generation === 0 ? `slot ${slot}` : `slot ${slot}, no. ${generation + 1}`
-      return { label, perSecond, fill: shade(slot, generation) }
-    })
+    const lines = shades(series)
     const sums = []
     lines.forEach(({ perSecond }, index) => {
       sums.push(perSecond.map((value, at) => value + (sums[index - 1]?.[at] ?? 0)))
@@ -98,17 +115,42 @@
     return {
       data: [series.seconds, ...order.map((index) => sums[index])],
       series: order.map((index) => ({
-        label: lines[index].label,
         fill: lines[index].fill,
         stroke: lines[index].fill,
         width: 0,
         paths: uPlot.paths.stepped({ align: 1 }),
         points: { show: false },
-        value: (_u, _value, _series, at) => rate(at === null ? null : lines[index].perSecond[at]),
       })),
+      legend: slotLegend(lines),
       axis: (value) => `${value}`,
       height: 240,
     }
+  }
+
+  /** One entry a slot, with its shades, and what it answered at the time under the cursor. */
+  function slotLegend(lines) {
+    const places = [...new Set(lines.map(({ place }) => place))]
+    const list = document.createElement('ul')
+    list.className = 'legend'
+    const values = places.map((place) => {
+      const item = list.appendChild(document.createElement('li'))
+      for (const { fill } of lines.filter((line) => line.place === place)) {
+        item.appendChild(document.createElement('i')).style.background = fill
+      }
+      item.append(place, ' ')
+      return item.appendChild(document.createElement('span'))
+    })
+    if (lines.length > places.length) {
+      list.appendChild(document.createElement('li')).textContent = 'a lighter shade: the instance that took its place'
+    }
+    const at = (index) => {
+      places.forEach((place, row) => {
+        const own = lines.filter((line) => line.place === place)
+        const sum = own.reduce((total, { perSecond }) => total + (perSecond[index] ?? 0), 0)
+        values[row].textContent = index === null ? '' : rate(sum)
+      })
+    }
+    return { list, at }
   }
 
   function latency({ series }) {
@@ -166,7 +208,7 @@
     drawn = places.map((place) => {
       place.textContent = ''
       const run = runs[Number(place.dataset.run)]
-      const { data, series, axis, height } = KINDS[place.dataset.chart](run)
+      const { data, series, axis, height, legend } = KINDS[place.dataset.chart](run)
       const line = document.createElement('div')
       line.className = 'now'
       const lines = {
@@ -189,11 +231,13 @@
           ],
           series: [{ label: 'time', value: (_u, value) => seconds(value) }, ...series],
           cursor: { sync: { key: `${SYNC}${place.dataset.run}` }, drag: { x: false, y: false } },
-          plugins: [marks(run), telling(run, line, place.dataset.chart === 'instances')],
+          legend: { show: legend === undefined },
+          plugins: [marks(run), telling(run, line, legend)],
         },
         data,
         place,
       )
+      if (legend !== undefined) place.append(legend.list)
       place.append(line)
       return { chart, place, height }
     })

@@ -1,9 +1,15 @@
+import { assertNever } from '../../domain/states.ts'
 import type { RunData } from './run-data.ts'
 
 export type Assets = { style: string; scripts: string[] }
 
 /** More of them stand between the reader and the charts. */
 const MOST_MARKS = 8
+
+/** Of more than that, so many stand at the top. */
+const FIRST_MARKS = 4
+
+type Outcome = RunData['outcome']
 
 const OUTCOMES = {
   held: { sign: '✓', words: 'held' },
@@ -18,7 +24,6 @@ export function page(runs: RunData[], assets: Assets): string {
     : runs.every(({ outcome }) => outcome === 'held')
       ? 'held'
       : 'unfit'
-  const [first] = runs
   const title = `Load test: ${runs.map(({ scenario }) => scenario).join(', ')}`
   return `<!doctype html>
 <html lang="en">
@@ -27,13 +32,10 @@ export function page(runs: RunData[], assets: Assets): string {
 <meta name="color-scheme" content="light dark">
 <title>${escaped(`${OUTCOMES[worst].sign} ${title}`)}</title>
 <style>${assets.style}</style>
-<header class="banner ${worst}">
-  <h1>${banner(runs, worst)}</h1>
-  <p>${escaped((first?.startedAt ?? '').slice(0, 16).replace('T', ' '))} UTC · seed ${first?.seed ?? ''} · repeat: <code>npm run loadtest -- ${escaped(repeat(runs))}</code></p>
-</header>
+${banner(runs, worst)}
 ${runs.length > 1 ? overview(runs) : ''}
 <main>
-${runs.map(section).join('\n')}
+${runs.map((run, index) => section(run, index, runs.length > 1)).join('\n')}
 </main>
 <footer>What each promise means: <code>docs/rules.md</code>. How this was measured: <code>docs/loadtest.md</code>. The numbers behind the charts: <code>series.json</code>.</footer>
 <script type="application/json" id="runs">${JSON.stringify(runs).replaceAll('<', '\\u003c')}</script>
@@ -42,18 +44,46 @@ ${assets.scripts.map((script) => `<script>${script.replaceAll('</script', '<\\/s
 `
 }
 
-function banner(runs: RunData[], worst: keyof typeof OUTCOMES): string {
-  const sign = `<span aria-hidden="true">${OUTCOMES[worst].sign}</span> `
+/** All that somebody reads who has ten seconds: what was tested, whether it held, what happened meanwhile. */
+function banner(runs: RunData[], worst: Outcome): string {
+  const [first] = runs as [RunData]
+  const one = runs.length === 1
+  const what = one ? first.scenario : `${runs.length} scenarios`
+  const why = worst === 'unfit' ? runs.flatMap(({ unfit }) => unfit).slice(0, 1) : []
+  return `<header class="banner ${worst}">
+<p class="what">Load test: <b>${escaped(what)}</b></p>
+<h1><span aria-hidden="true">${OUTCOMES[worst].sign}</span> ${verdict(runs, worst)}</h1>
+${why.map((reason) => `<p class="note">${escaped(sentence(reason))}</p>`).join('')}
+${one ? `<p class="lead">${escaped(sentence(first.words))}</p>` : ''}
+${one ? facts(first) + meanwhile(first) : ''}
+<p class="fine">${escaped(first.startedAt.slice(0, 16).replace('T', ' '))} UTC · seed ${first.seed} · repeat: <code>npm run loadtest -- ${escaped(repeat(runs))}</code></p>
+</header>`
+}
+
+function verdict(runs: RunData[], worst: Outcome): string {
   const broken = runs.flatMap(({ promises }) => promises.filter(({ count }) => count > 0)).length
   const total = runs.reduce((sum, { promises }) => sum + promises.length, 0)
   switch (worst) {
     case 'held':
-      return `${sign}All ${total} promises held`
+      return `All ${total} promises held`
     case 'broken':
-      return `${sign}${broken} of ${total} promises broken`
+      return `${broken} of ${total} promises broken`
     case 'unfit':
-      return `${sign}Nothing proved: the load generator could not do its work`
+      return 'Nothing proved'
+    default:
+      return assertNever(worst)
   }
+}
+
+function meanwhile({ marks }: RunData): string {
+  if (marks.length === 0) return '<p class="meanwhile">Nothing was done to the app on purpose.</p>'
+  const shown = marks.length > MOST_MARKS ? marks.slice(0, FIRST_MARKS) : marks
+  const items = shown.map(
+    ({ kind, words, at }, index) =>
+      `<li><b class="number ${escaped(kind)}">${index + 1}</b> ${escaped(words)} <small>at ${at.toFixed(0)} s</small></li>`,
+  )
+  const left = marks.length - shown.length
+  return `<ol class="meanwhile" aria-label="Meanwhile">${items.join('')}${left > 0 ? `<li>and ${left} more</li>` : ''}</ol>`
 }
 
 /** Scenarios of one command may differ in rate and duration; then they are the scenarios' own. */
@@ -72,14 +102,14 @@ function overview(runs: RunData[]): string {
   return `<nav><ul>${rows.join('')}</ul></nav>`
 }
 
-function section(run: RunData, index: number): string {
+/** @param named among several; one alone is named at the top */
+function section(run: RunData, index: number, named: boolean): string {
   const { scenario, words, outcome } = run
+  const head = `<h2>${escaped(scenario)} <small class="${outcome}">${OUTCOMES[outcome].sign} ${OUTCOMES[outcome].words}</small></h2>
+<p class="lead">${escaped(sentence(words))}</p>
+`
   return `<section id="${escaped(scenario)}">
-<h2>${escaped(scenario)} <small class="${outcome}">${OUTCOMES[outcome].words}</small></h2>
-<p class="lead">${escaped(words[0]?.toUpperCase() + words.slice(1))}.</p>
-<ul class="facts">${facts(run)
-    .map(([value, name]) => `<li><b>${escaped(value)}</b> ${escaped(name)}</li>`)
-    .join('')}</ul>
+${named ? head + facts(run) : ''}
 ${[...run.unfit, ...run.skipped.map((what) => `left out: ${what}`)].map((why) => `<p class="note">${escaped(why)}</p>`).join('')}
 <h3>Promises</h3>
 <ul class="promises">${run.promises.map(promise).join('')}</ul>
@@ -93,9 +123,9 @@ ${trouble(run, index)}
 </section>`
 }
 
-function facts(run: RunData): Array<[string, string]> {
+function facts(run: RunData): string {
   const all = run.series.p99.filter((value) => value !== null)
-  return [
+  const pairs: Array<[string, string]> = [
     [count(run.requests), `requests in ${Math.round(run.seconds)} s`],
     [count(run.sessions), 'sessions'],
     [count(run.series.instances.length), 'instances answered'],
@@ -104,6 +134,8 @@ function facts(run: RunData): Array<[string, string]> {
     [count(run.moved), 'moves of sessions'],
     ...(all.length > 0 ? [[`${count(Math.max(...all))} ms`, 'slowest p99'] as [string, string]] : []),
   ]
+  const items = pairs.map(([value, name]) => `<li><b>${escaped(value)}</b> ${escaped(name)}</li>`)
+  return `<ul class="facts">${items.join('')}</ul>`
 }
 
 const failures = ({ series }: RunData): number =>
@@ -143,6 +175,8 @@ function trouble(run: RunData, index: number): string {
 }
 
 const count = (value: number): string => value.toLocaleString('en')
+
+const sentence = (words: string): string => `${words.slice(0, 1).toUpperCase()}${words.slice(1).replace(/\.$/, '')}.`
 
 function escaped(value: string): string {
   return value.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`)

@@ -36,6 +36,30 @@ it('R11.3 the report needs nothing but itself, and says at its top what was foun
   expect(html).toContain('uPlot')
 })
 
+/** What stands above everything else. */
+const topOf = (html: string) => /<header[\s\S]*<\/header>/.exec(html)?.[0] ?? ''
+
+it('R11.3 of one scenario the top says what was tested and what was done to the app, numbered as in the charts', async () => {
+  const kill = { at: 3.1, until: 5, kind: 'fault', words: 'SIGKILL of slot 2' }
+  const top = topOf(await renderReport([run({ words: 'an instance is killed', marks: [kill] })]))
+  expect(top).toContain('<b>deploy</b>')
+  expect(top).toContain('An instance is killed.')
+  expect(top).toContain('<b>600</b> requests in 10 s')
+  expect(top).toMatch(/>1<\/b> SIGKILL of slot 2 <small>at 3 s/)
+})
+
+it('R11.3 a long list of faults does not push the verdict out of sight', async () => {
+  const marks = Array.from({ length: 30 }, (_, at) => ({ at, until: at, kind: 'fault', words: `fault ${at}` }))
+  const top = topOf(await renderReport([run({ marks })]))
+  expect(top.match(/fault \d/g)).toHaveLength(4)
+  expect(top).toContain('and 26 more')
+})
+
+it('R11.3 a run that proves nothing says at its top why', async () => {
+  const top = topOf(await renderReport([run({ outcome: 'unfit', unfit: ['the run was cut short: interrupted'] })]))
+  expect(top).toMatch(/<h1>.*Nothing proved<\/h1>\s*<p class="note">The run was cut short: interrupted\.</)
+})
+
 it('R11.3 a broken promise comes with its rule and what was found, as text', async () => {
   const lost = { ...(run().promises[0] as RunData['promises'][number]), count: 3, findings: ['GET got <no> answer'] }
   const html = await renderReport([run({ outcome: 'broken', promises: [lost] })])
