@@ -97,8 +97,12 @@ async function run(): Promise<number> {
       return EXIT.held
     }
     const interrupt = new AbortController()
-    process.once('SIGINT', () => interrupt.abort(new Error('interrupted')))
-    process.once('SIGTERM', () => interrupt.abort(new Error('interrupted')))
+    // Each time, not once: the second Ctrl-C of somebody in a hurry would leave k6 and the whole stack behind.
+    const stop = () => {
+      process.stderr.write('\nStopping k6 and what was started with it, then the report is written …\n')
+      interrupt.abort(new Error('interrupted'))
+    }
+    process.on('SIGINT', stop).on('SIGTERM', stop)
     return await main(options, interrupt.signal)
   } catch (error) {
     if (!(error instanceof CoppiceError)) throw error

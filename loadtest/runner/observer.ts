@@ -7,6 +7,7 @@ import type { PlatformApi } from './api.ts'
 const POLL_MS = 200
 /** Routers tell that an instance is down with their next report, which may be 2 s later. */
 const REPORT_DELAY_MS = 2_500
+const READY_TIMEOUT_MS = 15_000
 
 export class Observer {
   readonly tables: SeenTable[] = []
@@ -25,9 +26,11 @@ export class Observer {
     this.#done = Promise.all([this.#followTables(), this.#pollRouters()])
   }
 
-  /** Resolves with the first table that has the app. */
-  async ready(): Promise<void> {
-    while (this.tables.length === 0 && !this.#over.signal.aborted) await sleep(20)
+  /** Resolves with the first table that has the app. Rejects when none comes, or `signal` is aborted. */
+  async ready(signal: AbortSignal): Promise<void> {
+    for (const end = Date.now() + READY_TIMEOUT_MS; this.tables.length === 0; await sleep(20, undefined, { signal })) {
+      if (Date.now() > end) throw new Error(`no route table has ${this.#app} after ${READY_TIMEOUT_MS / 1000} s`)
+    }
   }
 
   isDown(instance: string): boolean {

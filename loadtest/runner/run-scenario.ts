@@ -51,7 +51,12 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   const { name, scenario, load, seed, target, say, signal } = parts
   await mkdir(parts.folder, { recursive: true })
   const observer = new Observer(target.api, target.app)
-  await observer.ready()
+  try {
+    await observer.ready(signal)
+  } catch (error) {
+    await observer.stop()
+    throw error
+  }
   let words = `${name}: load`
   let k6: K6Run | null = null
   const progress = setInterval(() => {

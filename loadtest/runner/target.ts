@@ -193,6 +193,9 @@ async function startSecondRouter(
 export async function attachTo(at: { app: string; apiUrl: string; token: string }): Promise<Target> {
   const api = platformApi(at)
   const { urls, compute_min_instances: before = null } = await api.app(at.app)
+  if (!(await api.instances(at.app)).some(({ role }) => role === 'serving')) {
+    throw new Error(`${at.app} does not run; start it with: coppice apps start ${at.app}`)
+  }
   // Names below localhost resolve in browsers, and in few other programs.
   const url = urls.find((one) => !new URL(one).hostname.endsWith('.localhost')) ?? (urls[0] as string)
   return {
