@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
+import { backupBoundsFrom } from '../store/settings.ts'
 import { backUp } from './backup/back-up.ts'
 import { ROOT } from './stack-options.ts'
 
@@ -9,7 +10,7 @@ const { values, positionals } = parseArgs({ options: { home: { type: 'string' } 
 
 try {
   const home = resolve(values.home ?? join(ROOT, '.coppice'))
-  const { file, kept, missing } = await backUp(home, positionals[0] ?? null, Date.now())
+  const { file, kept, missing } = await backUp(home, positionals[0] ?? null, Date.now(), backupBoundsFrom(process.env))
   process.stderr.write(`Backed up the inventory, its key, the token and ${kept} artifacts and sources.\n`)
   process.stderr.write('Whoever has this file can do everything that you can, and read every secret.\n')
   if (positionals[0] === undefined)

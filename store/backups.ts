@@ -1,24 +1,38 @@
 /** Copies of the inventory: whole and consistent, whatever writes to it meanwhile. */
-import { chmodSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
-/** Of each kind; older ones are removed (R14.4). */
-export const KEEP_BACKUPS = 5
+/** What stays in the folder of backups (R14.4). The newest of each kind stays whatever its age and size. */
+export type BackupBounds = {
+  /** Of each kind. */
+  maxCount: number
+  /** Of all together. */
+  maxBytes: number
+  maxAgeMs: number
+}
+
+export const BACKUP_BOUNDS: BackupBounds = { maxCount: 5, maxBytes: 10 * 2 ** 30, maxAgeMs: 30 * 24 * 3_600_000 }
+
+/** Before a migration; of the whole data directory. */
+const KINDS = ['.db', '.tar.gz'] as const
 /** What a process that died has left half written. */
 const STALE_MS = 3_600_000
 
 export const backupsFolder = (home: string): string => join(home, 'backups')
 
 /** Before a migration: a copy in the data directory. @returns its path. */
-export function backUpInventory(home: string, { name, now }: { name: string; now: number }): string {
+export function backUpInventory(
+  home: string,
+  { name, now, bounds }: { name: string; now: number; bounds: BackupBounds },
+): string {
   const folder = backupsFolder(home)
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const file = join(folder, `${name}-${stamp(now)}.db`)
   const draft = `${file}.${process.pid}.new`
   copyInventory(home, draft)
   renameSync(draft, file)
-  pruneBackups(folder, '.db')
+  pruneBackups(folder, bounds, now)
   return file
 }
 
@@ -37,14 +51,26 @@ export function copyInventory(home: string, to: string): void {
   chmodSync(to, 0o600)
 }
 
-/** Keeps the newest of those that end in `suffix`. */
-export function pruneBackups(folder: string, suffix: string, keep = KEEP_BACKUPS): void {
+/** Removes what goes past the bounds, oldest first. What is not a backup is not touched. */
+export function pruneBackups(folder: string, bounds: BackupBounds, now: number): void {
+  if (!existsSync(folder)) return
   const files = readdirSync(folder)
-    .map((name) => ({ path: join(folder, name), name, at: statSync(join(folder, name)).mtimeMs }))
+    .flatMap((name) => {
+      const path = join(folder, name)
+      // Another process may prune at the same time.
+      const found = statSync(path, { throwIfNoEntry: false })
+      return found === undefined ? [] : [{ path, name, at: found.mtimeMs, size: found.size }]
+    })
     .sort((a, b) => b.at - a.at || b.name.localeCompare(a.name))
-  for (const { path } of files.filter(({ name }) => name.endsWith(suffix)).slice(keep)) rmSync(path, { force: true })
+  const kinds = KINDS.map((suffix) => files.filter(({ name }) => name.endsWith(suffix)))
+  let bytes = kinds.reduce((sum, [newest]) => sum + (newest?.size ?? 0), 0)
+  const older = kinds.flatMap((kind) => kind.slice(1).map((file, index) => ({ ...file, rank: index + 1 })))
+  for (const { path, at, size, rank } of older.sort((a, b) => b.at - a.at)) {
+    bytes += size
+    if (rank >= bounds.maxCount || bytes > bounds.maxBytes || now - at > bounds.maxAgeMs) rmSync(path, { force: true })
+  }
   for (const { path, name, at } of files)
-    if (name.endsWith('.new') && Date.now() - at > STALE_MS) rmSync(path, { force: true })
+    if (name.endsWith('.new') && now - at > STALE_MS) rmSync(path, { force: true })
 }
 
 /** `20260102T030405678Z`: sorts by time and is a file name everywhere. */

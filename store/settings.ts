@@ -1,9 +1,13 @@
 /** The settings that the worker and the control plane of one data directory have to agree on. */
 import { resolve } from 'node:path'
 import { DEFAULTS } from '../domain/limits.ts'
+import { BACKUP_BOUNDS, type BackupBounds } from './backups.ts'
 import type { PortRange } from './ports.ts'
 import type { StoreOptions } from './store.ts'
 import { COMPUTE_SIZES, type ComputeSizes } from './workspace.ts'
+
+const GIB = 2 ** 30
+const DAY_MS = 24 * 3_600_000
 
 /**
  * | variable | default | when to change it |
@@ -16,16 +20,22 @@ import { COMPUTE_SIZES, type ComputeSizes } from './workspace.ts'
  * | COPPICE_MAX_INSTANCES | 5 | an app needs more instances |
  * | COPPICE_MAX_SCALED_APPS | 5 | more apps are to be scaled |
  * | COPPICE_COMPUTE_SIZES | MEDIUM:2:6,LARGE:4:12 | instances may take other shares of this machine: vCPU, memory in GB |
+ * | COPPICE_BACKUPS | 5 | of each kind, so many backups stay in the data directory |
+ * | COPPICE_BACKUP_GB | 10 | all of these together may take more of the disk, or less |
+ * | COPPICE_BACKUP_DAYS | 30 | they are to go sooner, or later; the newest of each kind always stays |
  *
  * @throws Error that names the variable and what it takes.
  */
-export function storeOptionsFrom(env: NodeJS.ProcessEnv): StoreOptions & { home: string } {
+export function storeOptionsFrom(
+  env: NodeJS.ProcessEnv,
+): StoreOptions & Required<Pick<StoreOptions, 'home' | 'backups'>> {
   return {
     home: resolve(env.COPPICE_HOME ?? '.coppice'),
     instancePorts: range(env, 'COPPICE_INSTANCE_PORTS', { first: 20_000, last: 29_999 }),
     appPorts: range(env, 'COPPICE_APP_PORTS', { first: 8100, last: 8299 }),
     drainTimeoutMs: count(env, 'COPPICE_DRAIN_TIMEOUT_MS', DEFAULTS.drainTimeoutMs),
     computeSizes: sizes(env),
+    backups: backupBoundsFrom(env),
     workspace: {
       horizontalScaling: flag(env, 'COPPICE_HORIZONTAL_SCALING'),
       maxInstancesPerApp: count(env, 'COPPICE_MAX_INSTANCES', DEFAULTS.maxInstancesPerApp),
@@ -33,6 +43,13 @@ export function storeOptionsFrom(env: NodeJS.ProcessEnv): StoreOptions & { home:
     },
   }
 }
+
+/** @throws as `storeOptionsFrom` */
+export const backupBoundsFrom = (env: NodeJS.ProcessEnv): BackupBounds => ({
+  maxCount: count(env, 'COPPICE_BACKUPS', BACKUP_BOUNDS.maxCount),
+  maxBytes: count(env, 'COPPICE_BACKUP_GB', BACKUP_BOUNDS.maxBytes / GIB) * GIB,
+  maxAgeMs: count(env, 'COPPICE_BACKUP_DAYS', BACKUP_BOUNDS.maxAgeMs / DAY_MS) * DAY_MS,
+})
 
 function range(env: NodeJS.ProcessEnv, name: string, fallback: PortRange): PortRange {
   const text = env[name]

@@ -10,7 +10,7 @@ import { DEFAULTS } from '../domain/limits.ts'
 import type { App } from '../domain/records.ts'
 import { Admissions } from './admissions.ts'
 import { Apps } from './apps.ts'
-import { backUpInventory } from './backups.ts'
+import { BACKUP_BOUNDS, type BackupBounds, backUpInventory } from './backups.ts'
 import type { StoreContext } from './context.ts'
 import { Deployments } from './deployments.ts'
 import { type Duplicate, duplicateApp } from './duplicate.ts'
@@ -50,6 +50,8 @@ export type StoreOptions = {
   computeSizes?: ComputeSizes
   routerLeaseMs?: number
   routerLeaseMarginMs?: number
+  /** What stays of the backups in the data directory (R14.4). */
+  backups?: BackupBounds
   /** For tests. */
   migrations?: readonly string[]
   /** Unix ms; for tests. */
@@ -93,7 +95,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   try {
     migrate(raw, {
       migrations: options.migrations,
-      backUp: (from) => backUpInventory(options.home, { name: `inventory-v${from}`, now: (options.now ?? Date.now)() }),
+      backUp: (from) =>
+        backUpInventory(options.home, {
+          name: `inventory-v${from}`,
+          now: (options.now ?? Date.now)(),
+          bounds: options.backups ?? BACKUP_BOUNDS,
+        }),
     })
   } catch (error) {
     raw.close()

@@ -1,9 +1,10 @@
 /**
- * Keeps what grows within bounds (R14.4): artifacts, sources, kept deployments, events, build logs. What an instance, an
- * operation or a kept deployment needs is pinned and stays, whatever the bounds say (R4.3).
+ * Keeps what grows within bounds (R14.4): artifacts, sources, kept deployments, events, build logs, backups. What an
+ * instance, an operation or a kept deployment needs is pinned and stays, whatever the bounds say (R4.3).
  */
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { type BackupBounds, pruneBackups } from '../store/backups.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
 
@@ -18,6 +19,7 @@ export type HousekeepingOptions = {
   sources: Collected
   /** Folder of the build logs, one folder an app. */
   buildLogs: string
+  backups: { folder: string; bounds: BackupBounds }
   logger: Logger
   now: () => number
 }
@@ -44,6 +46,7 @@ export async function keepHouse({
   artifacts,
   sources,
   buildLogs,
+  backups,
   logger,
   now,
 }: HousekeepingOptions): Promise<void> {
@@ -52,6 +55,7 @@ export async function keepHouse({
   const removed = [...(await artifacts.collect(LIMITS)).removed, ...(await sources.collect(LIMITS)).removed]
   await store.events.trim(KEEP_EVENTS)
   await pruneLogs(buildLogs, now() - KEEP_MS)
+  pruneBackups(backups.folder, backups.bounds, now())
   if (removed.length + letGo > 0) logger.info({ removed: removed.length, deployments: letGo }, 'kept house')
 }
 

@@ -19,6 +19,7 @@ import { resolveSource } from '../runtime/source-roots.ts'
 import { createSources } from '../runtime/sources/sources.ts'
 import { toolPath } from '../runtime/tool-path.ts'
 import { resolveTool } from '../scripts/toolchain/resolve.ts'
+import { backupsFolder } from '../store/backups.ts'
 import { acquireProcessLock } from '../store/process-lock.ts'
 import { openStore } from '../store/store.ts'
 import { METER_MS } from '../store/usage.ts'
@@ -85,7 +86,8 @@ async function main(): Promise<void> {
   })
 
   const buildLogs = join(home, 'logs', 'builds')
-  const stopHousekeeping = startHousekeeping({ store, artifacts, sources, buildLogs, logger, now })
+  const backups = { folder: backupsFolder(home), bounds: options.store.backups }
+  const stopHousekeeping = startHousekeeping({ store, artifacts, sources, buildLogs, backups, logger, now })
 
   let stopInstances = false
   process.on('SIGTERM', () => stopping.abort())

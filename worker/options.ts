@@ -2,10 +2,9 @@
 import { resolve } from 'node:path'
 import { DEFAULTS } from '../domain/limits.ts'
 import { storeOptionsFrom } from '../store/settings.ts'
-import type { StoreOptions } from '../store/store.ts'
 
 export type WorkerOptions = {
-  store: StoreOptions & { home: string }
+  store: ReturnType<typeof storeOptionsFrom>
   temporal: {
     /** `COPPICE_TEMPORAL_ADDRESS`, host:port; default 127.0.0.1:7233, the Temporal CLI's own. */
     address: string

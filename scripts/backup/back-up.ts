@@ -3,7 +3,7 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CoppiceError } from '../../domain/errors.ts'
-import { backupsFolder, copyInventory, pruneBackups, stamp } from '../../store/backups.ts'
+import { type BackupBounds, backupsFolder, copyInventory, pruneBackups, stamp } from '../../store/backups.ts'
 import { schemaVersion } from '../../store/migrations.ts'
 import { writeArchive } from './archive.ts'
 
@@ -20,10 +20,10 @@ export type BackedUp = {
 /**
  * Copies what a data directory cannot do without into one file; the platform may run meanwhile.
  *
- * @param to the file; null puts it into the data directory, where the five newest are kept.
+ * @param to the file; null puts it into the data directory, where `bounds` say what stays.
  * @throws CoppiceError InvalidInput
  */
-export async function backUp(home: string, to: string | null, now: number): Promise<BackedUp> {
+export async function backUp(home: string, to: string | null, now: number, bounds: BackupBounds): Promise<BackedUp> {
   if (!existsSync(join(home, 'inventory.db')))
     throw new CoppiceError('InvalidInput', `${home} is not a data directory of Coppice`, { field: 'home' })
   const file = resolve(to ?? join(backupsFolder(home), `coppice-${stamp(now)}${SUFFIX}`))
@@ -50,7 +50,7 @@ export async function backUp(home: string, to: string | null, now: number): Prom
       ...present,
     ])
     await rename(draft, file)
-    if (to === null) pruneBackups(backupsFolder(home), SUFFIX)
+    if (to === null) pruneBackups(backupsFolder(home), bounds, now)
     const there = new Set(present.map(({ key }) => key))
     return { file, kept: present.length, missing: keys.filter((key) => !there.has(key)) }
   } finally {

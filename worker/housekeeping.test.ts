@@ -1,0 +1,42 @@
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { BACKUP_BOUNDS } from '../store/backups.ts'
+import { openStore, type Store } from '../store/store.ts'
+import { keepHouse } from './housekeeping.ts'
+import { createLogger } from './logger.ts'
+
+let home: string
+let store: Store
+beforeEach(async () => {
+  home = mkdtempSync(join(tmpdir(), 'coppice-house-'))
+  store = await openStore({ home })
+})
+afterEach(async () => {
+  await store.close()
+  rmSync(home, { recursive: true, force: true })
+})
+
+it('R14.4 backups go when they are too old, also while nobody makes another one', async () => {
+  const folder = join(home, 'backups')
+  mkdirSync(folder)
+  const now = Date.now()
+  for (const days of [1, 29, 31]) {
+    const file = join(folder, `coppice-${days}.tar.gz`)
+    writeFileSync(file, 'x')
+    const at = new Date(now - days * 24 * 3_600_000)
+    utimesSync(file, at, at)
+  }
+  const none = { sweep: async () => {}, collect: async () => ({ removed: [] }) }
+  await keepHouse({
+    store,
+    artifacts: none,
+    sources: none,
+    buildLogs: join(home, 'builds'),
+    backups: { folder, bounds: BACKUP_BOUNDS },
+    logger: createLogger('silent'),
+    now: () => now,
+  })
+  expect(readdirSync(folder)).toEqual(['coppice-1.tar.gz', 'coppice-29.tar.gz'])
+})
