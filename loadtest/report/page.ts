@@ -1,7 +1,12 @@
 import { assertNever } from '../../domain/states.ts'
 import type { RunData } from './run-data.ts'
 
-export type Assets = { style: string; scripts: string[] }
+export type Assets = {
+  style: string
+  scripts: string[]
+  /** Text of the rules by their ids. */
+  rules: ReadonlyMap<string, string>
+}
 
 /** More of them stand between the reader and the charts. */
 const MOST_MARKS = 8
@@ -37,7 +42,8 @@ ${runs.length > 1 ? overview(runs) : ''}
 <main>
 ${runs.map((run, index) => section(run, index, runs.length > 1)).join('\n')}
 </main>
-<footer>What each promise means: <code>docs/rules.md</code>. How this was measured: <code>docs/loadtest.md</code>. The numbers behind the charts: <code>series.json</code>.</footer>
+${rulesOf(runs, assets.rules)}
+<footer>All rules: <code>docs/rules.md</code>. How this was measured: <code>docs/loadtest.md</code>. The numbers behind the charts: <code>series.json</code>.</footer>
 <script type="application/json" id="runs">${JSON.stringify(runs).replaceAll('<', '\\u003c')}</script>
 ${assets.scripts.map((script) => `<script>${script.replaceAll('</script', '<\\/script')}</script>`).join('\n')}
 </html>
@@ -147,6 +153,14 @@ function promise({ words, count: times, rule, by, name, findings }: RunData['pro
   const more = times > findings.length && findings.length > 0 ? `<p>and ${count(times - findings.length)} more</p>` : ''
   const source = `${name}: ${by === 'threshold' ? 'a threshold of k6' : 'checked after the run'}`
   return `<li class="${broken ? 'broken' : 'held'}" title="${escaped(source)}"><span class="sign" aria-label="${broken ? 'broken' : 'held'}">${broken ? '✗' : '✓'}</span><span><b>${count(times)}</b> ${escaped(words)} <small>${escaped(rule)}${by === 'threshold' ? ', k6' : ''}</small>${found === '' ? '' : `<details open><summary>${escaped(name)}: what was found</summary>${found}${more}</details>`}</span></li>`
+}
+
+/** What stands behind the ids at the promises. */
+function rulesOf(runs: RunData[], rules: Assets['rules']): string {
+  const named = new Set(runs.flatMap(({ promises }) => promises.flatMap(({ rule }) => rule.split(', '))))
+  const known = [...rules].filter(([id]) => named.has(id))
+  const items = known.map(([id, text]) => `<dt>${escaped(id)}<dd>${escaped(text)}`)
+  return `<details class="rules"><summary>The rules in words</summary><dl>${items.join('')}</dl></details>`
 }
 
 function happened({ marks, operations }: RunData): string {

@@ -65,6 +65,7 @@ it('R11.3 a broken promise comes with its rule and what was found, as text', asy
   const html = await renderReport([run({ outcome: 'broken', promises: [lost] })])
   expect(html).toMatch(/<h1>.*1 of 1 promises broken<\/h1>/)
   expect(html).toContain('GET got &#60;no&#62; answer')
+  expect(html).toMatch(/<dt>R3\.4<dd>Under load a deployment fails no request/)
   expect(html).toContain('and 2 more')
   expect(html).not.toContain('<no>')
   expect(html).not.toContain('<happens>')

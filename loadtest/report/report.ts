@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { RULES_FILE, ruleRows } from '../../scripts/rules-doc.ts'
 import type { ScenarioResult } from '../runner/run-scenario.ts'
 import { page } from './page.ts'
 import { type RunData, runData } from './run-data.ts'
@@ -20,11 +21,16 @@ export async function writeReport(results: ScenarioResult[], folder: string): Pr
 
 export async function renderReport(runs: RunData[]): Promise<string> {
   const own = (name: string) => readFile(join(import.meta.dirname, name), 'utf8')
-  const [style, charts, library, libraryStyle] = await Promise.all([
+  const [style, charts, library, libraryStyle, rules] = await Promise.all([
     own('style.css'),
     own('charts.js'),
     readFile(require.resolve('uplot/dist/uPlot.iife.min.js'), 'utf8'),
     readFile(require.resolve('uplot/dist/uPlot.min.css'), 'utf8'),
+    readFile(RULES_FILE, 'utf8'),
   ])
-  return page(runs, { style: libraryStyle + style, scripts: [library, charts] })
+  return page(runs, {
+    style: libraryStyle + style,
+    scripts: [library, charts],
+    rules: new Map(ruleRows(rules).map(({ id, rule }) => [id, rule.replaceAll(/[`*]/g, '')])),
+  })
 }
