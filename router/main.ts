@@ -16,7 +16,13 @@ const FLUSH_AFTER_MS = 500
  */
 const fromPrimary = process.env.COPPICE_ROUTER_WORKER
 if (cluster.isWorker && fromPrimary !== undefined) await startWorker(JSON.parse(fromPrimary))
+else if (process.argv.slice(2).includes('--help')) await showUsage()
 else await startPrimary()
+
+async function showUsage(): Promise<void> {
+  const { usage } = await import('./usage.ts')
+  process.stdout.write(`${usage()}\n`)
+}
 
 async function startWorker(options: RouterOptions): Promise<void> {
   // The first table may come while the program is still loading.

@@ -120,7 +120,8 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 
 export const DEFAULT_CHECKS: CheckOptions = { intervalMs: 1000, timeoutMs: 800, confirmAfterMs: 100 }
 
-const FLAGS = {
+/** Described for people in `usage.ts`. */
+export const FLAGS = {
   listen: { type: 'string' },
   'control-plane': { type: 'string' },
   'token-file': { type: 'string' },
@@ -209,7 +210,7 @@ function parseFlags(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options: FLAGS, allowPositionals: false }).values
   } catch (error) {
-    throw new CoppiceError('InvalidInput', (error as Error).message)
+    throw new CoppiceError('InvalidInput', `${(error as Error).message}. All flags: node router/main.ts --help`)
   }
 }
 
