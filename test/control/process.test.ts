@@ -17,7 +17,13 @@ beforeEach(async () => {
   home = await mkdtemp(join(tmpdir(), 'coppice-control-'))
 })
 afterEach(async () => {
-  for (const child of started.splice(0)) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+  for (const child of started.splice(0)) {
+    if (child.exitCode !== null || child.signalCode !== null) continue
+    const exited = once(child, 'exit')
+    child.kill('SIGKILL')
+    // While it lives it may write into the folder, which would then stay.
+    await exited
+  }
   await rm(home, { recursive: true, force: true })
 })
 
