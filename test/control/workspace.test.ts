@@ -27,6 +27,8 @@ describe('R2.1 only admins', () => {
     ['POST', '/api/coppice/v1/artifacts/scrub', {}],
     ['GET', '/api/coppice/v1/routes/stream?router=r', undefined],
     ['POST', '/api/coppice/v1/routers/report', {}],
+    ['GET', '/api/coppice/v1/routers', undefined],
+    ['DELETE', '/api/coppice/v1/routers/r', undefined],
   ])('%s %s', async (method, path, body) => {
     const before = await control.call('GET', WORKSPACE)
     const answer = await control.call(method, path, body, user)
@@ -58,6 +60,19 @@ describe('R2.1 only admins', () => {
     })
     await control.call('PATCH', WORKSPACE, { max_scaled_apps: 2 })
     expect((await control.call('POST', '/api/2.0/apps', scaled('second'), user)).status).toBe(200)
+  })
+})
+
+describe('a user, as docs/security.md says', () => {
+  it('changes every app, also one that somebody else made: description, secrets, deletion', async () => {
+    const made = await control.call('POST', '/api/2.0/apps', { name: 'his' })
+    expect(made.body.creator).toBe('admin')
+    const patched = await control.call('PATCH', '/api/2.0/apps/his', { description: 'by ada' }, user)
+    expect(patched).toMatchObject({ status: 200, body: { creator: 'admin', description: 'by ada' } })
+    const secret = await control.call('PUT', '/api/coppice/v1/apps/his/secrets/a', { value: 'x' }, user)
+    expect(secret.status).toBe(200)
+    // Refused for Temporal, which this test has none of, and not for who asks.
+    expect((await control.call('DELETE', '/api/2.0/apps/his', undefined, user)).status).toBe(503)
   })
 })
 
