@@ -29,6 +29,7 @@
               ctx.fillRect(from, bbox.top, to - from, bbox.height)
               ctx.fillStyle = `rgb(${tone})`
               ctx.fillRect(from, bbox.top, 2 * ratio, bbox.height)
+              ctx.textAlign = 'left'
               ctx.font = `700 ${12 * ratio}px system-ui, sans-serif`
               // Its words, too, where the next mark leaves room for them.
               const next = run.marks[index + 1]
@@ -72,7 +73,7 @@
                 .map((step) => step.words),
             ]
             legend?.at(at === null ? null : u.cursor.idx)
-            line.textContent = words.length > 0 ? `${seconds(at)}: ${words.join(' · ')}` : hint
+            line.textContent = at === null ? hint : [seconds(at), ...words].join(' · ')
           },
         ],
       },

@@ -1,4 +1,5 @@
 import { assertNever } from '../../domain/states.ts'
+import { SCENARIOS } from '../scenarios.ts'
 import type { RunData } from './run-data.ts'
 
 export type Assets = {
@@ -92,11 +93,20 @@ function meanwhile({ marks }: RunData): string {
   return `<ol class="meanwhile" aria-label="Meanwhile">${items.join('')}${left > 0 ? `<li>and ${left} more</li>` : ''}</ol>`
 }
 
-/** Scenarios of one command may differ in rate and duration; then they are the scenarios' own. */
+/** Where rate or duration were told, they are those of all; else each scenario has its own. */
 function repeat(runs: RunData[]): string {
   const names = runs.map(({ scenario }) => scenario).join(' ')
   const [first] = runs as [RunData]
-  const load = runs.length === 1 ? ` --rate ${first.rate} --duration ${first.durationMs / 1000}s` : ''
+  const own = (form: 'quick' | 'full') =>
+    runs.every(({ scenario, rate, durationMs }) => {
+      const load = SCENARIOS[scenario]?.[form]
+      return load?.rate === rate && load.durationMs === durationMs
+    })
+  const load = own('full')
+    ? ''
+    : own('quick')
+      ? ' --quick'
+      : ` --rate ${first.rate} --duration ${first.durationMs / 1000}s`
   return `${names}${load} --seed ${first.seed}`
 }
 
@@ -152,7 +162,7 @@ function promise({ words, count: times, rule, by, name, findings }: RunData['pro
   const found = findings.map((text) => `<pre>${escaped(text)}</pre>`).join('')
   const more = times > findings.length && findings.length > 0 ? `<p>and ${count(times - findings.length)} more</p>` : ''
   const source = `${name}: ${by === 'threshold' ? 'a threshold of k6' : 'checked after the run'}`
-  return `<li class="${broken ? 'broken' : 'held'}" title="${escaped(source)}"><span class="sign" aria-label="${broken ? 'broken' : 'held'}">${broken ? '✗' : '✓'}</span><span><b>${count(times)}</b> ${escaped(words)} <small>${escaped(rule)}${by === 'threshold' ? ', k6' : ''}</small>${found === '' ? '' : `<details open><summary>${escaped(name)}: what was found</summary>${found}${more}</details>`}</span></li>`
+  return `<li class="${broken ? 'broken' : 'held'}" title="${escaped(source)}"><span class="sign" aria-label="${broken ? 'broken' : 'held'}">${broken ? '✗' : '✓'}</span><span><b>${count(times)}</b> ${escaped(words)} <small>${escaped(rule)}</small>${found === '' ? '' : `<details open><summary>${escaped(name)}: what was found</summary>${found}${more}</details>`}</span></li>`
 }
 
 /** What stands behind the ids at the promises. */

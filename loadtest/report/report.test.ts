@@ -29,7 +29,8 @@ const run = (more: Partial<RunData> = {}): RunData => ({
 it('R11.3 the report needs nothing but itself, and says at its top what was found', async () => {
   const html = await renderReport([run()])
   expect(html).toMatch(/<h1>.*All 1 promises held<\/h1>/)
-  expect(html).toContain('deploy --rate 60 --duration 10s --seed 7')
+  expect(html).toContain('deploy --quick --seed 7')
+  expect(await renderReport([run({ rate: 99 })])).toContain('deploy --rate 99 --duration 10s --seed 7')
   // No address of anything outside, but for namespaces and comments of the library.
   expect(html).not.toMatch(/(?:src|href)="(?!#)/)
   expect(html).not.toMatch(/@import|url\(/)

@@ -18,7 +18,7 @@ export type Series = {
   p99: Array<number | null>
 }
 
-const BUCKETS_MS = [250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000]
+const BUCKETS_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000]
 const MOST_BUCKETS = 150
 
 /** @param from Unix ms @param to likewise */
