@@ -85,7 +85,7 @@ export const createInventoryActivities = ({ store, faults = noFaults }: { store:
     ): Promise<void> => transaction('abandon', { operation }, () => store.transitions.abandon(operation, end, owner)),
 
     takeOver: (repair: { id: string; app: string; workflowId: string; runId: string }): Promise<LostOperation | null> =>
-      guarded(async () => {
+      transaction('takeOver', { operation: repair.id, app: repair.app }, async () => {
         const lost = await store.transitions.takeOver(repair)
         return lost === null ? null : { lost, version: await committedVersion(store, lost) }
       }),

@@ -20,8 +20,14 @@ describe('the crash suite', () => {
 
   it('has cases for every type of operation', () => {
     const types = new Set<string>(OPERATION_NAMES.map((name) => operationOf(name).type))
-    // A repair is what the cases end in whose workflow is terminated.
+    // A repair is brought about by the end of another's workflow.
     expect(OPERATION_TYPES.filter((type) => !types.has(type))).toEqual(['repair'])
-    for (const name of OPERATION_NAMES) expect(stepsOf(name)).toEqual(expect.arrayContaining(['admit', 'commit']))
+    for (const name of OPERATION_NAMES) {
+      expect(stepsOf(name)).toEqual(expect.arrayContaining(['admit', 'commit']))
+      const repaired = allCases().filter(({ operation, kind }) => operation === name && kind === 'takeOver')
+      expect(new Set(repaired.map(({ cause }) => cause))).toEqual(
+        new Set(['end before the pivot', 'end after the pivot']),
+      )
+    }
   })
 })

@@ -2,14 +2,15 @@
  * Every kind of step that a saga takes, and where in the saga it lies. There is no other list: activities can name only
  * these, and the crash suite (DESIGN D17) makes its cases from them, so that a new kind without cases does not pass.
  *
- * `phase` tells how a saga ends that was ended from outside at this step: back before the pivot, forward after it.
+ * `phase` tells how a saga ends that was ended from outside at this step: back before the pivot, forward after it. A
+ * `repair` takes the way of the operation that it takes over.
  * `shape` tells which moments a step has: a `transaction` is effect and record in one; an `effect` lies outside of the
  * store and is recorded afterwards; what is `unrecorded` is done as often as it is asked for.
  */
 import type { Moment } from './faults.ts'
 
 type Kind = {
-  phase: 'compensable' | 'pivot' | 'retriable' | 'undo'
+  phase: 'compensable' | 'pivot' | 'retriable' | 'undo' | 'repair'
   shape: 'transaction' | 'effect' | 'unrecorded'
 }
 
@@ -25,6 +26,7 @@ export const STEP_KINDS = {
   finish: { phase: 'retriable', shape: 'transaction' },
   remove: { phase: 'undo', shape: 'unrecorded' },
   abandon: { phase: 'undo', shape: 'transaction' },
+  takeOver: { phase: 'repair', shape: 'transaction' },
 } as const satisfies Record<string, Kind>
 
 export type StepKind = keyof typeof STEP_KINDS

@@ -7,50 +7,69 @@ import { MOMENTS_OF, STEP_KINDS, type StepKind } from '../../activities/steps.ts
 import { OPERATION_NAMES, type OperationName, operationOf } from './operations.ts'
 import { type Random, seededRandom } from './random.ts'
 
-export const FAULTS = ['kill worker', 'kill control', 'kill temporal', 'terminate', 'cancel'] as const
+export const FAULTS = ['kill worker', 'kill control', 'kill temporal', 'kill router', 'terminate', 'cancel'] as const
 export type Fault = (typeof FAULTS)[number]
 
-/** Why an operation undoes itself before it is interrupted in that. */
-export type UndoCause = 'crash' | 'cancel'
+/**
+ * What happened to the operation before it is interrupted: a crash or a cancel, so that it undoes itself, or its workflow
+ * was ended from outside, so that a repair takes it back or forward.
+ */
+export const CAUSES = ['crash', 'cancel', 'end before the pivot', 'end after the pivot'] as const
+export type Cause = (typeof CAUSES)[number]
 
 export type CrashCase = {
   operation: OperationName
   kind: StepKind
   moment: Moment
   fault: Fault
-  /** For the steps of the undo. */
-  cause: UndoCause | null
+  /** For the steps of an undo or of a repair. */
+  cause: Cause | null
 }
 
 /** How the operation has to end. `by its record`: both are right, if record and world say the same. */
 export type End = 'new' | 'old' | 'by its record'
+
+const KINDS = Object.keys(STEP_KINDS) as StepKind[]
 
 /** The steps of an operation in their order, those of its undo included. */
 export function stepsOf(name: OperationName): StepKind[] {
   const { steps, fuse } = operationOf(name)
   const taken: StepKind[] = ['admit', ...steps, 'commit', 'finish', 'abandon']
   if (fuse !== null) taken.push('remove')
-  return (Object.keys(STEP_KINDS) as StepKind[]).filter((kind) => taken.includes(kind))
+  return KINDS.filter((kind) => taken.includes(kind))
+}
+
+/** The steps of the repair of an operation that lost its workflow. */
+function repairOf(name: OperationName, cause: Cause): StepKind[] {
+  const phase = cause === 'end before the pivot' ? 'undo' : 'retriable'
+  return ['takeOver', ...stepsOf(name).filter((kind) => STEP_KINDS[kind].phase === phase)]
 }
 
 export function allCases(): CrashCase[] {
   const cases: CrashCase[] = []
   for (const operation of OPERATION_NAMES)
-    for (const kind of stepsOf(operation))
+    for (const kind of KINDS)
       for (const moment of MOMENTS_OF[STEP_KINDS[kind].shape])
         for (const cause of causesOf(operation, kind))
           for (const fault of FAULTS) cases.push({ operation, kind, moment, fault, cause })
   return cases
 }
 
-function causesOf(operation: OperationName, kind: StepKind): Array<UndoCause | null> {
-  if (STEP_KINDS[kind].phase !== 'undo') return [null]
-  return operationOf(operation).fuse === null ? ['cancel'] : ['crash', 'cancel']
+function causesOf(operation: OperationName, kind: StepKind): Array<Cause | null> {
+  const { fuse } = operationOf(operation)
+  const causes: Array<Cause | null> = CAUSES.filter((cause) => {
+    if (cause.startsWith('end ')) return repairOf(operation, cause).includes(kind)
+    return (
+      stepsOf(operation).includes(kind) && STEP_KINDS[kind].phase === 'undo' && (cause === 'cancel' || fuse !== null)
+    )
+  })
+  const forward = stepsOf(operation).includes(kind) && STEP_KINDS[kind].phase !== 'undo'
+  return forward ? [null, ...causes] : causes
 }
 
-export function endOf({ operation, kind, moment, fault }: CrashCase): End {
+export function endOf({ operation, kind, moment, fault, cause }: CrashCase): End {
+  if (cause !== null) return cause === 'end after the pivot' ? 'new' : 'old'
   const { phase } = STEP_KINDS[kind]
-  if (phase === 'undo') return 'old'
   // Whatever is killed, the saga goes on; and past the pivot nothing leads back.
   if (fault.startsWith('kill') || phase === 'retriable') return 'new'
   const next = stepsOf(operation).find((each) => each !== 'admit')
@@ -64,7 +83,11 @@ export function endOf({ operation, kind, moment, fault }: CrashCase): End {
 }
 
 export const nameOf = ({ operation, kind, moment, fault, cause }: CrashCase): string =>
-  `${operation}: ${fault} at ${kind}.${moment}${cause === null ? '' : ` of the undo after a ${cause}`}`
+  `${operation}: ${fault} at ${kind}.${moment}${cause === null ? '' : ` of the ${wayOf(cause)}`}`
+
+/** What an operation is on after this cause. */
+export const wayOf = (cause: Cause): string =>
+  cause.startsWith('end ') ? `repair after an ${cause}` : `undo after a ${cause}`
 
 /** For each fault one case of every operation, drawn by the seed. */
 export function sample(seed: number): CrashCase[] {

@@ -1,20 +1,21 @@
 /** The outcome of many cases as text: rows step kind × moment, columns fault × operation. */
 import { MOMENTS } from '../../activities/faults.ts'
 import { STEP_KINDS } from '../../activities/steps.ts'
-import { FAULTS, nameOf } from './cases.ts'
+import { CAUSES, FAULTS, nameOf, wayOf } from './cases.ts'
 import { OPERATION_NAMES, operationOf } from './operations.ts'
 import type { CaseResult } from './round.ts'
 
 const STEP_ORDER = Object.keys(STEP_KINDS)
-const CAUSES = [null, 'crash', 'cancel']
 
 /** `.` held, `F` failed, blank: there is no such case, or it was not run. */
 export function matrix(results: readonly CaseResult[]): string {
   const rowOf = ({ case: each }: CaseResult) =>
-    `${each.kind}.${each.moment}${each.cause === null ? '' : ` (undo, ${each.cause})`}`
-  // In the order of a saga: steps as they are listed, their moments, the undo last.
+    `${each.kind}.${each.moment}${each.cause === null ? '' : ` (${wayOf(each.cause)})`}`
+  // In the order of a saga: steps as they are listed, undo and repairs last.
   const place = ({ case: each }: CaseResult) =>
-    STEP_ORDER.indexOf(each.kind) * 10 + MOMENTS.indexOf(each.moment) * 3 + CAUSES.indexOf(each.cause)
+    (each.cause === null ? 0 : CAUSES.indexOf(each.cause) + 1) * 1000 +
+    STEP_ORDER.indexOf(each.kind) * 10 +
+    MOMENTS.indexOf(each.moment)
   const rows = [...new Set(results.toSorted((a, b) => place(a) - place(b)).map(rowOf))]
   const width = Math.max(...rows.map((row) => row.length), 0) + 2
   const letters = OPERATION_NAMES.map((name) => operationOf(name).letter).join('')

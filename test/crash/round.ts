@@ -3,14 +3,15 @@
  * killed is killed once for everybody; a terminate or a cancel goes to each operation by itself.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { assertNever } from '../../domain/states.ts'
 import type { ProcessName } from '../../scripts/stack/state-file.ts'
 import { Load } from '../helpers/load.ts'
 import { type Hold, until } from '../helpers/platform.ts'
-import { type CrashCase, endOf, nameOf } from './cases.ts'
+import { type Cause, type CrashCase, endOf, nameOf } from './cases.ts'
 import type { Door } from './client.ts'
 import { Lane, type LaneDeps } from './lane.ts'
-import type { OperationName } from './operations.ts'
-import { type Ending, judgeAnswers, judgeState } from './verdict.ts'
+import type { CrashOperation, OperationName } from './operations.ts'
+import { type Away, type Ending, judgeAnswers, judgeState } from './verdict.ts'
 import { deadRoutes, lookAround, type OperationRow, operationsOf, strays, untidiness, type World } from './world.ts'
 
 export type CaseResult = { case: CrashCase; failures: string[] }
@@ -22,7 +23,7 @@ const SETTLE_MS = 45_000
  * How long what was killed stays away: long enough for the others to do everything that they can, and must not, do
  * without it. Without the worker nothing is done.
  */
-const OUTAGE_MS = { worker: 0, control: 3_000, temporal: 3_000, router: 0 } satisfies Record<ProcessName, number>
+const OUTAGE_MS = { worker: 0, control: 3_000, temporal: 3_000, router: 3_000 } satisfies Record<ProcessName, number>
 
 export class Rounds {
   readonly #deps: LaneDeps
@@ -55,11 +56,14 @@ export class Rounds {
       const fault = cases[0]?.fault
       if (fault?.startsWith('kill')) {
         const victim = fault.slice('kill '.length) as ProcessName
+        const from = Date.now()
         await platform.fell(victim)
         await Promise.all(runs.map((run) => run.release()))
         await sleep(OUTAGE_MS[victim])
         await all((run) => run.judgeOutage())
         await platform.raise(victim)
+        // Without a router nobody can be reached.
+        if (victim === 'router') for (const run of runs) run.excuse({ from, to: Date.now() })
       } else {
         await all((run) => run.interrupt())
       }
@@ -88,7 +92,10 @@ class CaseRun {
   readonly #deps: LaneDeps
   readonly #door: Door
   readonly #failures: string[] = []
-  #holds: Hold[] = []
+  #point: Hold | null = null
+  /** Where the operation was when its undo or its repair was brought about. */
+  #trigger: Hold | null = null
+  #away: Away | null = null
   #load: Load | null = null
   #before: World | null = null
   #launcher: string | null = null
@@ -129,24 +136,25 @@ class CaseRun {
     await this.#load.more(3)
   }
 
-  /** Begins the operation and returns when it stands at the point of the case. */
+  /** Begins the operation and returns when it, or its repair, stands at the point of the case. */
   async reachFault(): Promise<void> {
     const { kind, moment, cause } = this.#case
     const { platform, doors } = this.#deps
     const at = (point: string) => platform.hold(`${this.#lane.app}@${point}`)
-    const point = await at(`${kind}.${moment}`)
-    this.#holds.push(point)
-    const trigger =
-      cause === 'cancel' ? await at(this.#lane.operation.fuse === null ? 'admit.recorded' : 'start.effect') : null
-    if (trigger !== null) this.#holds.push(trigger)
+    this.#point = await at(`${kind}.${moment}`)
+    const trigger = triggerOf(cause, this.#lane.operation)
+    if (trigger !== null) this.#trigger = await at(trigger)
     if (cause === 'crash') await this.#lane.lightFuse()
     this.#launcher = (await this.#lane.begin(this.#door)).launcher
-    if (trigger !== null) {
-      await trigger.reached()
+    await this.#trigger?.reached()
+    if (cause === 'cancel') {
       await doors.cancel(this.#lane.app)
-      await trigger.release()
+      await this.#releaseTrigger()
+    } else if (trigger !== null) {
+      // It stays where it is until the repair has ended: what it had in hand is fenced off by then.
+      await doors.terminate(this.#lane.app)
     }
-    await point.reached()
+    await this.#point.reached()
   }
 
   async interrupt(): Promise<void> {
@@ -164,8 +172,18 @@ class CaseRun {
   }
 
   async release(): Promise<void> {
-    for (const hold of this.#holds) await hold.release()
-    this.#holds = []
+    await this.#point?.release()
+    this.#point = null
+  }
+
+  async #releaseTrigger(): Promise<void> {
+    await this.#trigger?.release()
+    this.#trigger = null
+  }
+
+  /** Requests that met the time in which there was no router may have failed. */
+  excuse(away: Away): void {
+    this.#away = away
   }
 
   async awaitEnd(): Promise<void> {
@@ -182,6 +200,7 @@ class CaseRun {
     const record = begun.find(({ type }) => type !== 'repair')
     if (record === undefined) throw new Error(`only ${begun.map(({ type }) => type).join()} was written down`)
     this.#record = record
+    await this.#releaseTrigger()
     const now = lookAround(platform)
     const left = strays(now, app)
     if (left.length > 0) throw new Error(`the operation has ended and left behind: ${left.join('; ')}`)
@@ -203,7 +222,7 @@ class CaseRun {
     const answers = (await this.#load?.stop()) ?? []
     const { app, operation } = this.#lane
     const ending: Ending = { app, operation, record, end, before: this.#before as World, after }
-    this.#failures.push(...judgeState(ending), ...judgeAnswers(answers, ending))
+    this.#failures.push(...judgeState(ending), ...judgeAnswers(answers, ending, this.#away))
   }
 
   /** The next operation is taken and succeeds. */
@@ -213,6 +232,7 @@ class CaseRun {
 
   async cleanUp(): Promise<void> {
     await this.release()
+    await this.#releaseTrigger()
     await this.#load?.stop()
     await this.#lane.putOutFuse()
     if (this.#failures.length > 0) this.#lane.renew()
@@ -229,5 +249,22 @@ class CaseRun {
       if (Date.now() > deadline) throw new Error(`after ${SETTLE_MS} ms: ${left.join('; ')}`)
       await sleep(250)
     }
+  }
+}
+
+/** The point at which the operation is cancelled, or its workflow ended, before the undo or the repair is interrupted. */
+function triggerOf(cause: Cause | null, { fuse }: CrashOperation): string | null {
+  switch (cause) {
+    case null:
+    case 'crash':
+      return null
+    case 'cancel':
+      return fuse === null ? 'admit.recorded' : 'start.effect'
+    case 'end before the pivot':
+      return 'commit.before'
+    case 'end after the pivot':
+      return 'commit.recorded'
+    default:
+      return assertNever(cause)
   }
 }

@@ -22,6 +22,7 @@ const RULES = {
   'kill worker': 'R10.1 R10.2 R12.5',
   'kill control': 'R10.1 R10.2 R12.5',
   'kill temporal': 'R10.1 R10.2 R12.6',
+  'kill router': 'R10.1 R10.2 R12.3',
   terminate: 'R10.1 R10.2 R10.6',
   cancel: 'R10.1 R10.2 R12.7',
 } as const satisfies Record<Fault, string>

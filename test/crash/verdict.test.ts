@@ -63,6 +63,16 @@ describe('the judge of answers', () => {
     expect(judgeAnswers([old(0), failed(20, 502)], stopped).join()).toMatch(/request failed/)
     expect(judgeAnswers([old(0), failed(20, 503)], ending('stop', 'old')).join()).toMatch(/request failed/)
   })
+
+  it('excuses who met the time without a router, but no answer of it and nobody later', () => {
+    const none = (at: number) => failed(at, 0)
+    const during = { from: 100, to: 200 }
+    const judge = (...answers: Answer[]) => judgeAnswers(answers, ending('deploy', 'old'), during).join()
+    expect(judge(old(0), none(95), none(150), none(200), old(220))).toBe('')
+    expect(judge(none(80))).toMatch(/request failed/)
+    expect(judge(none(210))).toMatch(/request failed/)
+    expect(judge(failed(150, 502))).toMatch(/request failed/)
+  })
 })
 
 describe('the judge of the state', () => {

@@ -65,12 +65,17 @@ function stepsTaken(world: World, id: string): string[] {
   return [...new Set(kinds)].sort()
 }
 
+/** When there was no router, in Unix ms. */
+export type Away = { from: number; to: number }
+
 /** What somebody may not have seen who asked all the time (R3.4, R5.1, R6.1). */
-export function judgeAnswers(answers: readonly Answer[], ending: Ending): string[] {
+export function judgeAnswers(all: readonly Answer[], ending: Ending, noRouter: Away | null = null): string[] {
   const { app, before, after, end, operation } = ending
   const old = known(before, app)
   const young = known(after, app)
   const instances = new Map([...old, ...young])
+  const met = ({ from, to }: Away, { startedAt, endedAt }: Answer) => startedAt <= to && endedAt >= from
+  const answers = all.filter((answer) => answer.status !== 0 || noRouter === null || !met(noRouter, answer))
   const found: string[] = []
   const away: Answer[] = []
   for (const answer of answers) {
