@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { coppice } from '../cli/cli.ts'
 import { Load } from '../helpers/load.ts'
 import { type Hold, type Operation, Platform, until } from '../helpers/platform.ts'
 
@@ -199,5 +200,21 @@ describe('cancel', () => {
     expect((await platform.temporal('workflow', 'cancel', '-w', 'app/victim')).code).toBe(0)
     await hold.release()
     await allIsWell(operation, 'new')
+  })
+
+  it('R10.4 a cancel that meets the pivot of a stop, which follows its admission at once, is told that it was too late', async () => {
+    await platform.write('sleeper')
+    await platform.deploy('sleeper', { instances: 1 })
+    const hold = await platform.hold('sleeper@commit.before')
+    holds.push(hold)
+    await platform.stack.api('POST', '/api/2.0/apps/sleeper/stop', {})
+    await hold.reached()
+    const { id } = await platform.lastOperation('sleeper')
+    const cancel = coppice(['operations', 'cancel', id], { home: platform.stack.home })
+    await cancel.says('is being cancelled')
+    await hold.release()
+    expect(await cancel.ended).toMatchObject({ code: 0, out: expect.stringContaining('It was too late: the stop') })
+    expect((await platform.operation(id)).state).toBe('SUCCEEDED')
+    await platform.settled({ victim: 2 })
   })
 })
