@@ -50,6 +50,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
   private stall: NodeJS.Timeout | null = null
   private isStream = false
   private leaving = false
+  place = -1
   /** The head of the answer has been given to node, but not sent. */
   private headPending = false
   /** The first piece of the body, kept until it is known whether it is the last. */
@@ -68,7 +69,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
     this.parts = parts
     this.finish = finish
     endpoint.began()
-    if (exchange.idempotent) endpoint.recallable.add(this)
+    if (exchange.idempotent) endpoint.enlist(this)
   }
 
   /** The client has gone: the instance need not go on. */
@@ -227,7 +228,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
   private answered(): void {
     this.state = 'answered'
     this.endpoint.answeredAt = Date.now()
-    this.endpoint.recallable.delete(this)
+    this.endpoint.delist(this)
   }
 
   /** The key that this answer gives to the session, if any; only the endpoint that was chosen for it may (D8). */
@@ -259,7 +260,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
     const wasSent = this.state !== 'waiting'
     this.state = 'ended'
     if (this.stall !== null) clearTimeout(this.stall)
-    this.endpoint.recallable.delete(this)
+    this.endpoint.delist(this)
     if (this.isStream) this.endpoint.longLived.delete(this)
     this.endpoint.ended()
     if (wasSent && (outcome.kind !== 'done' || this.leaving)) this.control?.abort()

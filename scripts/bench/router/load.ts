@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
+import { loopbackCookie, ROUTER_COOKIE } from '../../../domain/product.ts'
 
 /**
  * The client of the bench, a process of its own: raw sockets and ready-made requests, so that it costs little and
@@ -44,7 +45,9 @@ const HEADERS = [
 ]
 
 function requestBytes(order: LoadOrder): Buffer {
-  const cookie = `Cookie: theme=dark; __Host-databricks-app-router=${randomUUID()}; lang=en`
+  const key = randomUUID()
+  // On plain http a browser has both: the cookie, and its twin that names the app.
+  const cookie = `Cookie: theme=dark; ${ROUTER_COOKIE}=${key}; ${loopbackCookie(order.host.split('.')[0] as string)}=${key}`
   const body = order.bodyBytes > 0 ? `Content-Length: ${order.bodyBytes}\r\n` : ''
   const head = `${order.method} ${order.path} HTTP/1.1\r\nHost: ${order.host}\r\n${[...HEADERS, cookie].join('\r\n')}\r\n${body}\r\n`
   return Buffer.concat([Buffer.from(head, 'latin1'), Buffer.alloc(order.bodyBytes, 'b')])
