@@ -11,7 +11,7 @@ import { installPreinstalled, layBeneath, notInstalledBeneath, type Preinstalled
 import { createInterpreters, PROMISED_PYTHON } from './python-interpreter.ts'
 import { type Requirements, readRequirements, requirementLines, withoutEditables } from './requirements.ts'
 import type { Caller } from './single-flight.ts'
-import { readUvProject, type UvProject } from './uv-project.ts'
+import { namesPackages, readUvProject, type UvProject } from './uv-project.ts'
 import { type Environment, makeVenv, pythonOf, tidy } from './venv.ts'
 
 export type PythonOptions = {
@@ -46,6 +46,7 @@ export function createPythonBuilder(options: PythonOptions) {
   async function pythonLayers(workshop: Workshop, request: PythonRequest, caller: Caller): Promise<PythonLayers> {
     const declaration = pythonDeclaration(request.inspection.shape)
     const project = declaration === 'uv' ? await readUvProject(request.source) : null
+    if (declaration === 'none') await mindMissingLock(request, caller)
     const environment = await environmentFor(workshop, project, caller)
     // A project with a lock says exactly what it wants (reference section 3): nothing is put beneath it.
     const beneath =
@@ -55,9 +56,6 @@ export function createPythonBuilder(options: PythonOptions) {
       return { preinstalled: null, dependencies: await syncedLayer(workshop, environment, request, project, caller) }
     }
     if (declaration === 'none') {
-      if (request.inspection.shape.files.has('pyproject.toml')) {
-        caller.log('pyproject.toml counts only together with uv.lock: run "uv lock", and deploy both')
-      }
       const dependencies = beneath === null ? await emptyLayer(workshop, environment, caller) : null
       return { preinstalled: beneath, dependencies }
     }
@@ -102,6 +100,20 @@ export function createPythonBuilder(options: PythonOptions) {
   }
 
   return pythonLayers
+}
+
+/**
+ * A pyproject.toml alone installs nothing. Where nothing else brings the packages that it names the app could only
+ * crash, with a message about some module; the pre-installed libraries may be all that it wants.
+ */
+async function mindMissingLock({ source, inspection, preinstalled }: PythonRequest, caller: Caller): Promise<void> {
+  if (!inspection.shape.files.has('pyproject.toml')) return
+  const advice = 'run "uv lock" in the source folder, keep uv.lock out of .gitignore, and deploy again'
+  if (!preinstalled && namesPackages(await readFile(join(source, 'pyproject.toml'), 'utf8'))) {
+    const message = `pyproject.toml names packages, and none is installed without uv.lock: ${advice}`
+    throw new CoppiceError('BuildFailed', message, { field: 'uv.lock', step: 'read pyproject.toml' })
+  }
+  caller.log(`pyproject.toml counts only together with uv.lock: ${advice}`)
 }
 
 async function emptyLayer(workshop: Workshop, environment: Environment, caller: Caller): Promise<Ensured> {

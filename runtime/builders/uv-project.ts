@@ -44,3 +44,12 @@ function wantedPython(required: string, pinned: string | null): string[] {
   const version = /^[\w.]+$/m.exec(pinned ?? '')?.[0]
   return [...(version === undefined ? [] : [version]), `${required},==3.11.*`, required]
 }
+
+/**
+ * Whether a `pyproject.toml` names packages that the app needs to run: `dependencies` of the table `[project]`, with at
+ * least one entry. Each line can be matched in one way only, so that no text takes long.
+ */
+export function namesPackages(pyproject: string): boolean {
+  const project = pyproject.split(/^(?=\[)/m).find((table) => /^\[project\]/.test(table)) ?? ''
+  return /^dependencies[ \t]*=[ \t]*\[(?:[ \t]*(?:#[^\r\n]*)?\r?\n)*[ \t]*["']/m.test(project)
+}

@@ -288,6 +288,15 @@ describe('an app with pyproject.toml and uv.lock', () => {
     expect(await bench.runIn((await bench.build(path)).artifact)).toBe('changed')
   })
 
+  it('R3.2 without its lock is refused where nothing else brings the packages, and is told what to do', async () => {
+    const path = bench.folder('app', { 'main.py': 'import click; print("ok")', 'pyproject.toml': pyproject() })
+    const error = await bench.build(path).catch((error) => error)
+    expect(error).toMatchObject({ code: 'BuildFailed', message: expect.stringContaining('run "uv lock"') })
+    const { artifact, log } = await bench.build(path, { preinstalled: true })
+    expect(log.join('\n')).toContain('run "uv lock"')
+    expect(await bench.runIn(artifact)).toBe('ok')
+  })
+
   it('that needs a Python which is not here says so', async () => {
     const path = bench.folder('app', {
       'main.py': '',
