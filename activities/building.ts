@@ -13,7 +13,7 @@ export type BuildingDeps = {
   builder: Builder
   /** The folder that a source path names. Throws InvalidInput, SourceNotFound. */
   resolveSource: (path: string) => Promise<string>
-  /** Names of the secrets that the app.yaml of a source asks for. Throws AppConfigInvalid, NoCommand. */
+  /** Names of the secrets that the app.yaml of a source asks for. Throws AppConfigInvalid. */
   secretsOf: (sourcePath: string) => Promise<string[]>
   /** Where the lines of a build go; called once a build. */
   openBuildLog: (
@@ -72,11 +72,12 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
         ref,
         async ({ signal, note }) => {
           const app = await store.apps.get(plan.app)
+          const { command } = await deploymentOf(store, plan)
           await refuseMissingSecrets(plan, source)
           const log = await openBuildLog(plan.app, plan.deployment ?? '')
           try {
             const result = await builder.build(
-              { app: plan.app, source, preinstalled: app?.preinstalled === true, holder: plan.operation },
+              { app: plan.app, source, preinstalled: app?.preinstalled === true, command, holder: plan.operation },
               { signal, log: log.write, onProgress: note },
             )
             const words = result.built.length === 0 ? 'nothing had to be built' : `built ${result.built.join(', ')}`

@@ -9,7 +9,7 @@ export type SourceShape = {
   files: ReadonlySet<string>
   /** The scripts of package.json; null without one. */
   scripts: Readonly<Record<string, string>> | null
-  /** The command of app.yaml, if it has one. */
+  /** The deployment's command, else that of app.yaml, if there is one. */
   command: readonly string[] | null
 }
 

@@ -169,6 +169,8 @@ export type BuildRequest = {
   source: string
   /** With the pre-installed Python libraries as a layer beneath (R3.2). Ignored where there is no requirements.txt path to them. */
   preinstalled: boolean
+  /** Of the deployment, in place of the source's; decides whether Python is needed. Default: the source's. */
+  command?: readonly string[] | null
   /** Who pins what is used: the operation's id. */
   holder: string
 }
@@ -184,7 +186,7 @@ export type BuildResult = {
 
 /** How an artifact is run; written into its manifest at build time. */
 export type RunSpec = {
-  /** From app.yaml, else the default of the runtime contract. */
+  /** From app.yaml, else the default of the runtime contract; empty where only the deployment has one. */
   command: string[]
   /** `env` of app.yaml, in its order. */
   env: Array<{ name: string; value: string } | { name: string; valueFrom: string }>

@@ -27,7 +27,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
     if (whole !== null || key === null || source === null) return whole ?? gone(app, deployment)
     deps.logger.warn({ app: app.name, artifact: key }, 'artifact is damaged; building it again')
     for (const preinstalled of [app.preinstalled, !app.preinstalled]) {
-      const request = { app: app.name, source, preinstalled, holder: deployment.id }
+      const request = { app: app.name, source, preinstalled, command: deployment.command, holder: deployment.id }
       const signal = new AbortController().signal
       const { artifact } = await builder.build(request, { signal, log: () => {}, onProgress: () => {} })
       if (artifact === key) return (await artifacts.open(key)) ?? gone(app, deployment)

@@ -10,7 +10,7 @@ import { createActivities } from '../activities/activities.ts'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createBuilder } from '../runtime/builders/builder.ts'
-import { inspectSource } from '../runtime/builders/inspect.ts'
+import { readAppConfig } from '../runtime/builders/inspect.ts'
 import { secretsNeeded } from '../runtime/environment.ts'
 import { createInstances } from '../runtime/instances.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
@@ -108,7 +108,7 @@ async function main(): Promise<void> {
         now,
         faults: createFaults(process.env.COPPICE_FAULTS, async (id) => (await store.operations.get(id))?.app ?? null),
         resolveSource: (path) => resolveSource(options.sourceRoots, path),
-        secretsOf: async (path) => secretsNeeded((await inspectSource(path)).config.env ?? []),
+        secretsOf: async (path) => secretsNeeded((await readAppConfig(path)).env),
         openBuildLog: (app, deployment) => openBuildLog(buildLogs, app, deployment),
       }),
       store,

@@ -46,7 +46,7 @@ export function createBuilder(options: BuilderOptions): Builder {
     if (source === null) {
       throw new CoppiceError('SourceNotFound', `The source ${request.source} is not kept any more, or was damaged`)
     }
-    const inspection = await inspectSource(source)
+    const inspection = await inspectSource(source, request.command ?? null)
     const node = await nodeLayer(workshop, source, inspection, caller)
     const python = needsPython(inspection.shape)
       ? await pythonLayers(

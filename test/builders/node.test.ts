@@ -236,6 +236,15 @@ describe('an app of both', () => {
     expect(bench.commands).toEqual([])
   })
 
+  it('that only the deployment says how to start is built, and takes no command from another deployment', async () => {
+    const path = bench.folder('app', { 'main.js': 'console.log("it runs")' })
+    const { artifact, built } = await bench.build(path, { command: ['node', 'main.js'] })
+    expect(built).toEqual(['source'])
+    expect((await bench.artifacts.open(artifact))?.run.command).toEqual([])
+    expect(await bench.runIn(artifact, ['node', 'main.js'])).toBe('it runs')
+    await expect(bench.build(path)).rejects.toMatchObject({ code: 'NoCommand' })
+  })
+
   it('R13.3 with a wrong app.yaml is refused before anything is installed', async () => {
     const files = { 'package.json': packageJson(), 'app.yaml': 'comand: [x]' }
     await expect(bench.build(bench.folder('app', files))).rejects.toMatchObject({

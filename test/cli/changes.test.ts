@@ -1,5 +1,5 @@
 /** Issue 4 as a person does it: convert, resize, roll back, duplicate, rotate, on the real stack. */
-import { rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Operation, Platform } from '../helpers/platform.ts'
@@ -193,4 +193,17 @@ describe('coppice artifacts', () => {
     await done('apps', 'restart', 'shop')
     expect(await platform.version('shop')).toBe('1')
   })
+})
+
+it('R3.6 a command of the deployment counts where the source has none, and goes along with a restart and a rollback', async () => {
+  const source = await platform.write('bare', { version: '1' })
+  await rename(join(source, 'app.yaml'), join(source, 'notes.txt'))
+  const command = ['node', 'server.mjs']
+  expect((await platform.deploy('bare', { instances: 1, body: { command } })).state).toBe('SUCCEEDED')
+  await platform.write('bare', { version: '2' })
+  await platform.deploy('bare')
+  expect(await platform.version('bare')).toBe('2')
+  await done('apps', 'rollback', 'bare')
+  await done('apps', 'restart', 'bare')
+  expect(await platform.version('bare')).toBe('1')
 })
