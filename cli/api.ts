@@ -124,10 +124,11 @@ export class Api {
     this.#dispatcher = isLoopback(settings.apiUrl) ? new Agent(timeouts) : new EnvHttpProxyAgent(timeouts)
   }
 
-  /** @throws ApiError, Unreachable */
-  async call<T>(method: string, path: string, body?: unknown): Promise<T> {
+  /** @throws ApiError, Unreachable, this one also when `signal` is aborted before there is an answer */
+  async call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
     const response = await this.#send(path, {
       method,
+      ...(signal !== undefined && { signal }),
       ...(body !== undefined && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
     })
     return (await response.json()) as T
@@ -198,9 +199,12 @@ export class Api {
   }
 
   #unreachable(error: unknown): Error {
-    const { cause } = error as Error
+    const { cause, name } = error as Error
     const reason =
-      (cause as NodeJS.ErrnoException | undefined)?.code ?? (cause as Error | undefined)?.message ?? String(error)
+      (name === 'TimeoutError' ? 'it takes the connection and does not answer' : undefined) ??
+      (cause as NodeJS.ErrnoException | undefined)?.code ??
+      (cause as Error | undefined)?.message ??
+      String(error)
     return new Unreachable(
       `The API at ${this.#settings.apiUrl} cannot be reached (${reason})`,
       'Start the platform (coppice up), name another one (--api-url, COPPICE_API_URL), or ask: coppice doctor.',

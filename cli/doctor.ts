@@ -1,16 +1,22 @@
 /** What is wrong, seen from outside; what the control plane knows is asked of it. */
+import { execFile } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { homedir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { Context } from './context.ts'
 import { ApiError, tellFailure } from './failure.ts'
-import { readRunState } from './settings.ts'
+import { ROOT, readRunState } from './settings.ts'
+
+const run = promisify(execFile)
 
 export type Check = { name: string; ok: boolean; message: string; hint?: string }
 
 /** Of `npm start`, when nothing runs on the data directory that says otherwise. */
 const DEFAULT_PORTS = { port: 8080, apiPort: 7400, temporalPort: 7233, uiPort: 8233 }
+
+/** The control plane waits for Temporal for some seconds itself; one that hangs never answers. */
+const PATIENCE_MS = 15_000
 
 export async function examine(context: Context): Promise<Check[]> {
   const server = await askPlatform(context)
@@ -20,7 +26,7 @@ export async function examine(context: Context): Promise<Check[]> {
     ...server.checks,
     // Whether ports are free matters only to a platform that is yet to start here.
     ...(server.answers ? [] : await freePorts(context)),
-    ...tools(context.env),
+    ...(await tools(context.env)),
   ]
 }
 
@@ -50,7 +56,12 @@ function dataDirectory({ settings: { home } }: Context): Check {
 async function askPlatform(context: Context): Promise<{ answers: boolean; checks: Check[] }> {
   const { api, settings } = context
   try {
-    const { checks } = await api.call<{ checks: Check[] }>('GET', '/api/coppice/v1/doctor')
+    const { checks } = await api.call<{ checks: Check[] }>(
+      'GET',
+      '/api/coppice/v1/doctor',
+      undefined,
+      AbortSignal.timeout(PATIENCE_MS),
+    )
     return { answers: true, checks: [{ name: 'api', ok: true, message: settings.apiUrl }, ...checks] }
   } catch (error) {
     const { lines } = tellFailure(error)
@@ -98,25 +109,28 @@ function canListen(port: number): Promise<boolean> {
   })
 }
 
+/** Of each what `scripts/find-tools.ts` says. */
+type FoundTool =
+  | { tool: string; path: string; version: string; from: 'variable' | 'path' | 'cache' }
+  | { tool: string; missing: true }
+  | { tool: string; trouble: string }
+
 /** None of them is missing for good: each is fetched when it is first needed. One that was named has to be there. */
-function tools(env: NodeJS.ProcessEnv): Check[] {
-  return [
-    { program: 'temporal', label: 'temporal CLI', variable: 'COPPICE_TEMPORAL_CLI', needed: 'coppice up' },
-    { program: 'uv', label: 'uv', variable: 'COPPICE_UV', needed: 'the first build of a Python app' },
-  ].map(({ program, label: name, variable, needed }): Check => {
-    const named = env[variable]
-    if (named !== undefined && named !== '') {
-      if (existsSync(named)) return { name, ok: true, message: `${named} (${variable})` }
-      const message = `${variable} names ${named}, which does not exist`
-      return { name, ok: false, message, hint: `Correct ${variable} or unset it.` }
-    }
-    const folders = [
-      ...(env.PATH ?? '').split(delimiter),
-      join(homedir(), 'go', 'bin'),
-      join(homedir(), '.local', 'bin'),
-    ]
-    const found = folders.map((folder) => join(folder, program)).find((path) => existsSync(path))
-    return { name, ok: true, message: found ?? `not installed; fetched by ${needed}` }
+const TOOLS: Record<string, { label: string; neededBy: string }> = {
+  temporal: { label: 'temporal CLI', neededBy: 'coppice up' },
+  uv: { label: 'uv', neededBy: 'the first build of a Python app' },
+}
+
+/** Asked of the toolchain itself, so that both look in the same places. */
+async function tools(env: NodeJS.ProcessEnv): Promise<Check[]> {
+  const names = Object.keys(TOOLS)
+  const { stdout } = await run(process.execPath, [join(ROOT, 'scripts', 'find-tools.ts'), ...names], { env })
+  return (JSON.parse(stdout) as FoundTool[]).map((found): Check => {
+    const { label: name, neededBy } = TOOLS[found.tool] ?? { label: found.tool, neededBy: 'what needs it' }
+    if ('trouble' in found) return { name, ok: false, message: found.trouble }
+    if ('missing' in found) return { name, ok: true, message: `not installed; fetched by ${neededBy}` }
+    const where = { variable: ', named by its variable', path: '', cache: ', fetched by Coppice' }[found.from]
+    return { name, ok: true, message: `${found.version} at ${found.path}${where}` }
   })
 }
 

@@ -1,8 +1,8 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type ResolvedTool, resolveTool } from './resolve.ts'
+import { findTool, type ResolvedTool, resolveTool } from './resolve.ts'
 
 /** Programs here are two-line shell scripts, and the network is a proxy that refuses. */
 
@@ -55,6 +55,13 @@ describe('a tool is taken', () => {
     const place = `cache/tools/temporal-1.5.1-${process.platform}-${process.arch}/temporal`
     const path = program(place, temporal('1.29.1'))
     expect(await find()).toEqual({ path, version: '1.29.1', from: 'cache' })
+    expect(await findTool('temporal', env)).toEqual({ path, version: '1.29.1', from: 'cache' })
+  })
+
+  it('R14.3 or is said not to be there, where somebody only asks', async () => {
+    program('bin/temporal', temporal('1.25.1'))
+    expect(await findTool('temporal', env)).toBeNull()
+    expect(existsSync(join(folder, 'cache'))).toBe(false)
   })
 })
 

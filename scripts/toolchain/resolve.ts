@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { delimiter, dirname, join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { cacheFolder, fillOnce, toolFolder } from './cache.ts'
 import { fetchTool, sourceFits } from './sources.ts'
@@ -30,6 +30,37 @@ export async function resolveTool(name: ToolName, options: ResolveOptions = {}):
   const tool = TOOLS[name]
   const env = options.env ?? process.env
   const tried: string[] = []
+  const there = await installed(tool, env, tried)
+  if (there !== null) return there
+  for (const source of tool.sources.filter(sourceFits)) {
+    try {
+      const found = await fromSource(tool, source, env, options.onProgress)
+      if (found !== null) return found
+    } catch (error) {
+      tried.push(`${describe(source)}: ${(error as Error).message}`)
+    }
+  }
+  throw missing(tool, tried)
+}
+
+/**
+ * What `resolveTool` would take without fetching anything; null where it would have to.
+ *
+ * @throws CoppiceError ToolMissing when the variable names what is none.
+ */
+export async function findTool(name: ToolName, env: NodeJS.ProcessEnv = process.env): Promise<ResolvedTool | null> {
+  const tool = TOOLS[name]
+  const there = await installed(tool, env, [])
+  if (there !== null) return there
+  for (const source of tool.sources.filter(sourceFits)) {
+    const path = cachedAt(tool, source, env)
+    const found = path === null || !existsSync(path) ? null : await probe(tool, path, env)
+    if (path !== null && found !== null && 'version' in found) return { path, version: found.version, from: 'cache' }
+  }
+  return null
+}
+
+async function installed(tool: Tool, env: NodeJS.ProcessEnv, tried: string[]): Promise<ResolvedTool | null> {
   const named = env[tool.variable]
   if (named) {
     const found = await probe(tool, named, env)
@@ -45,15 +76,14 @@ export async function resolveTool(name: ToolName, options: ResolveOptions = {}):
     if ('version' in found) return { path, version: found.version, from: 'path' }
     tried.push(`${path}: ${found.trouble}`)
   }
-  for (const source of tool.sources.filter(sourceFits)) {
-    try {
-      const found = await fromSource(tool, source, env, options.onProgress)
-      if (found !== null) return found
-    } catch (error) {
-      tried.push(`${describe(source)}: ${(error as Error).message}`)
-    }
-  }
-  throw missing(tool, tried)
+  return null
+}
+
+/** Where a fetched one lies or would lie; null for what is kept elsewhere. */
+function cachedAt(tool: Tool, source: Source, env: NodeJS.ProcessEnv): string | null {
+  if (source.kind === 'apt' || source.kind === 'playwright') return null
+  const program = source.kind === 'release' ? tool.name : source.program
+  return join(toolFolder(cacheFolder(env), tool.name, source.version), program)
 }
 
 async function fromSource(
@@ -64,14 +94,14 @@ async function fromSource(
 ): Promise<ResolvedTool | null> {
   const say: OnProgress = (words, detail) => onProgress?.(`${tool.name}: ${words}`, detail)
   const cache = cacheFolder(env)
-  if (source.kind === 'apt' || source.kind === 'playwright') {
-    const path = await fetchTool(tool, source, { folder: cache, cache, env, say })
-    const found = await probe(tool, path, env)
+  const path = cachedAt(tool, source, env)
+  if (path === null) {
+    const fetched = await fetchTool(tool, source, { folder: cache, cache, env, say })
+    const found = await probe(tool, fetched, env)
     if ('trouble' in found) throw new Error(found.trouble)
-    return { path, version: found.version, from: 'fetched' }
+    return { path: fetched, version: found.version, from: 'fetched' }
   }
-  const folder = toolFolder(cache, tool.name, source.version)
-  const path = join(folder, source.kind === 'release' ? tool.name : source.program)
+  const folder = dirname(path)
   const from = existsSync(path) ? 'cache' : 'fetched'
   if (from === 'fetched') {
     await fillOnce(

@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { freePorts, randomPortRanges } from '../../scripts/stack/ports.ts'
+import { toolFolder } from '../../scripts/toolchain/cache.ts'
+import { TOOLS } from '../../scripts/toolchain/tools.ts'
 import { writeApp } from '../helpers/app-source.ts'
 import { startTestStack, type TestStack } from '../helpers/stack.ts'
 import { coppice, type Ran, run } from './cli.ts'
@@ -231,6 +233,32 @@ describe('R14.3 coppice doctor', () => {
     for (const part of ['node', 'api', 'temporal', 'worker', 'router', 'disk'])
       expect(out).toMatch(new RegExp(`✓ ${part} `))
     expect(code).toBe(0)
+  })
+
+  it('finds the tools where the toolchain does, and says where', async () => {
+    const { sources } = TOOLS.uv
+    const cache = join(folder, 'cache')
+    const uv = join(toolFolder(cache, 'uv', (sources[0] as { version: string }).version), 'uv')
+    await mkdir(join(uv, '..'), { recursive: true })
+    await writeFile(uv, '#!/bin/sh\necho uv 0.9.9\n', { mode: 0o755 })
+    const env = { COPPICE_CACHE: cache, HOME: folder, PATH: '/usr/bin:/bin', COPPICE_TEMPORAL_CLI: '/nowhere/temporal' }
+    const { code, out } = await coppice(['doctor'], { home: stack.home, env }).ended
+    expect(out).toContain(`0.9.9 at ${uv}, fetched by Coppice`)
+    expect(out).toMatch(
+      /✗ temporal cli .*COPPICE_TEMPORAL_CLI names \/nowhere\/temporal, but there is no such program/i,
+    )
+    expect(code).toBe(1)
+  })
+
+  it('says that the control plane hangs, and does not hang with it', async () => {
+    stack.kill('control', 'SIGSTOP')
+    try {
+      const { code, out } = await run(stack, 'doctor')
+      expect(out).toMatch(/✗ api +.*takes the connection and does not answer.*\n +→ .*control\.log/)
+      expect(code).toBe(1)
+    } finally {
+      stack.kill('control', 'SIGCONT')
+    }
   })
 
   it('says what is wrong and what to do when Temporal is down', async () => {
