@@ -109,6 +109,13 @@ export async function waitForTemporal(address: string, signal?: AbortSignal): Pr
   }
 }
 
+/** One question and its answer; false within 3 s when there is none. */
+export async function temporalAnswers(address: string): Promise<boolean> {
+  const connection = await Connection.connect({ address, connectTimeout: '3s' }).catch(() => null)
+  await connection?.close()
+  return connection !== null
+}
+
 export type TemporalServer = {
   /** `host:port` */
   address: string

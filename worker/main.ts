@@ -4,7 +4,7 @@
  * SIGTERM: exits and leaves the instances running; the next worker adopts them. SIGINT: stops the instances first, but
  * leaves them wanted, so that the next start brings them back.
  */
-import { writeFileSync } from 'node:fs'
+import { utimes, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createActivities } from '../activities/activities.ts'
 import { CoppiceError, withHint } from '../domain/errors.ts'
@@ -33,6 +33,7 @@ import { runTemporalWorker } from './temporal.ts'
 import { workflowBundle } from './workflow-bundle.ts'
 
 const RECONCILE_MS = 10_000
+const TOUCH_MS = 5_000
 
 async function main(): Promise<void> {
   const options = workerOptionsFrom(process.env)
@@ -41,6 +42,8 @@ async function main(): Promise<void> {
   const lock = acquireProcessLock(join(home, 'run', 'worker.lock'))
   if (lock === null)
     throw new CoppiceError('InvalidInput', `Another worker runs on the data directory ${home}; one is enough`)
+
+  showLife()
 
   const now = Date.now
   const store = await openStore({ ...options.store, isPortFree })
@@ -141,6 +144,13 @@ async function main(): Promise<void> {
 function sayReady(): void {
   const file = process.env.COPPICE_READY_FILE
   if (file !== undefined) writeFileSync(file, String(process.pid))
+}
+
+/** It also looks whether the file is touched: a process that hangs does not die by itself. */
+function showLife(): void {
+  const file = process.env.COPPICE_READY_FILE
+  if (file === undefined) return
+  setInterval(() => utimes(file, new Date(), new Date(), () => {}), TOUCH_MS).unref()
 }
 
 main().then(

@@ -2,11 +2,11 @@ import { mkdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { homePaths, ROOT, STACK_ROWS, type StackOptions } from '../stack-options.ts'
-import { refuseToLeaveOpenOperations, temporalCommand, waitForTemporal } from '../temporal-server.ts'
+import { refuseToLeaveOpenOperations, temporalAnswers, temporalCommand, waitForTemporal } from '../temporal-server.ts'
 import { withoutProxyForLoopback } from '../toolchain/proxy.ts'
 import { resolveTool } from '../toolchain/resolve.ts'
 import type { OnProgress } from '../toolchain/tools.ts'
-import { until, untilHttp, untilReadyFile } from './ready.ts'
+import { touchedLately, until, untilHttp, untilReadyFile } from './ready.ts'
 import type { ProcessName } from './state-file.ts'
 import type { SupervisedSpec } from './supervised.ts'
 
@@ -35,6 +35,8 @@ const WORKER_GRACE_MS = 40_000
 /** The router lets requests in flight finish. */
 const ROUTER_GRACE_MS = 35_000
 const GRACE_MS = 10_000
+/** Worker and router touch their ready files every 5 s. */
+const TOUCHED_MS = 15_000
 
 /** What a stack consists of: commands, environments, readiness. */
 export async function describeProcesses(options: StackOptions, request: DescribeRequest): Promise<StackSpec[]> {
@@ -77,6 +79,7 @@ export async function describeProcesses(options: StackOptions, request: Describe
       ...program('control'),
       label: 'control plane',
       ready: (signal) => untilHttp(`${apiUrl}/healthz`, (status) => status === 200, signal),
+      answers: async (signal) => (await fetch(`${apiUrl}/healthz`, { signal })).status === 200,
       listens: [{ port: options.apiPort, row: STACK_ROWS.apiPort }],
     },
     {
@@ -84,6 +87,7 @@ export async function describeProcesses(options: StackOptions, request: Describe
       label: 'router',
       stopGraceMs: ROUTER_GRACE_MS,
       ready: (signal) => until(() => accepts(options.port), signal),
+      answers: async (_signal, pid) => touchedLately(paths.ready('router'), pid, TOUCHED_MS),
       listens: [{ port: options.port, row: STACK_ROWS.port }],
     },
     {
@@ -91,6 +95,7 @@ export async function describeProcesses(options: StackOptions, request: Describe
       label: 'worker',
       stopGraceMs: WORKER_GRACE_MS,
       ready: (signal, pid) => untilReadyFile(paths.ready('worker'), pid, signal),
+      answers: async (_signal, pid) => touchedLately(paths.ready('worker'), pid, TOUCHED_MS),
       listens: [],
     },
   ]
@@ -117,6 +122,7 @@ async function embeddedTemporal(
     stopSignal: 'SIGTERM',
     stopGraceMs: GRACE_MS,
     ready: (signal) => waitForTemporal(`127.0.0.1:${port}`, signal),
+    answers: () => temporalAnswers(`127.0.0.1:${port}`),
     readyTimeoutMs: READY_TIMEOUT_MS,
     restart: true,
     listens: [

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Readiness of the processes as seen from outside; each resolves when it serves, and rejects with its signal. */
+/** Whether the processes serve, as seen from outside: `until…` resolve when they do, and reject with their signal. */
 
 const FIRST_PAUSE_MS = 25
 const LONGEST_PAUSE_MS = 250
@@ -38,4 +38,14 @@ export function untilReadyFile(file: string, pid: number, signal: AbortSignal): 
       return false
     }
   }, signal)
+}
+
+/** Whether a process has touched its ready file lately; one that is not there, or another's, says nothing. */
+export function touchedLately(file: string, pid: number, withinMs: number): boolean {
+  try {
+    if (readFileSync(file, 'utf8').trim() !== String(pid)) return true
+    return Date.now() - statSync(file).mtimeMs < withinMs
+  } catch {
+    return true
+  }
 }

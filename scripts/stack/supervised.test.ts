@@ -1,6 +1,7 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { until } from './ready.ts'
@@ -59,6 +60,54 @@ describe('a supervised process', () => {
     expect(await thing.stop()).toBe('killed')
     const rows = (await systemProcessTable().rows()).filter((row) => row.group === group && !row.zombie)
     expect(rows).toEqual([])
+  })
+
+  it('is killed and started again when it hangs: alive, and no sign of life', async () => {
+    const events: string[] = []
+    const beat = join(folder, 'beat')
+    // Each answer of the process is one line more.
+    const script = 'while :; do echo x >> beat; sleep 0.02; done'
+    let seen = 0
+    const answers = async () => {
+      const size = statSync(beat).size
+      const grown = size > seen
+      seen = size
+      return grown
+    }
+    const looping = spec(script, { answers, askEveryMs: 100, ready: (signal) => until(() => existsSync(beat), signal) })
+    const thing = new Supervised(looping, { record: async () => {}, onEvent: (words) => events.push(words) })
+    await thing.start()
+    const first = thing.pid as number
+    // As many questions as would have ended it, all answered.
+    await sleep(1_000)
+    expect(events).toEqual([])
+    thing.kill('SIGSTOP')
+    await until(() => thing.pid !== null && thing.pid !== first, AbortSignal.timeout(8_000))
+    expect(events).toEqual([
+      'thing: runs, and gave no sign of life 6 times; killed',
+      expect.stringContaining('ended by SIGKILL; started again'),
+    ])
+    await thing.stop()
+    expect(await alive(first)).toBe(false)
+  })
+
+  it('is not asked any more once it shall be down, and an answer that never comes is a no', async () => {
+    const events: string[] = []
+    let asked = 0
+    const answers = (signal: AbortSignal): Promise<boolean> => {
+      asked++
+      return new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('late'))))
+    }
+    const deaf = spec('exec sleep 62', { answers, askEveryMs: 40 })
+    const thing = new Supervised(deaf, { record: async () => {}, onEvent: (words) => events.push(words) })
+    await thing.start()
+    const first = thing.pid
+    await until(() => thing.pid !== null && thing.pid !== first, AbortSignal.timeout(8_000))
+    await thing.stop()
+    const before = asked
+    await sleep(200)
+    expect(asked).toBe(before)
+    expect(events).toHaveLength(2)
   })
 
   it('is given up when it ends three times before it serves, with the last that it said', async () => {

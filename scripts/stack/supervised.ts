@@ -9,7 +9,8 @@ import { isAlive, type ProcessTable, systemProcessTable } from '../../runtime/pr
  *
  * States: idle → starting → up ⇄ backing off; `held` (down on purpose, a test's or a stop's) until `start` is called
  * again. It dies: it is started again after a back-off that doubles from 100 ms to 10 s and falls back once it has been
- * up for 30 s. Every exit and restart is told to `onEvent`.
+ * up for 30 s. One that hangs does not die: it is asked now and then whether it still does its work, and killed when it
+ * gave no answer often enough. Every exit and restart is told to `onEvent`.
  *
  * The process leads a session of its own, so that Ctrl-C in a terminal reaches only the supervisor, which then stops
  * things in their order; and it writes to its log file itself, so that it outlives a killed supervisor, whose
@@ -28,6 +29,13 @@ export type SupervisedSpec = {
   /** Resolves once the process serves; rejects when the signal is aborted. */
   ready: (signal: AbortSignal, pid: number) => Promise<void>
   readyTimeoutMs: number
+  /**
+   * Whether it still does its work; what rejects or takes too long is a no. Default: nobody asks. It is asked again and
+   * again, so it must cost next to nothing.
+   */
+  answers?: (signal: AbortSignal, pid: number) => Promise<boolean>
+  /** From one question to the next, in ms; default 10 s. Half of it is what an answer may take. */
+  askEveryMs?: number
   /** False leaves a dead one dead. */
   restart: boolean
 }
@@ -52,6 +60,9 @@ const LONGEST_BACKOFF_MS = 10_000
 const STEADY_MS = 30_000
 /** Exits before it served for the first time, after which a start is given up. */
 const FIRST_ATTEMPTS = 3
+const ASK_EVERY_MS = 10_000
+/** So many in a row are no slow machine any more: with 10 s between them a minute passes. */
+const ASKED_IN_VAIN = 6
 const MAX_LOG_BYTES = 8 * 1024 * 1024
 const LOG_CHECK_MS = 5_000
 const FAILURE_LINES = 20
@@ -155,7 +166,7 @@ export class Supervised {
         if (outcome === 'ready') {
           this.#served = true
           first.resolve()
-          await this.#running?.exited
+          await this.#untilExited()
         }
       } catch (error) {
         this.#hooks.onEvent(`${this.spec.name}: ${(error as Error).message}`)
@@ -231,6 +242,35 @@ export class Supervised {
     } finally {
       enough.abort()
     }
+  }
+
+  /** Killed for not answering, it is started again like one that died. */
+  async #untilExited(): Promise<void> {
+    const running = this.#running
+    const { answers, name, askEveryMs = ASK_EVERY_MS } = this.spec
+    if (running === null) return
+    const exited = new AbortController()
+    const over = AbortSignal.any([exited.signal, this.#wanted.signal])
+    const ask = async (): Promise<void> => {
+      if (answers === undefined) return
+      for (let vain = 0; vain < ASKED_IN_VAIN; ) {
+        await sleep(askEveryMs, undefined, { signal: over })
+        const late = new AbortController()
+        const timer = setTimeout(() => late.abort(), askEveryMs / 2)
+        const yes = await answers(AbortSignal.any([over, late.signal]), running.pid).catch(() => false)
+        clearTimeout(timer)
+        over.throwIfAborted()
+        vain = yes ? 0 : vain + 1
+      }
+      this.#hooks.onEvent(`${name}: runs, and gave no sign of life ${ASKED_IN_VAIN} times; killed`)
+      sendSignal(running.pid, 'SIGKILL')
+    }
+    // It ends by the signal when the process is gone or shall go.
+    ask().catch((error: unknown) => {
+      if (!over.aborted) this.#hooks.onEvent(`${name}: ${(error as Error).message}`)
+    })
+    await running.exited
+    exited.abort()
   }
 
   async #end(signal: NodeJS.Signals): Promise<'ended' | 'killed'> {
