@@ -95,6 +95,18 @@ describe('a move without a cause', () => {
     expect(moves([seen(0, 2), seen(9_000, 0)], { tables: [three, { ...two, at: T0 + 5_000 }] })).toBe(0)
     expect(moves([seen(0, 0), seen(9_000, 2)], { tables: [two, { ...three, at: T0 + 5_000 }] })).toBe(0)
   })
+
+  it('R8.3 is none by a rebalance, however late, but for those who began later, had moved already, or chose their key', () => {
+    const rebalance = { epoch: 1, shed: { 1: 0.3 } }
+    const tables = [table(-10_000), table(1_000, '1', SLOTS, { rebalance })]
+    const asked = (at: number, slot: number) => attempt({ at, slot, kind: 'browser' })
+    expect(moves([asked(0, 1), asked(5_000, 1), asked(9_000, 2)], { tables })).toBe(0)
+    expect(moves([asked(0, 1), asked(9_000, 2), asked(9_100, 1)], { tables })).toBe(1)
+    expect(moves([asked(0, 1), asked(5_000, 2), asked(9_000, 0)], { tables })).toBe(1)
+    expect(moves([asked(0, 0), asked(9_000, 2)], { tables: [table(-10_000, '1', SLOTS, { rebalance })] })).toBe(1)
+    expect(moves([asked(5_000, 1), asked(9_000, 2)], { tables })).toBe(1)
+    expect(moves([seen(0, 1), seen(5_000, 1), seen(9_000, 2)], { tables })).toBe(1)
+  })
 })
 
 describe('a replaced key', () => {

@@ -1,8 +1,17 @@
 /** Where each request belonged (R7.*, R8.*): computed by the rule of domain/affinity.ts, table by table. */
-import { digestKey, isMinted, isShed, keyFromCookie, pickSlot, rankSlots, shedTarget } from '../../domain/affinity.ts'
+import {
+  digestKey,
+  isMinted,
+  isShed,
+  keyFromCookie,
+  pickSlot,
+  type Rebalance,
+  rankSlots,
+  shedTarget,
+} from '../../domain/affinity.ts'
 import type { Attempt } from '../history-line.ts'
 import { type Finding, finding } from './finding.ts'
-import { mayBeDown, type SeenTable, tableTimes, type World } from './world.ts'
+import { mayBeDown, type SeenTable, SKEW_MS, tableTimes, type World } from './world.ts'
 
 type Expected = { slots: Set<number>; mayMove: boolean }
 
@@ -23,29 +32,55 @@ export function movedNeedlessly(history: Attempt[], world: World): Finding[] {
 
 /**
  * The same without the routers' arithmetic, so that a fault in it is seen: a client may be answered by another slot than
- * before only if one of the two was down, left or joined meanwhile, or sessions were rebalanced.
+ * before only if one of the two was down, left or joined meanwhile, or if sessions were rebalanced: once, if it is older
+ * than that, from a slot that sheds to one that does not (R8.3). Who is to go to a slot that leaves goes somewhat later.
  */
 export function movedWithoutCause(history: Attempt[], world: World): Finding[] {
   const times = tableTimes(world)
   const last = new Map<string, Attempt>()
+  const bornAt = new Map<string, number>()
+  /** Of sessions that a rebalance may have moved, its epoch. */
+  const rebalanced = new Map<string, number>()
   const findings: Finding[] = []
   // By the end, so that what was asked together is compared with what had been answered before.
   for (const attempt of history.toSorted((a, b) => a.endedAt - b.endedAt)) {
     if (attempt.slot === null) continue
     const before = last.get(attempt.client)
     last.set(attempt.client, attempt)
+    if (before === undefined) bornAt.set(attempt.client, attempt.startedAt)
     if (before?.slot == null || before.slot === attempt.slot || attempt.key === null) continue
     const [from, to] = [before.startedAt, attempt.endedAt]
+    const rebalance =
+      attempt.kind === 'browser' ? rebalanceOf(attempt, bornAt.get(attempt.client) as number, world) : null
+    const mayShed = rebalance !== null && sheds(rebalance, before.slot) && !sheds(rebalance, attempt.slot)
+    const first = rebalance !== null && rebalanced.get(attempt.client) !== rebalance.epoch
+    if (rebalance !== null) rebalanced.set(attempt.client, rebalance.epoch)
     if (mayBeDown(world, before.slot, from, to) || mayBeDown(world, attempt.slot, from, to)) continue
     const tables = times.filter((time) => time.from <= to && time.to >= from).map(({ table }) => table)
     const stays = (slot: number) => tables.every((table) => slotsOf(table).includes(slot))
     const same = new Set(tables.map(({ rebalance }) => rebalance?.epoch)).size === 1
-    if (!tables.every(({ affinity }) => affinity) || !same || !stays(before.slot) || !stays(attempt.slot)) continue
+    if (
+      !tables.every(({ affinity }) => affinity) ||
+      !same ||
+      (mayShed && first) ||
+      !stays(before.slot) ||
+      !stays(attempt.slot)
+    )
+      continue
     const words = `a session moved from slot ${before.slot} to ${attempt.slot}, and both had been there all the time`
     findings.push(finding('moved_needlessly', attempt, words))
   }
   return findings
 }
+
+/** The last rebalance of that time, if the session is older. */
+function rebalanceOf(attempt: Attempt, bornAt: number, { tables }: World): Rebalance | null {
+  const rebalance = tables.findLast(({ at }) => at - SKEW_MS <= attempt.endedAt)?.rebalance ?? null
+  const since = tables.find((table) => table.rebalance?.epoch === rebalance?.epoch)?.at ?? 0
+  return rebalance !== null && bornAt <= since + SKEW_MS ? rebalance : null
+}
+
+const sheds = ({ shed }: Rebalance, slot: number): boolean => (shed[slot] ?? 0) > 0
 
 /** Keys that were replaced without need, and new keys that do not lead to where they were given. */
 export function keysReplaced(history: Attempt[], world: World): Finding[] {
