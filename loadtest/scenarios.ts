@@ -23,6 +23,16 @@ export type Load = {
   durationMs: number
 }
 
+/**
+ * As often as there is time for, so that a long run is more than a short one and a long silence; once at least.
+ * @param mostMs how long one round takes
+ * @param round is given 1, 2, …
+ */
+async function repeatedly(load: Load, mostMs: number, round: (number: number) => Promise<void>): Promise<void> {
+  const last = Date.now() + load.durationMs - mostMs
+  for (let number = 1; number === 1 || Date.now() < last; number++) await round(number)
+}
+
 /** Requests that are to be answered before something happens, so that sessions are there to be moved. */
 const WARM = 150
 
@@ -42,11 +52,13 @@ export const SCENARIOS: Record<string, Scenario> = {
     quick: { rate: 60, durationMs: 10_000 },
     full: { rate: 150, durationMs: 90_000 },
     lossRule: 'R12.1, R12.2',
-    timeline: async (act) => {
+    timeline: async (act, load) => {
       await act.warm(WARM)
-      await act.kill()
-      await act.pause(500, 1500)
-      await act.hang(6_000)
+      await repeatedly(load, 25_000, async () => {
+        await act.kill()
+        await act.pause(500, 1500)
+        await act.hang(6_000)
+      })
     },
   },
   reassignment: {
@@ -80,12 +92,14 @@ export const SCENARIOS: Record<string, Scenario> = {
     quick: { rate: 60, durationMs: 10_000 },
     full: { rate: 150, durationMs: 90_000 },
     lossRule: 'R3.4',
-    timeline: async (act) => {
+    timeline: async (act, load) => {
       await act.warm(WARM)
-      await act.deploy('2')
-      await act.pause(500, 1500)
-      await act.deploy('3', 'broken')
-      await act.pause(500, 1500)
+      await repeatedly(load, 10_000, async (round) => {
+        await act.deploy(`${2 * round}`)
+        await act.pause(500, 1500)
+        await act.deploy(`${2 * round + 1}`, 'broken')
+        await act.pause(500, 1500)
+      })
     },
   },
   websocket: {
