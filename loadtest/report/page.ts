@@ -12,6 +12,7 @@ export type Assets = {
 /** More of them stand between the reader and the charts. */
 const MOST_MARKS = 8
 
+const MOST_REASONS = 3
 /** Of more than that, so many stand at the top. */
 const FIRST_MARKS = 4
 
@@ -56,14 +57,15 @@ function banner(runs: RunData[], worst: Outcome): string {
   const [first] = runs as [RunData]
   const one = runs.length === 1
   const what = one ? first.scenario : `${runs.length} scenarios`
-  const why = worst === 'unfit' ? runs.flatMap(({ unfit }) => unfit).slice(0, 1) : []
   return `<header class="banner ${worst}">
-<p class="what">Load test: <b>${escaped(what)}</b></p>
+<p class="what">Load test${first.app === null ? '' : ` of <b>${escaped(first.app)}</b>`}: <b>${escaped(what)}</b></p>
 <h1><span aria-hidden="true">${OUTCOMES[worst].sign}</span> ${verdict(runs, worst)}</h1>
-${why.map((reason) => `<p class="note">${escaped(sentence(reason))}</p>`).join('')}
+${reasons(runs, worst)
+  .map((reason) => `<p class="note">${escaped(sentence(reason))}</p>`)
+  .join('')}
 ${one ? `<p class="lead">${escaped(sentence(first.words))}</p>` : ''}
 ${one ? facts(first) + meanwhile(first) : ''}
-<p class="fine">${escaped(first.startedAt.slice(0, 16).replace('T', ' '))} UTC · seed ${first.seed} · repeat: <code>npm run loadtest -- ${escaped(repeat(runs))}</code></p>
+<p class="fine">${escaped(first.startedAt.slice(0, 16).replace('T', ' '))} UTC · seed ${first.seed} · repeat: <code>${escaped(repeat(runs))}</code></p>
 </header>`
 }
 
@@ -80,6 +82,18 @@ function verdict(runs: RunData[], worst: Outcome): string {
     default:
       return assertNever(worst)
   }
+}
+
+/** Why it is not green: the first few. */
+function reasons(runs: RunData[], worst: Outcome): string[] {
+  const unfit = runs.flatMap((run) => run.unfit)
+  const broken = runs.flatMap(({ scenario, promises }) =>
+    promises
+      .filter(({ count }) => count > 0)
+      .map(({ count: times, words, rule }) => `${scenario}: ${count(times)} ${words} (${rule})`),
+  )
+  const all = worst === 'unfit' ? unfit : broken
+  return all.length > MOST_REASONS ? [...all.slice(0, MOST_REASONS), `and ${all.length - MOST_REASONS} more`] : all
 }
 
 function meanwhile({ marks }: RunData): string {
@@ -107,7 +121,8 @@ function repeat(runs: RunData[]): string {
     : own('quick')
       ? ' --quick'
       : ` --rate ${first.rate} --duration ${first.durationMs / 1000}s`
-  return `${names}${load} --seed ${first.seed}`
+  const command = first.app === null ? 'npm run loadtest --' : `coppice loadtest ${first.app}`
+  return `${command} ${names}${load} --seed ${first.seed}`
 }
 
 function overview(runs: RunData[]): string {

@@ -7,6 +7,7 @@ const run = (more: Partial<RunData> = {}): RunData => ({
   scenario: 'deploy',
   words: 'nothing <happens>',
   rules: ['R3.4'],
+  app: null,
   outcome: 'held',
   unfit: [],
   skipped: [],
@@ -49,6 +50,12 @@ it('R11.3 of one scenario the top says what was tested and what was done to the 
   expect(top).toMatch(/>1<\/b> SIGKILL of slot 2 <small>at 3 s/)
 })
 
+it('R11.2 of an app that was there already the top has its name, and the command for that one', async () => {
+  const top = topOf(await renderReport([run({ app: 'shop' })]))
+  expect(top).toContain('of <b>shop</b>')
+  expect(top).toContain('<code>coppice loadtest shop deploy --quick --seed 7</code>')
+})
+
 it('R11.3 a long list of faults does not push the verdict out of sight', async () => {
   const marks = Array.from({ length: 30 }, (_, at) => ({ at, until: at, kind: 'fault', words: `fault ${at}` }))
   const top = topOf(await renderReport([run({ marks })]))
@@ -64,7 +71,9 @@ it('R11.3 a run that proves nothing says at its top why', async () => {
 it('R11.3 a broken promise comes with its rule and what was found, as text', async () => {
   const lost = { ...(run().promises[0] as RunData['promises'][number]), count: 3, findings: ['GET got <no> answer'] }
   const html = await renderReport([run({ outcome: 'broken', promises: [lost] })])
-  expect(html).toMatch(/<h1>.*1 of 1 promises broken<\/h1>/)
+  expect(topOf(html)).toMatch(
+    /<h1>.*1 of 1 promises broken<\/h1>\s*<p class="note">Deploy: 3 requests lost \(R3\.4\)\.</,
+  )
   expect(html).toContain('GET got &#60;no&#62; answer')
   expect(html).toMatch(/<dt>R3\.4<dd>Under load a deployment fails no request/)
   expect(html).toContain('and 2 more')

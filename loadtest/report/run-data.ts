@@ -7,6 +7,8 @@ export type RunData = {
   scenario: string
   words: string
   rules: string[]
+  /** Somebody's app that was tested; null for that of the load tests. */
+  app: string | null
   outcome: 'held' | 'broken' | 'unfit'
   unfit: string[]
   skipped: string[]
@@ -44,6 +46,7 @@ export function runData(result: ScenarioResult): RunData {
     scenario: result.scenario,
     words: result.words,
     rules: result.rules,
+    app: result.own ? null : result.app,
     outcome: verdict.outcome,
     unfit: verdict.unfit,
     skipped: result.skipped,

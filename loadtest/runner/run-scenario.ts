@@ -16,6 +16,8 @@ export type ScenarioResult = {
   words: string
   rules: string[]
   app: string
+  /** Whether the app was deployed for this run. */
+  own: boolean
   seed: number
   load: Load
   startedAt: number
@@ -126,6 +128,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
     words: scenario.words,
     rules: scenario.rules,
     app: target.app,
+    own: target.own,
     seed,
     load,
     startedAt: history[0]?.startedAt ?? startedAt,

@@ -18,6 +18,8 @@ import { LogTail } from './log-tail.ts'
 export type Target = {
   api: PlatformApi
   app: string
+  /** Whether we deployed it; else it is somebody's. */
+  own: boolean
   /** Of the app, one a router. */
   urls: string[]
   /** Host header, where the URLs are addresses of routers. */
@@ -113,6 +115,7 @@ export class OwnStack {
     return {
       api,
       app,
+      own: true,
       urls: [this.#stack.routerUrl, this.#second.url],
       host: `${app}.localhost`,
       k6Env: {
@@ -201,6 +204,7 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
   return {
     api,
     app: at.app,
+    own: false,
     urls: [url],
     host: null,
     k6Env: {},
