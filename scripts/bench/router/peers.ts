@@ -88,8 +88,10 @@ http {
   scgi_temp_path ${dir}/s;
   client_max_body_size 0;
   keepalive_requests 100000000;
+  # A name with dashes is none of nginx's cookie variables.
+  map $http_cookie $routing_key { "~__Host-databricks-app-router=(?<key>[^;]+)" $key; default $http_cookie; }
   upstream app {
-    hash $cookie___Host-databricks-app-router consistent;
+    hash $routing_key consistent;
 ${servers}
     keepalive 1000;
     keepalive_requests 100000000;
@@ -113,13 +115,7 @@ ${servers}
   }
 }
 `
-  return daemon(
-    'nginx',
-    port,
-    config.replace('$cookie___Host-databricks-app-router', '$http_cookie'),
-    (path) => ['nginx', ['-c', path]],
-    cores,
-  )
+  return daemon('nginx', port, config, (path) => ['nginx', ['-c', path]], cores)
 }
 
 async function daemon(
