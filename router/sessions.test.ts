@@ -26,6 +26,18 @@ it('R8.3 tells the ranks of sessions that a router minted, without those that go
   })
 })
 
+it('R8.3 does not count a session twice because a request that came before it moved ends after that', () => {
+  const [one, two] = [new Sessions(), new Sessions()]
+  for (const process of [one, two]) process.seen(1, 'a', 5, 0)
+  one.moved(1, 6)
+  one.seen(2, 'b', 6, 0)
+  for (const process of [one, two]) process.seen(1, 'a', 6, 0)
+  expect(countSessions([one.sample(7), two.sample(7)]).sessions).toEqual({ b: 1 })
+  // It came back with the old key.
+  two.seen(1, 'a', 7, 0)
+  expect(countSessions([one.sample(7), two.sample(7)]).sessions).toEqual({ a: 1, b: 1 })
+})
+
 it('forgets a session that was not seen for 30 minutes', () => {
   const sessions = new Sessions()
   sessions.seen(1 << 8, 'a', 0, NOT_MINTED)

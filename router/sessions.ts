@@ -30,12 +30,15 @@ export class Sessions {
 
   /**
    * @param hash 32 bits that tell one session of one app from another
+   * @param minute in which the request came
    * @param rank `shedRank` of a key that a router minted, NOT_MINTED of another
    */
   seen(hash: number, instance: string, minute: number, rank: number): void {
     if ((hash & ((1 << this.halvings) - 1)) !== 0) return
     const row = this.rows.get(hash)
     if (row !== undefined) {
+      // A request that came before the session went on under another key, and has ended only now.
+      if (row.instance === MOVED && minute <= row.minute && instance !== MOVED) return
       row.instance = instance
       row.minute = minute
       row.rank = rank

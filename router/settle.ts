@@ -14,19 +14,21 @@ export function settle(parts: { metrics: Metrics; sessions: Sessions; log: Acces
     if (exchange.refusal !== null) metrics.refused(exchange.refusal.reason)
     if (exchange.status === 101) exchange.app && exchange.app.metrics.upgrades++
     else exchange.app?.metrics.observe(exchange.status, ms)
-    countSession(exchange, sessions)
+    countSession(exchange, ms, sessions)
     log.request(exchange, ms)
   }
 }
 
-function countSession({ app, digest, minted, endpoint, newHome, status }: Exchange, sessions: Sessions): void {
+function countSession(exchange: Exchange, tookMs: number, sessions: Sessions): void {
+  const { app, digest, minted, endpoint, newHome, status } = exchange
   if (app === null || digest === null || endpoint === null || status === 0) return
   // One key can be a session of several apps.
   const hash = (digest.a ^ app.hash) >>> 0
-  const minute = (Date.now() / 60_000) | 0
+  const now = Date.now()
+  const came = ((now - tookMs) / 60_000) | 0
   if (newHome !== null && newHome.slot === endpoint.slot) {
-    sessions.moved(hash, minute)
+    sessions.moved(hash, (now / 60_000) | 0)
     const moved = digestKey(newHome.key)
-    sessions.seen((moved.a ^ app.hash) >>> 0, endpoint.instance, minute, shedRank(moved))
-  } else sessions.seen(hash, endpoint.instance, minute, minted ? shedRank(digest) : NOT_MINTED)
+    sessions.seen((moved.a ^ app.hash) >>> 0, endpoint.instance, came, shedRank(moved))
+  } else sessions.seen(hash, endpoint.instance, came, minted ? shedRank(digest) : NOT_MINTED)
 }
