@@ -78,9 +78,9 @@ export const SCENARIOS: Record<string, Scenario> = {
       await act.pause(2_000, 3_000)
       await act.rebalance()
       await act.pause(3_000, 4_000)
-      await act.scale(5, 'resize from 4 to 5')
+      await act.scale(5, 'resize to 5')
       await act.pause(1_000, 2_000)
-      await act.scale(4, 'resize from 5 to 4')
+      await act.scale(4, 'resize to 4')
       await act.pause(1_000, 2_000)
       await act.countRebalanced()
     },
@@ -125,9 +125,9 @@ export const SCENARIOS: Record<string, Scenario> = {
     lossRule: 'R6.1',
     timeline: async (act) => {
       await act.warm(WARM)
-      await act.scale(5, 'resize from 1 to 5')
+      await act.scale(5, 'resize to 5')
       await act.pause(1_000, 2_000)
-      await act.scale(2, 'resize from 5 to 2')
+      await act.scale(2, 'resize to 2')
       await act.pause(500, 1_500)
     },
   },
@@ -140,9 +140,10 @@ export const SCENARIOS: Record<string, Scenario> = {
     lossRule: 'R5.1',
     timeline: async (act) => {
       await act.warm(WARM)
+      if (await act.isScaled()) await act.scale(null, 'conversion to a standard app, to begin with one')
       await act.scale(1, 'conversion to a scaled app')
       await act.pause(500, 1_500)
-      await act.scale(3, 'resize from 1 to 3')
+      await act.scale(3, 'resize to 3')
       await act.pause(500, 1_500)
       await act.scale(null, 'conversion back to a standard app')
       await act.pause(500, 1_500)

@@ -64,6 +64,15 @@ describe('the verdict', () => {
     expect(verdict.unfit).toEqual([expect.stringContaining('INSTANCE_AT')])
   })
 
+  it('is that the harness was unfit when somebody’s app has no WebSocket where one was looked for', () => {
+    const history = [attempt({ kind: 'socket', status: 0, slot: null })]
+    const refused = summary({ app_requests: 0, socket_refused: 1 }, ['socket_refused'])
+    expect(judge(evidence({ history, passages: null, summary: refused })).unfit).toEqual([
+      expect.stringContaining('WS_PATH'),
+    ])
+    expect(judge(evidence({ history, summary: refused })).outcome).toBe('broken')
+  })
+
   it('knows the slot of an instance by the tables, where answers do not tell it', () => {
     const history = [attempt({ instance: 'a-1-2', slot: null, key: keyFor(1) })]
     expect(broken(judge(evidence({ history })))).toEqual(['moved_needlessly'])

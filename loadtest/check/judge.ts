@@ -155,6 +155,11 @@ function unfitness({ history, passages, summary }: Evidence): string[] {
   if (answered.length > 0 && answered.every(({ instance }) => instance === null)) {
     reasons.push('no answer said which instance gave it; tell where to find that with -e INSTANCE_AT=…')
   }
+  // Of our own app the router may be to blame, and then that is what was found.
+  const sockets = history.filter(({ kind }) => kind === 'socket')
+  if (passages === null && sockets.length > 0 && sockets.every(({ status }) => status === 0)) {
+    reasons.push('no WebSocket could be opened; tell where the app has one with -e WS_PATH=…')
+  }
   if (passages !== null) {
     const known = new Set(passages.map(({ id }) => id))
     const missing = history.filter(({ id, status }) => status !== 0 && !known.has(id)).length

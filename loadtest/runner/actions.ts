@@ -194,6 +194,11 @@ export class Actions {
     })
   }
 
+  async isScaled(): Promise<boolean> {
+    const { api, app } = this.#parts.target
+    return (await api.app(app)).mode === 'scaled'
+  }
+
   /** Sessions move to slots that have fewer than their share (R8.3). */
   async rebalance(): Promise<void> {
     const { target, say } = this.#parts
