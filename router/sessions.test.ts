@@ -36,6 +36,9 @@ it('R8.3 does not count a session twice because a request that came before it mo
   // It came back with the old key.
   two.seen(1, 'a', 7, 0)
   expect(countSessions([one.sample(7), two.sample(7)]).sessions).toEqual({ a: 1, b: 1 })
+  // What was open for an hour has ended.
+  two.seen(1, 'a', -53, 0)
+  expect(countSessions([one.sample(7), two.sample(7)]).sessions).toEqual({ a: 1, b: 1 })
 })
 
 it('forgets a session that was not seen for 30 minutes', () => {

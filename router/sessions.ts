@@ -37,8 +37,9 @@ export class Sessions {
     if ((hash & ((1 << this.halvings) - 1)) !== 0) return
     const row = this.rows.get(hash)
     if (row !== undefined) {
-      // A request that came before the session went on under another key, and has ended only now.
-      if (row.instance === MOVED && minute <= row.minute && instance !== MOVED) return
+      // Requests are counted when they end: one that came before others, or before the session went on under another
+      // key, says nothing any more.
+      if (minute < row.minute || (minute === row.minute && row.instance === MOVED)) return
       row.instance = instance
       row.minute = minute
       row.rank = rank
