@@ -17,6 +17,7 @@ const full: Attempt = {
   id: 'a.3.1.7',
   router: 1,
   error: null,
+  stream: false,
 }
 
 it('a line of the history is read as it was written, whatever the texts', () => {
@@ -30,7 +31,7 @@ it('a line of the history is read as it was written, whatever the texts', () => 
     version: null,
     error: 'EOF\nx',
   }
-  for (const attempt of [full, failed, { ...full, newKey: full.key }, { ...full, error: '' }]) {
+  for (const attempt of [full, failed, { ...full, newKey: full.key }, { ...full, error: '', stream: true }]) {
     expect(parseAttempt(formatAttempt(attempt))).toEqual(attempt)
     expect(formatAttempt(attempt)).not.toContain('\n')
   }

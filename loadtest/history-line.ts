@@ -31,6 +31,8 @@ export type Attempt = {
   /** Which of the URLs. */
   router: number
   error: string | null
+  /** A stream of events, or a WebSocket: once it has begun, nobody can have the rest of it elsewhere. */
+  stream: boolean
 }
 
 const METHODS_THAT_REPEAT = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']
@@ -63,13 +65,14 @@ export function formatAttempt(attempt: Attempt): string {
     attempt.id,
     attempt.router,
     text(attempt.error),
+    attempt.stream ? 1 : 0,
   ].join(' ')
 }
 
 /** Null for a line that is none, e.g. one that was cut off when k6 was killed. */
 export function parseAttempt(line: string): Attempt | null {
   const f = line.split(' ') as string[]
-  if (f.length !== 16 || f[0] !== 'h') return null
+  if (f.length !== 17 || f[0] !== 'h') return null
   const startedAt = Number(f[1])
   const key = orNull(f[5] as string)
   return {
@@ -88,6 +91,7 @@ export function parseAttempt(line: string): Attempt | null {
     id: f[13] as string,
     router: Number(f[14]),
     error: orNull(f[15] as string),
+    stream: f[16] === '1',
   }
 }
 

@@ -39,6 +39,7 @@ export function attempt(more: Partial<Attempt> & { at?: number; took?: number } 
     id: `id${count}`,
     router: 0,
     error: null,
+    stream: false,
     ...rest,
   }
 }

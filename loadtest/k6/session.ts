@@ -208,6 +208,7 @@ export class Session {
           id: one.id,
           router: one.router,
           error: response.error || (good ? null : String(response.body).slice(0, 80)),
+          stream: one.stream,
         }),
       )
     }

@@ -44,7 +44,17 @@ export class SocketUser {
     let state: 'opening' | 'open' | 'leaving' | 'closed' = 'opening'
     const record = (seen: Seen, error: string | null) => {
       if (!history) return
-      const attempt = { startedAt, endedAt: Date.now(), client: session.client, key, newKey: null, router, id, error }
+      const attempt = {
+        startedAt,
+        endedAt: Date.now(),
+        client: session.client,
+        key,
+        newKey: null,
+        router,
+        id,
+        error,
+        stream: true,
+      }
       const { instance, version } = seen
       const slot = seen.slot === null ? null : Number(seen.slot)
       const status = error === null ? 200 : 0
