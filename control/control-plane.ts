@@ -60,6 +60,7 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
   server.requestTimeout = 0
   server.headersTimeout = 10_000
   await listen(server, options.listen)
+  await store.routes.apply(options)
   await store.routers.signControlPlane({ starting: true })
   signed.resolve()
   const signs = setInterval(() => {

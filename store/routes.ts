@@ -7,6 +7,8 @@ import { type Db, parseJson, type StoreContext, transact } from './context.ts'
 import type { Schema } from './schema.ts'
 
 const VERSION = 'route_version'
+/** What the last tables were made with, beside what is in the inventory. */
+const SETTINGS = 'route_settings'
 
 export async function routeVersion(tx: Db): Promise<number> {
   const row = await tx.selectFrom('meta').select('value').where('key', '=', VERSION).executeTakeFirstOrThrow()
@@ -41,6 +43,25 @@ export class Routes {
 
   version(): Promise<number> {
     return routeVersion(this.#context.db)
+  }
+
+  /**
+   * To be called before tables are given out. Settings stand in every route: when they are not those of the last start,
+   * that is a change of all routes, or routers would take the new tables for ones that they have.
+   */
+  apply({ domains }: HostOptions): Promise<'changed' | 'same'> {
+    const value = JSON.stringify([domains, this.#drainTimeoutMs])
+    return transact(this.#context, async (tx) => {
+      const last = await tx.selectFrom('meta').select('value').where('key', '=', SETTINGS).executeTakeFirst()
+      if (last?.value === value) return 'same'
+      await tx
+        .insertInto('meta')
+        .values({ key: SETTINGS, value })
+        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+        .execute()
+      for (const { name } of await tx.selectFrom('apps').select('name').execute()) await raiseRouteVersion(tx, name)
+      return 'changed'
+    })
   }
 
   /** The current table; what a router gets. */
