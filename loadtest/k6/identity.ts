@@ -47,7 +47,8 @@ function fromHeaders(headers: Record<string, string>, wanted: string): string | 
 }
 
 /**
- * Whether this cookie is as R7.4 has it. Only of a `__Host-` name can that be told: what others demand of theirs is their own.
+ * Whether this cookie is as R7.4 has it. That is asked of `__Host-` names only: what other platforms demand of their
+ * cookies is their own affair.
  * @param setCookie several with `, ` between them, as k6 gives them
  */
 export function isGuarded(setCookie: string, name: string): boolean {

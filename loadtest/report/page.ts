@@ -11,10 +11,9 @@ export type Assets = {
 
 /** More of them stand between the reader and the charts. */
 const MOST_MARKS = 8
-
-const MOST_REASONS = 3
 /** Of more than that, so many stand at the top. */
 const FIRST_MARKS = 4
+const MOST_REASONS = 3
 
 type Outcome = RunData['outcome']
 
@@ -60,9 +59,7 @@ function banner(runs: RunData[], worst: Outcome): string {
   return `<header class="banner ${worst}">
 <p class="what">Load test${first.app === null ? '' : ` of <b>${escaped(first.app)}</b>`}: <b>${escaped(what)}</b></p>
 <h1><span aria-hidden="true">${OUTCOMES[worst].sign}</span> ${verdict(runs, worst)}</h1>
-${reasons(runs, worst)
-  .map((reason) => `<p class="note">${escaped(sentence(reason))}</p>`)
-  .join('')}
+${reasons(runs, worst).map(note).join('')}
 ${one ? `<p class="lead">${escaped(sentence(first.words))}</p>` : ''}
 ${one ? facts(first) + meanwhile(first) : ''}
 <p class="fine">${escaped(first.startedAt.slice(0, 16).replace('T', ' '))} UTC · seed ${first.seed} · repeat: <code>${escaped(repeat(runs))}</code></p>
@@ -84,17 +81,20 @@ function verdict(runs: RunData[], worst: Outcome): string {
   }
 }
 
-/** Why it is not green: the first few. */
+/** Why it is not green, or less than it seems: the first few. */
 function reasons(runs: RunData[], worst: Outcome): string[] {
   const unfit = runs.flatMap((run) => run.unfit)
+  const skipped = runs.flatMap((run) => run.skipped.map((what) => `left out: ${what}`))
   const broken = runs.flatMap(({ scenario, promises }) =>
     promises
       .filter(({ count }) => count > 0)
       .map(({ count: times, words, rule }) => `${scenario}: ${count(times)} ${words} (${rule})`),
   )
-  const all = worst === 'unfit' ? unfit : broken
+  const all = [...(worst === 'unfit' ? unfit : broken), ...skipped]
   return all.length > MOST_REASONS ? [...all.slice(0, MOST_REASONS), `and ${all.length - MOST_REASONS} more`] : all
 }
+
+const note = (words: string): string => `<p class="note">${escaped(sentence(words))}</p>`
 
 function meanwhile({ marks }: RunData): string {
   if (marks.length === 0) return '<p class="meanwhile">Nothing was done to the app on purpose.</p>'
@@ -141,7 +141,13 @@ function section(run: RunData, index: number, named: boolean): string {
 `
   return `<section id="${escaped(scenario)}">
 ${named ? head + facts(run) : ''}
-${[...run.unfit, ...run.skipped.map((what) => `left out: ${what}`)].map((why) => `<p class="note">${escaped(why)}</p>`).join('')}
+${
+  named
+    ? reasons([{ ...run, promises: [] }], outcome)
+        .map(note)
+        .join('')
+    : ''
+}
 <h3>Promises</h3>
 <ul class="promises">${run.promises.map(promise).join('')}</ul>
 ${happened(run)}

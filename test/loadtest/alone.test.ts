@@ -162,6 +162,9 @@ describe('npm run loadtest', () => {
       })
       .toBeGreaterThan(1_000)
     child.kill('SIGINT')
+    // Somebody in a hurry: all has to be stopped all the same.
+    await expect.poll(() => output, { timeout: 10_000 }).toContain('Stopping k6')
+    child.kill('SIGINT')
     const [code] = await once(child, 'close')
     expect(code, output).toBe(130)
     expect(output).toContain('interrupted')
