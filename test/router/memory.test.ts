@@ -6,7 +6,7 @@ import { type OriginProcess, spawnOrigin } from './support/origin-process.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
 
-/** The rule speaks of 500 MB each way (COPPICE_SLOW_MB=500); a tenth shows as well whether memory grows with it. */
+/** The rule speaks of 500 MB each way (COPPICE_SLOW_MB=500); a fifth shows as well whether memory grows with it. */
 const MB = Number(process.env.COPPICE_SLOW_MB ?? 100)
 const BYTES = MB * 1_000_000
 
