@@ -1,11 +1,11 @@
 import { constants } from 'node:fs'
-import { mkdir, open, readFile, rename, rm, symlink } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { copyTree, removeTree } from '../../artifacts/trees.ts'
 
 /**
- * What lies on disk of one instance: `<home>/<id>/` with `record.json`, and the three directories that the app sees,
- * `work` (its working directory), `home` and `tmp`. Whatever is interrupted, the directory is there from before the
+ * What lies on disk of one instance: `<home>/<id>/` with `record.json`, an empty `package.json`, and the three
+ * directories that the app sees, `work` (its working directory), `home` and `tmp`. Whatever is interrupted, the directory is there from before the
  * first effect until after the last, so nothing of an instance is ever out of sight.
  */
 export type InstanceRecordFile =
@@ -29,6 +29,7 @@ export function instanceDirectory(home: string, id: string) {
   return {
     path,
     record: join(path, 'record.json'),
+    scope: join(path, 'package.json'),
     work: join(path, 'work'),
     home: join(path, 'home'),
     tmp: join(path, 'tmp'),
@@ -84,6 +85,7 @@ export async function furnish(
 }
 
 async function clear(directory: InstanceDirectory): Promise<void> {
+  await rm(directory.scope, { force: true })
   for (const path of [directory.work, directory.home, directory.tmp]) await removeTree(path)
 }
 
@@ -93,6 +95,9 @@ async function fill(
   links: Readonly<Record<string, string>>,
 ): Promise<void> {
   for (const path of [directory.work, directory.home, directory.tmp]) await mkdir(path, { mode: 0o700 })
+  // Node takes the nearest package.json above a file. Without this one, Coppice's own would make modules of the
+  // scripts of an app that has none, where the data directory lies in the clone.
+  await writeFile(directory.scope, '{}\n')
   await copyTree(artifactPath, directory.work)
   for (const [name, target] of Object.entries(links)) {
     const link = join(directory.work, name)
