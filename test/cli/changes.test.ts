@@ -1,5 +1,5 @@
 /** Issue 4 as a person does it: convert, resize, roll back, duplicate, rotate, on the real stack. */
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Operation, Platform } from '../helpers/platform.ts'
@@ -196,8 +196,8 @@ describe('coppice artifacts', () => {
 })
 
 it('R3.6 a command of the deployment counts where the source has none, and goes along with a restart and a rollback', async () => {
-  const source = await platform.write('bare', { version: '1' })
-  await rename(join(source, 'app.yaml'), join(source, 'notes.txt'))
+  await platform.write('bare', { version: '1' })
+  for (const name of ['app.yaml', 'package.json']) await rm(join(platform.sources, 'bare', name))
   const command = ['node', 'server.mjs']
   expect((await platform.deploy('bare', { instances: 1, body: { command } })).state).toBe('SUCCEEDED')
   await platform.write('bare', { version: '2' })
