@@ -14,8 +14,8 @@ export type BackupBounds = {
 
 export const BACKUP_BOUNDS: BackupBounds = { maxCount: 5, maxBytes: 10 * 2 ** 30, maxAgeMs: 30 * 24 * 3_600_000 }
 
-/** Before a migration; of the whole data directory. */
-const KINDS = ['.db', '.tar.gz'] as const
+/** Before a migration; of the whole data directory. By the names that we give: what somebody named himself is his. */
+const KINDS = [/^inventory-v\d+-\d{8}T\d{9}Z\.db$/, /^coppice-\d{8}T\d{9}Z\.tar\.gz$/]
 /** What a process that died has left half written. */
 const STALE_MS = 3_600_000
 
@@ -51,7 +51,7 @@ export function copyInventory(home: string, to: string): void {
   chmodSync(to, 0o600)
 }
 
-/** Removes what goes past the bounds, oldest first. What is not a backup is not touched. */
+/** Removes what goes past the bounds, oldest first, and drafts of processes that died. */
 export function pruneBackups(folder: string, bounds: BackupBounds, now: number): void {
   if (!existsSync(folder)) return
   const files = readdirSync(folder)
@@ -62,7 +62,7 @@ export function pruneBackups(folder: string, bounds: BackupBounds, now: number):
       return found === undefined ? [] : [{ path, name, at: found.mtimeMs, size: found.size }]
     })
     .sort((a, b) => b.at - a.at || b.name.localeCompare(a.name))
-  const kinds = KINDS.map((suffix) => files.filter(({ name }) => name.endsWith(suffix)))
+  const kinds = KINDS.map((kind) => files.filter(({ name }) => kind.test(name)))
   let bytes = kinds.reduce((sum, [newest]) => sum + (newest?.size ?? 0), 0)
   const older = kinds.flatMap((kind) => kind.slice(1).map((file, index) => ({ ...file, rank: index + 1 })))
   for (const { path, at, size, rank } of older.sort((a, b) => b.at - a.at)) {

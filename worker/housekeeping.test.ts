@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { BACKUP_BOUNDS } from '../store/backups.ts'
+import { BACKUP_BOUNDS, stamp } from '../store/backups.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { keepHouse } from './housekeeping.ts'
 import { createLogger } from './logger.ts'
@@ -22,11 +22,12 @@ it('R14.4 backups go when they are too old, also while nobody makes another one'
   const folder = join(home, 'backups')
   mkdirSync(folder)
   const now = Date.now()
+  const name = (at: number) => `coppice-${stamp(at)}.tar.gz`
   for (const days of [1, 29, 31]) {
-    const file = join(folder, `coppice-${days}.tar.gz`)
+    const at = now - days * 24 * 3_600_000
+    const file = join(folder, name(at))
     writeFileSync(file, 'x')
-    const at = new Date(now - days * 24 * 3_600_000)
-    utimesSync(file, at, at)
+    utimesSync(file, new Date(at), new Date(at))
   }
   const none = { sweep: async () => {}, collect: async () => ({ removed: [] }) }
   await keepHouse({
@@ -38,5 +39,5 @@ it('R14.4 backups go when they are too old, also while nobody makes another one'
     logger: createLogger('silent'),
     now: () => now,
   })
-  expect(readdirSync(folder)).toEqual(['coppice-1.tar.gz', 'coppice-29.tar.gz'])
+  expect(readdirSync(folder).sort()).toEqual([29, 1].map((days) => name(now - days * 24 * 3_600_000)))
 })
