@@ -24,6 +24,8 @@ export type LoadOptions = {
   method?: () => string
   /** The routing key of each request; default none, so that every request may go anywhere. */
   key?: () => string | null
+  /** More headers for a request with this key, and whether that goes along as X-Routing-Key; default: it does. */
+  headers?: (key: string | null) => { headers: Record<string, string>; sendKey: boolean }
   onAnswer?: (key: string | null, answer: Answer) => void
 }
 
@@ -72,15 +74,17 @@ export class Load {
   }
 
   async #one(): Promise<void> {
-    const { url, app, slowMs, method = () => 'GET', key = () => null, onAnswer } = this.#options
+    const { url, app, slowMs, method = () => 'GET', key = () => null, headers, onAnswer } = this.#options
     const chosen = method()
     const routingKey = key()
+    const more = headers?.(routingKey) ?? { headers: {}, sendKey: true }
     const startedAt = Date.now()
     const answer = await ask(`${url}/?slow=${Math.round(slowMs?.() ?? 0)}`, {
       method: chosen,
       agent: this.#agent,
       host: `${app}.localhost`,
-      key: routingKey,
+      key: more.sendKey ? routingKey : null,
+      headers: more.headers,
     })
     const full = { method: chosen, startedAt, endedAt: Date.now(), ...answer }
     this.answers.push(full)

@@ -1,0 +1,14 @@
+import type { Break } from './break.ts'
+
+export const broken: Break = {
+  rule: 'R8.3',
+  words: 'a rebalance moves sessions beyond the share of a slot',
+  edits: [
+    {
+      file: 'domain/sessions.ts',
+      find: 'moved + (lowest[taken] as number) <= excess',
+      replace: 'moved <= excess',
+    },
+  ],
+  tests: { files: ['domain/sessions.test.ts', 'test/sagas/sessions.test.ts'] },
+}
