@@ -198,8 +198,10 @@ describe('coppice artifacts', () => {
 it('R3.6 a command of the deployment counts where the source has none, and goes along with a restart and a rollback', async () => {
   await platform.write('bare', { version: '1' })
   for (const name of ['app.yaml', 'package.json']) await rm(join(platform.sources, 'bare', name))
+  // A standard one: the preview is off by now.
+  await done('apps', 'create', 'bare')
   const command = ['node', 'server.mjs']
-  expect((await platform.deploy('bare', { instances: 1, body: { command } })).state).toBe('SUCCEEDED')
+  expect((await platform.deploy('bare', { body: { command } })).state).toBe('SUCCEEDED')
   await platform.write('bare', { version: '2' })
   await platform.deploy('bare')
   expect(await platform.version('bare')).toBe('2')
