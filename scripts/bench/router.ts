@@ -11,6 +11,10 @@ import { type Row, writeUp } from './router/write-up.ts'
 /** Rounds of each comparison; the peers take turns within a round, so that a bad minute hits all of them. */
 const ROUNDS = Number(process.env.COPPICE_BENCH_ROUNDS ?? 5)
 const SECONDS = Number(process.env.COPPICE_BENCH_SECONDS ?? 4)
+/** Before each run, not counted: V8 compiles anew what another kind of load has taught it to doubt. */
+const WARM_UP_SECONDS = 2
+/** Runs before all others: a Node proxy costs a quarter more until V8 has compiled it for good (measured: 40 s). */
+const FIRST_RUNS = 4
 /** Of the open loop; well below half of what any of them can do on one core. */
 const RATE = 1500
 const IDLE_SOCKETS = 4000
@@ -33,7 +37,7 @@ const LOADS: Record<string, LoadShape> = {
   'open loop': { ...get('/small', 64), rate: RATE },
 }
 
-/** The router beside its peers (F3.1 to F3.9). Takes some ten minutes; COPPICE_BENCH_ROUNDS=1 for a glance. */
+/** The router beside its peers (F3.1 to F3.9). Takes half an hour; COPPICE_BENCH_ROUNDS=1 for a glance. */
 export async function bench(): Promise<BenchResult> {
   const pins = cores(1)
   const source = join(import.meta.dirname, 'router', 'origin.ts')
@@ -42,8 +46,7 @@ export async function bench(): Promise<BenchResult> {
   const all = await peers(origins, pins)
   const results = new Map<string, Map<string, Measured[]>>()
   try {
-    // Compiled code first: a Node proxy is another program after its first ten thousand requests.
-    for (const peer of all) await once(peer, get('/small', 64), pins)
+    await warmUp(all, get('/small', 64), pins)
     for (let round = 0; round < ROUNDS; round++) {
       for (const [load, shape] of Object.entries(LOADS)) {
         for (const peer of all) remember(results, load, peer.name, await once(peer, shape, pins))
@@ -77,9 +80,13 @@ export async function bench(): Promise<BenchResult> {
 function once(peer: Pick<Peer, 'port' | 'pids'>, shape: LoadShape, pins: Cores): Promise<Measured> {
   return measure(
     peer.pids,
-    { ...shape, port: peer.port, host: 'app.localhost', seconds: SECONDS, warmUpSeconds: 1 },
+    { ...shape, port: peer.port, host: 'app.localhost', seconds: SECONDS, warmUpSeconds: WARM_UP_SECONDS },
     pins,
   )
+}
+
+async function warmUp(all: Peer[], shape: LoadShape, pins: Cores): Promise<void> {
+  for (let run = 0; run < FIRST_RUNS; run++) for (const peer of all) await once(peer, shape, pins)
 }
 
 function remember(results: Map<string, Map<string, Measured[]>>, load: string, peer: string, measured: Measured): void {
@@ -93,9 +100,10 @@ async function twoProcesses(origins: number[]): Promise<number[]> {
   const pins = cores(2)
   const one = await ours(origins, pins && { ...pins, proxy: '0' }, 1)
   const two = await ours(origins, pins, 2)
+  const shape = get('/small', 128)
+  await warmUp([one, two], shape, pins)
   const ratios: number[] = []
   for (let round = 0; round < ROUNDS; round++) {
-    const shape = get('/small', 128)
     const [a, b] = [await once(one, shape, pins), await once(two, shape, pins)]
     ratios.push(b.perSecond / a.perSecond)
   }
