@@ -22,14 +22,21 @@ describe('planning a rebalance', () => {
       atMost: 54,
     })
     expect(planRebalance({ 0: 5, 1: 0 }, { 0: [1, 0, 2, 2] }, [0, 1])).toEqual({
-      shed: { 0: 2 / SHED_RANKS },
+      shed: { 0: 1 / SHED_RANKS },
       atMost: 1,
     })
   })
 
   it('R8.3 leaves keys that clients chose where they are', () => {
     expect(planRebalance({ 0: 100, 1: 10 }, {}, [0, 1])).toEqual({ shed: {}, atMost: 0 })
-    expect(planRebalance({ 0: 100, 1: 10 }, { 0: each(1) }, [0, 1])).toEqual({ shed: { 0: 1 }, atMost: SHED_RANKS })
+  })
+
+  it('R8.3 sheds no more ranks than it needs, and never all: sessions that begin in the slot later have to stay', () => {
+    expect(planRebalance({ 0: 100, 1: 10 }, { 0: each(1) }, [0, 1])).toEqual({
+      shed: { 0: (SHED_RANKS - 1) / SHED_RANKS },
+      atMost: SHED_RANKS - 1,
+    })
+    expect(planRebalance({ 0: 100, 1: 10 }, { 0: [1, 1] }, [0, 1])).toEqual({ shed: { 0: 2 / SHED_RANKS }, atMost: 2 })
   })
 
   it('R8.3 leaves even slots alone', () => {

@@ -46,10 +46,16 @@ export function planRebalance(counts: SessionCounts, ranks: SessionRanks, slots:
   let atMost = 0
   for (const slot of slots) {
     const excess = Math.floor((counts[slot] ?? 0) - share)
-    const lowest = ranks[slot] ?? []
+    const counted = ranks[slot] ?? []
     let taken = 0
     let moved = 0
-    while (taken < lowest.length && moved + (lowest[taken] as number) <= excess) moved += lowest[taken++] as number
+    // Never all of them: a session that begins in this slot later needs a rank that stays.
+    for (let rank = 0; rank < SHED_RANKS - 1; rank++) {
+      const n = counted[rank] ?? 0
+      if (moved + n > excess) break
+      moved += n
+      if (n > 0) taken = rank + 1
+    }
     if (moved === 0) continue
     shed[slot] = taken / SHED_RANKS
     atMost += moved
