@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { RouterReport, RouteTable } from '../domain/route-table.ts'
 import { Admin } from './admin.ts'
@@ -18,6 +19,8 @@ import { TableFile } from './table-file.ts'
 const TAKEN_PORT_RETRY_MS = 2000
 
 const COUNT_SESSIONS_EVERY_MS = 5000
+/** So long a table waits for the disk before it is served without being written down. */
+const DISK_PATIENCE_MS = 1000
 
 const NO_ROUTES: RouteTable = { inventory: '', version: 0, apps: [] }
 
@@ -196,8 +199,11 @@ export class Primary {
       new Set(table.apps.flatMap((app) => (app.rebalance === null ? [] : [`${app.app}/${app.rebalance.epoch}`]))),
     )
     this.checks.watch(table)
-    void this.distribute(table)
-    void this.keep(table)
+    // First to disk: a router that is killed and comes back with the table before would show its clients an old version
+    // after the new one (R3.4). A disk that hangs must not keep traffic at instances that have gone, though.
+    void Promise.race([this.keep(table), sleep(DISK_PATIENCE_MS, undefined, { ref: false })]).then(() =>
+      this.distribute(table),
+    )
   }
 
   private async distribute(table: RouteTable): Promise<void> {

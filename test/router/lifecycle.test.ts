@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFile, writeFile } from 'node:fs/promises'
+import { open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { Agent, createServer } from 'node:http'
 import { request as tlsRequest } from 'node:https'
 import { createServer as createTcpServer } from 'node:net'
@@ -11,6 +11,8 @@ import { ask } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
+
+type Status = { acknowledged: { version: number } }
 
 describe('life of a router', () => {
   let origins: [Origin, Origin]
@@ -130,6 +132,26 @@ describe('life of a router', () => {
       await router.setRoutes(table(2, app('app', origins)))
       expect((await router.admin('/status')) as object).toMatchObject({ problems: {} })
     }
+  })
+
+  it('D7 R3.4 serves a table only when it is on disk, without it after a second where the disk hangs, and acknowledges none that is not', async () => {
+    const [a, b] = origins
+    const router = await start({ routes: table(1, app('app', [a])) })
+    const version = async () => ((await router.admin('/status')) as Status).acknowledged.version
+    const before = await version()
+    // Opening a pipe for writing takes until somebody reads: a disk that hangs.
+    const fresh = join(router.dir, 'state', 'routes.json.new')
+    execFileSync('mkfifo', [fresh])
+    await writeFile(join(router.dir, 'next.json'), JSON.stringify(table(2, app('app', [b]))))
+    const at = performance.now()
+    await rename(join(router.dir, 'next.json'), join(router.dir, 'routes.json'))
+    await until(async () => (await ask(router)).json.instance === 'b')
+    expect(performance.now() - at).toBeGreaterThan(900)
+    expect(await version()).toBe(before)
+    const reader = await open(fresh, 'r')
+    await rm(fresh)
+    await reader.close()
+    await until(async () => (await version()) > before)
   })
 
   it('D13 serves an app on its own port whatever the Host is; a taken port harms no other app', async () => {
