@@ -6,8 +6,8 @@ export const broken: Break = {
   edits: [
     {
       file: 'domain/sessions.ts',
-      find: 'moved + (lowest[taken] as number) <= excess',
-      replace: 'moved <= excess',
+      find: 'if (moved + n > excess) break',
+      replace: 'if (moved > excess) break',
     },
   ],
   tests: { files: ['domain/sessions.test.ts', 'test/sagas/sessions.test.ts'] },
