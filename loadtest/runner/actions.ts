@@ -23,7 +23,8 @@ export type ActionParts = {
 
 /** Connections that idle and directories that are being removed. */
 const LEAVING_TIMEOUT_MS = 10_000
-const RECOVERY_TIMEOUT_MS = 60_000
+/** Past the longest pause before a restart, 5 min, which an instance has earned that was killed again and again (R12.9). */
+const RECOVERY_TIMEOUT_MS = 330_000
 /** After an instance runs again routers need two good checks; and a report, until we know of it. */
 const SETTLE_MS = 2_500
 
