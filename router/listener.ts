@@ -72,7 +72,10 @@ export function createListener(parts: ListenerParts): Server {
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) =>
     upgrade(parts, req, socket as Socket, head),
   )
-  server.on('connect', (_req: IncomingMessage, socket: Duplex) => refuse(parts, socket as Socket, REFUSALS.connect))
+  server.on('connect', (_req: IncomingMessage, socket: Duplex) => {
+    takeOver(socket)
+    afterAnswers(socket, () => refuse(parts, socket as Socket, REFUSALS.connect))
+  })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     const client = socket as ClientSocket
     const pending = client._httpMessage as
@@ -94,27 +97,33 @@ export function createListener(parts: ListenerParts): Server {
 function endBehindAnswers(client: ClientSocket): void {
   if (client.coppiceRefused === true) return
   client.coppiceRefused = true
-  const next = () => {
-    const pending = client._httpMessage
-    if (pending) pending.once('close', () => setImmediate(next))
-    else client.destroySoon()
-  }
-  next()
+  afterAnswers(client, () => client.destroySoon())
 }
 
-/** Other upgrades (h2c, say) are answered as if they had not been asked for (RFC 9110 7.8). */
+/** Acts at once, or when the requests that were pipelined before have their answers. */
+function afterAnswers(client: ClientSocket, act: () => void): void {
+  const pending = client._httpMessage
+  if (pending) pending.once('close', () => setImmediate(() => afterAnswers(client, act)))
+  else act()
+}
+
+/** Node takes its own error handler off a socket that it hands out; an error without any would end the process. */
+function takeOver(socket: Duplex): void {
+  socket.on('error', () => socket.destroy())
+}
+
+/**
+ * Other upgrades (h2c, say), and those pipelined behind a request that is still being answered, are treated as if they
+ * had not been asked for (RFC 9110 7.8).
+ */
 function isWebSocket(req: IncomingMessage): boolean {
-  return req.method === 'GET' && req.headers.upgrade?.toLowerCase() === 'websocket'
+  if (req.method !== 'GET' || req.headers.upgrade?.toLowerCase() !== 'websocket') return false
+  return !(req.socket as ClientSocket)._httpMessage
 }
 
 /** A WebSocket takes the same chain as every request, with a response that can answer "no". */
 function upgrade(parts: ListenerParts, req: IncomingMessage, socket: ClientSocket, head: Buffer): void {
-  if (socket._httpMessage) {
-    // Pipelined behind a request that is still being answered.
-    socket.destroy()
-    return
-  }
-  socket.on('error', () => socket.destroy())
+  takeOver(socket)
   const res = new parts.pipeline.classes.ServerResponse(req)
   res.shouldKeepAlive = false
   res.assignSocket(socket)
@@ -139,7 +148,7 @@ function refusalFor(error: NodeJS.ErrnoException): Refusal {
 
 /** An answer without a request: what arrived could not be read as one. */
 function refuse(parts: ListenerParts, socket: ClientSocket, refusal: Refusal): void {
-  if (socket.coppiceRefused === true || socket.destroyed) return
+  if (socket.coppiceRefused === true || !socket.writable) return
   socket.coppiceRefused = true
   parts.metrics.refused(refusal.reason)
   const { type, body } = refusalBody(refusal, null, parts.requestId())

@@ -10,6 +10,8 @@ import { app, table } from './support/tables.ts'
 const CASES = Number(process.env.COPPICE_FUZZ ?? 100_000)
 const SEED = Number(process.env.COPPICE_FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 31))
 const AT_ONCE = 250
+/** Level of pino from which a line tells of a problem. */
+const WARN = 40
 const LAST = 'GET /last HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n'
 
 describe('the strict reader itself', () => {
@@ -105,6 +107,8 @@ describe('malformed requests by the thousand', () => {
     }
     await Promise.all(Array.from({ length: AT_ONCE }, client))
 
+    // A process that ended, say: its clients would only seem to be silent.
+    expect(router.log.filter(({ level }) => Number(level) >= WARN)).toEqual([])
     expect(origin.objections.slice(0, 3)).toEqual([])
     expect(hung.slice(0, 3)).toEqual([])
     expect(silent.slice(0, 3)).toEqual([])

@@ -184,4 +184,37 @@ describe('bodies and streams', () => {
       '/d',
     ])
   })
+
+  const BEHIND: [name: string, bytes: string, statuses: string[]][] = [
+    [
+      'a WebSocket',
+      'GET /ws HTTP/1.1\r\nHost: app.localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+      ['200', '200'],
+    ],
+    ['CONNECT', 'CONNECT app.localhost:80 HTTP/1.1\r\nHost: app.localhost\r\n\r\n', ['200', '405']],
+  ]
+  it.each(BEHIND)(
+    'R13.1 %s asked for behind a request takes nothing from its answer',
+    async (_name, bytes, statuses) => {
+      const { text, closed } = await raw(router, `GET /slow?ms=100 HTTP/1.1\r\nHost: app.localhost\r\n\r\n${bytes}`)
+      expect([...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((match) => match[1])).toEqual(statuses)
+      expect(text).toContain('"url":"/slow?ms=100"')
+      expect(closed).toBe(true)
+    },
+  )
+
+  it.each(BEHIND)(
+    'R13.1 %s asked for behind the last request of a connection ends no process',
+    async (_name, bytes) => {
+      // The first is refused, and the connection ends with its answer; the body makes the parser come to the rest later.
+      const refused = 'GET / HTTP/1.1\r\n\r\n'
+      const body = 'POST / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: 2\r\n\r\nab'
+      const before = await router.workers()
+      for (let i = 0; i < 50; i++) {
+        const { text } = await raw(router, refused + body + bytes)
+        expect(text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(['HTTP/1.1 400'])
+      }
+      expect(await router.workers()).toEqual(before)
+    },
+  )
 })

@@ -12,7 +12,8 @@ export class Mutator {
     let text = this.pick(this.corpus)
     // Some stay as they are: pipelined behind one another they are a test too.
     for (let n = this.below(5); n > 0; n--) text = this.mutate(text)
-    return this.below(4) === 0 ? text + this.pick(this.corpus) : text
+    while (this.below(4) === 0) text += this.pick(this.corpus)
+    return text
   }
 
   private mutate(text: string): string {
