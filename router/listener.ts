@@ -74,7 +74,8 @@ export function createListener(parts: ListenerParts): Server {
   )
   server.on('connect', (_req: IncomingMessage, socket: Duplex) => {
     takeOver(socket)
-    afterAnswers(socket, () => refuse(parts, socket as Socket, REFUSALS.connect))
+    const client = socket as ClientSocket
+    afterAnswers(client, () => refuse(parts, client, REFUSALS.connect))
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     const client = socket as ClientSocket
