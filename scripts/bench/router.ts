@@ -11,6 +11,7 @@ import { type Row, writeUp } from './router/write-up.ts'
 /** Rounds of each comparison; the peers take turns within a round, so that a bad minute hits all of them. */
 const ROUNDS = Number(process.env.COPPICE_BENCH_ROUNDS ?? 5)
 const SECONDS = Number(process.env.COPPICE_BENCH_SECONDS ?? 4)
+const SCALING_ROUNDS = 3 * ROUNDS
 /** Before each run, not counted: V8 compiles anew what another kind of load has taught it to doubt. */
 const WARM_UP_SECONDS = 2
 /** Runs before all others: a Node proxy costs a quarter more until V8 has compiled it for good (measured: 40 s). */
@@ -55,15 +56,10 @@ export async function bench(): Promise<BenchResult> {
         process.stderr.write(`round ${round + 1} of ${ROUNDS}: ${load}\n`)
       }
     }
-    const idle: Record<string, number> = {}
     const echo: Record<string, number> = {}
-    for (const peer of all) {
-      // Those that do not take WebSockets without further ado are left out of these two.
-      if (!['ours', 'HAProxy', 'nginx'].includes(peer.name)) continue
-      idle[peer.name] = await idleSocketBytes(peer, IDLE_SOCKETS)
-      echo[peer.name] = await echoPerSecond(peer.port, 32, SECONDS)
-    }
+    for (const peer of all.filter(takesWebSockets)) echo[peer.name] = await echoPerSecond(peer.port, 32, SECONDS)
     await Promise.all(all.map((peer) => peer.stop()))
+    const idle = await idleMemory(origins, pins)
     const scaling = await twoProcesses(origins)
     const updates = await tableUpdates(origins, cores(2), 4000)
 
@@ -95,19 +91,43 @@ function remember(results: Map<string, Map<string, Measured[]>>, load: string, p
   byPeer.set(peer, [...(byPeer.get(peer) ?? []), measured])
 }
 
-/** Throughput of two processes over that of one, taken in turns. */
+/** The others do not take them without further ado. */
+const takesWebSockets = (peer: Peer) => ['ours', 'HAProxy', 'nginx'].includes(peer.name)
+
+/**
+ * Bytes for each idle WebSocket, of proxies that have just been started: the heap of one that was under load before
+ * shrinks meanwhile, by more than the sockets take.
+ */
+async function idleMemory(origins: number[], pins: Cores): Promise<Record<string, number>> {
+  const fresh = await peers(origins, pins)
+  const bytes: Record<string, number> = {}
+  try {
+    for (const peer of fresh.filter(takesWebSockets)) bytes[peer.name] = await idleSocketBytes(peer, IDLE_SOCKETS)
+    return bytes
+  } finally {
+    await Promise.all(fresh.map((peer) => peer.stop()))
+  }
+}
+
+/**
+ * Throughput of two processes over that of one, taken in turns. One process alone is measured on each of the two cores,
+ * because on a virtual machine these need not be equal.
+ */
 async function twoProcesses(origins: number[]): Promise<number[]> {
   const pins = cores(2)
-  const one = await ours(origins, pins && { ...pins, proxy: '0' }, 1)
-  const two = await ours(origins, pins, 2)
+  const first = await ours(origins, pins && { ...pins, proxy: '0' })
+  const second = await ours(origins, pins && { ...pins, proxy: '1' })
+  const both = await ours(origins, pins, 2)
   const shape = get('/small', 128)
-  await warmUp([one, two], shape, pins)
+  await warmUp([first, second, both], shape, pins)
   const ratios: number[] = []
-  for (let round = 0; round < ROUNDS; round++) {
-    const [a, b] = [await once(one, shape, pins), await once(two, shape, pins)]
-    ratios.push(b.perSecond / a.perSecond)
+  for (let round = 0; round < SCALING_ROUNDS; round++) {
+    const perSecond: number[] = []
+    for (const peer of [first, both, second]) perSecond.push((await once(peer, shape, pins)).perSecond)
+    const [a, two, b] = perSecond as [number, number, number]
+    ratios.push(two / ((a + b) / 2))
   }
-  await Promise.all([one.stop(), two.stop()])
+  await Promise.all([first, second, both].map((peer) => peer.stop()))
   return ratios
 }
 
