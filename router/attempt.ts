@@ -193,8 +193,9 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
     exchange.status = status
     const { headers } = this.parts.heads.read(received, exchange, this.newKey())
     if (this.parts.servedBy) headers.push('x-served-by', endpoint.servedBy)
-    // From here on the tunnel holds the endpoint.
+    // From here on the tunnel holds the endpoint; it may live for days, and needs nothing of undici.
     this.state = 'ended'
+    this.control = null
     const tunnel = new Tunnel(exchange, socket, this.parts.bulk, () => {
       endpoint.longLived.delete(tunnel)
       endpoint.ended()

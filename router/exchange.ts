@@ -52,12 +52,22 @@ export class Exchange {
     this.peer = peer
     this.startedAt = startedAt
   }
+
+  /** Lets go of the request's headers, for a WebSocket, which lives long after they were sent on. */
+  forgetHeaders(): void {
+    this.req.rawHeaders.length = 0
+    if (this.head !== null) this.head.headers.length = 0
+    this.upgradeHead = null
+    this.req.upgradeHead = undefined
+  }
 }
 
 declare global {
   namespace Express {
     interface Request {
       exchange: Exchange
+      /** What came behind a request for an upgrade; undefined with any other. */
+      upgradeHead?: Buffer | undefined
     }
   }
 }

@@ -10,9 +10,13 @@ const CLOSE_1012 = Buffer.from([0x88, 0x02, 0x03, 0xf4])
 /** How long the peers have to say goodbye after it. */
 const GOODBYE_MS = 2000
 
+/** One end of a tunnel. */
+type End = Socket & { tunnel: Tunnel; other: End }
+
 /**
  * A WebSocket: two sockets, wired by hand because that costs less memory than pipes, each paused while the other
- * cannot take more.
+ * cannot take more. The listeners are the same functions for all tunnels and find theirs by the socket, for the same
+ * reason.
  */
 export class Tunnel implements LongLived {
   private readonly exchange: Exchange
@@ -50,29 +54,17 @@ export class Tunnel implements LongLived {
     client.setKeepAlive(true, 60_000)
     this.instance.setKeepAlive(true, 60_000)
     if (upgradeHead !== null && upgradeHead.length > 0) this.instance.write(upgradeHead)
+    this.exchange.forgetHeaders()
 
-    const instance = this.instance
-    client.on('data', (chunk: Buffer) => {
-      this.bulk.relayed(chunk.length)
-      if (!instance.write(chunk)) client.pause()
+    const { instance } = this
+    const ends = [client, instance] as [End, End]
+    ends.forEach((end, i) => {
+      end.tunnel = this
+      end.other = ends[1 - i] as End
+      end.on('drain', drained).on('end', ended).on('error', failed).on('close', closed)
     })
-    instance.on('drain', () => client.resume())
-    instance.on('data', (chunk: Buffer) => this.fromInstance(chunk))
-    client.on('drain', () => instance.resume())
-    client.on('end', () => instance.end())
-    instance.on('end', () => client.end())
-    for (const [one, other] of [
-      [client, instance],
-      [instance, client],
-    ] as const) {
-      one.on('error', () => other.destroy())
-      one.on('close', () => {
-        // What is on its way to the other side still arrives there.
-        if (one.errored === null && !other.destroyed) other.destroySoon()
-        else other.destroy()
-        this.end()
-      })
-    }
+    client.on('data', fromClient)
+    instance.on('data', fromInstance)
     client.resume()
     instance.resume()
   }
@@ -88,7 +80,12 @@ export class Tunnel implements LongLived {
     }, GOODBYE_MS).unref()
   }
 
-  private fromInstance(chunk: Buffer): void {
+  fromClient(chunk: Buffer): void {
+    this.bulk.relayed(chunk.length)
+    if (!this.instance.write(chunk)) this.client?.pause()
+  }
+
+  fromInstance(chunk: Buffer): void {
     const client = this.client as Socket
     this.exchange.bytesSent += chunk.length
     this.bulk.relayed(chunk.length)
@@ -108,11 +105,39 @@ export class Tunnel implements LongLived {
     this.client?.write(CLOSE_1012)
   }
 
-  private end(): void {
+  end(): void {
     if (this.ended) return
     this.ended = true
     this.onEnd()
     // The chain goes on by this event, as after any answer.
     this.exchange.res.emit('close')
   }
+}
+
+function fromClient(this: Socket, chunk: Buffer): void {
+  ;(this as End).tunnel.fromClient(chunk)
+}
+
+function fromInstance(this: Socket, chunk: Buffer): void {
+  ;(this as End).tunnel.fromInstance(chunk)
+}
+
+function drained(this: Socket): void {
+  ;(this as End).other.resume()
+}
+
+function ended(this: Socket): void {
+  ;(this as End).other.end()
+}
+
+function failed(this: Socket): void {
+  ;(this as End).other.destroy()
+}
+
+function closed(this: Socket): void {
+  const { tunnel, other } = this as End
+  // What is on its way to the other side still arrives there.
+  if (this.errored === null && !other.destroyed) other.destroySoon()
+  else other.destroy()
+  tunnel.end()
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { figure, holdsBar, median } from './figures.ts'
+import { figure, holdsBar, lowerQuartile, median } from './figures.ts'
 
 describe('a figure', () => {
   it('says whether it holds its bar', () => {
@@ -18,5 +18,11 @@ describe('a figure', () => {
     expect(median([3, 1, 2])).toBe(2)
     expect(median([4, 1, 2, 3])).toBe(2.5)
     expect(median([])).toBeNaN()
+  })
+
+  it('has a lower quartile, that of the least disturbed quarter of the runs', () => {
+    expect(lowerQuartile([8, 3, 5, 1, 7, 2, 6, 4])).toBe(2)
+    expect(lowerQuartile([9])).toBe(9)
+    expect(lowerQuartile([])).toBeNaN()
   })
 })

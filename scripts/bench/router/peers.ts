@@ -11,8 +11,8 @@ export type Peer = { name: string; port: number; pids: number[]; stop(): Promise
 
 const file = (name: string) => join(import.meta.dirname, name)
 
-/** @param args more flags of the router */
-export async function ours(origins: number[], cores: Cores, processes = 1, args: string[] = []): Promise<Peer> {
+/** @param nodeOptions for its processes */
+export async function ours(origins: number[], cores: Cores, processes = 1, nodeOptions = ''): Promise<Peer> {
   const routes = table(
     1,
     app(
@@ -20,7 +20,12 @@ export async function ours(origins: number[], cores: Cores, processes = 1, args:
       origins.map((port, i) => ({ name: `i${i}`, address: `127.0.0.1:${port}` })),
     ),
   )
-  const router = await startRouter({ routes, args: ['--processes', String(processes), ...args], pin: cores?.proxy })
+  const router = await startRouter({
+    routes,
+    args: ['--processes', String(processes)],
+    pin: cores?.proxy,
+    env: { NODE_OPTIONS: nodeOptions },
+  })
   return {
     name: processes === 1 ? 'ours' : `ours × ${processes}`,
     port: router.port,

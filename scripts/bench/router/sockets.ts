@@ -30,17 +30,25 @@ export async function openIdle(port: number, count: number): Promise<Socket[]> {
 /** Bytes of the proxy for each idle WebSocket: both its sockets and all that belongs to them. */
 export async function idleSocketBytes(peer: { port: number; pids: number[] }, count: number): Promise<number> {
   // What is allocated once, and what the first connections warm up, is not theirs.
-  const warm = await openIdle(peer.port, 200)
-  await settle()
-  const before = residentBytes(peer.pids)
+  const warm = await openIdle(peer.port, count / 2)
+  const before = await settled(peer.pids)
   const sockets = await openIdle(peer.port, count)
-  await settle()
-  const after = residentBytes(peer.pids)
+  const after = await settled(peer.pids)
   for (const socket of [...warm, ...sockets]) socket.destroy()
   return (after - before) / count
 }
 
-const settle = () => new Promise((resolve) => setTimeout(resolve, 1500))
+/** Resident bytes when they have not changed by more than a hundredth for 4 s: V8 gives back late what it has freed. */
+async function settled(pids: number[]): Promise<number> {
+  let bytes = residentBytes(pids)
+  for (let quiet = 0; quiet < 8; quiet++) {
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const now = residentBytes(pids)
+    if (Math.abs(now - bytes) > bytes / 100) quiet = -1
+    bytes = now
+  }
+  return bytes
+}
 
 /** Messages a second that come back over a number of WebSockets, each sent when the one before has returned. */
 export async function echoPerSecond(port: number, connections: number, seconds: number): Promise<number> {
