@@ -34,7 +34,7 @@ export function answer(exchange: Exchange, refusal: Refusal): void {
  */
 export function endLingering(exchange: Exchange, last: string | Buffer | null): void {
   const { req, res } = exchange
-  if (!bodyIsComing(exchange) || exchange.upgradeHead !== null) {
+  if (!bodyIsComing(exchange) || req.upgradeHead !== undefined) {
     if (last === null) res.end()
     else res.end(last)
     return

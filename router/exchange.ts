@@ -29,7 +29,6 @@ export class Exchange {
   hasBody = false
   /** May be sent again when the first attempt ended without an answer (RFC 9110 9.2.2). */
   idempotent = false
-  upgradeHead: Buffer | null = null
 
   // choose
   endpoint: Endpoint | null = null
@@ -57,7 +56,7 @@ export class Exchange {
   forgetHeaders(): void {
     this.req.rawHeaders.length = 0
     if (this.head !== null) this.head.headers.length = 0
-    this.upgradeHead = null
+    // Behind them, in the same memory.
     this.req.upgradeHead = undefined
   }
 }

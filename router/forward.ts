@@ -77,7 +77,7 @@ class Turn {
     this.attempt = attempt
     endpoint.send(
       { method: req.method, path: req.url, headers: this.headers },
-      { repeatable: exchange.idempotent, body: this.body, upgrade: exchange.upgradeHead !== null },
+      { repeatable: exchange.idempotent, body: this.body, upgrade: req.upgradeHead !== undefined },
       attempt,
     )
   }

@@ -26,7 +26,6 @@ export function identify(parts: { heads: HeadReader; peers: Peers; routes: Route
     exchange.head = head
     // Node's parser reads nothing behind an upgrade that was asked for, also when it was not granted.
     if (head.upgrade !== null) res.shouldKeepAlive = false
-    exchange.upgradeHead = req.upgradeHead ?? null
     exchange.requestId = head.requestId ?? randomUUID()
     exchange.hasBody = head.chunked || (head.contentLength !== null && head.contentLength !== '0')
     exchange.idempotent = !exchange.hasBody && isIdempotent(req.method)

@@ -3,6 +3,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
+import type { Request } from 'express'
 import type { Exchange } from './exchange.ts'
 import type { Metrics } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
@@ -129,8 +130,7 @@ function upgrade(parts: ListenerParts, req: IncomingMessage, socket: ClientSocke
   res.shouldKeepAlive = false
   res.assignSocket(socket)
   res.on('finish', () => socket.destroySoon())
-  const upgraded = req as IncomingMessage & { upgradeHead?: Buffer; exchange?: Exchange }
-  upgraded.upgradeHead = head
+  ;(req as Request).upgradeHead = head
   parts.pipeline.handle(req as never, res as never)
 }
 

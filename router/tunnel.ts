@@ -37,7 +37,7 @@ export class Tunnel implements LongLived {
 
   /** @param headers of the 101 answer, without those of the connection */
   open(headers: string[]): void {
-    const { res, upgradeHead } = this.exchange
+    const { req, res } = this.exchange
     const client = res.socket as Socket | null
     if (client === null || client.destroyed) {
       this.instance.destroy()
@@ -53,7 +53,7 @@ export class Tunnel implements LongLived {
     client.setNoDelay(true)
     client.setKeepAlive(true, 60_000)
     this.instance.setKeepAlive(true, 60_000)
-    if (upgradeHead !== null && upgradeHead.length > 0) this.instance.write(upgradeHead)
+    if (req.upgradeHead !== undefined && req.upgradeHead.length > 0) this.instance.write(req.upgradeHead)
     this.exchange.forgetHeaders()
 
     const { instance } = this
