@@ -47,12 +47,12 @@ export function median(values: readonly number[]): number {
   return ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
 }
 
-/** Median, least and greatest, for `detail`. */
 /** The value that a quarter of them do not exceed; NaN of none. */
 export function lowerQuartile(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.ceil(values.length / 4) - 1] ?? Number.NaN
 }
 
+/** Median, least and greatest, for `detail`. */
 export function spread(values: readonly number[]): { runs: number; median: number; min: number; max: number } {
   return { runs: values.length, median: median(values), min: Math.min(...values), max: Math.max(...values) }
 }

@@ -11,8 +11,8 @@ export type Peer = { name: string; port: number; pids: number[]; stop(): Promise
 
 const file = (name: string) => join(import.meta.dirname, name)
 
-/** @param nodeOptions for its processes */
-export async function ours(origins: number[], cores: Cores, processes = 1, nodeOptions = ''): Promise<Peer> {
+/** @param env more environment of its processes */
+export async function ours(origins: number[], cores: Cores, processes = 1, env: NodeJS.ProcessEnv = {}): Promise<Peer> {
   const routes = table(
     1,
     app(
@@ -24,7 +24,7 @@ export async function ours(origins: number[], cores: Cores, processes = 1, nodeO
     routes,
     args: ['--processes', String(processes)],
     pin: cores?.proxy,
-    env: { NODE_OPTIONS: nodeOptions },
+    env,
   })
   return {
     name: processes === 1 ? 'ours' : `ours × ${processes}`,

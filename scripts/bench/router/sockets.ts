@@ -27,27 +27,32 @@ export async function openIdle(port: number, count: number): Promise<Socket[]> {
   return sockets
 }
 
-/** Bytes of the proxy for each idle WebSocket: both its sockets and all that belongs to them. */
+/** Looks at memory before and after, a second apart. */
+const LOOKS = 5
+
+/**
+ * Bytes of the proxy for each idle WebSocket: both its sockets and all that belongs to them.
+ * @param peer one that collects its garbage at SIGUSR2 (test/crash/collect-on-signal.mjs)
+ */
 export async function idleSocketBytes(peer: { port: number; pids: number[] }, count: number): Promise<number> {
   // What is allocated once, and what the first connections warm up, is not theirs.
   const warm = await openIdle(peer.port, count / 2)
-  const before = await settled(peer.pids)
+  const before = await heldBytes(peer.pids)
   const sockets = await openIdle(peer.port, count)
-  const after = await settled(peer.pids)
+  const after = await heldBytes(peer.pids)
   for (const socket of [...warm, ...sockets]) socket.destroy()
   return (after - before) / count
 }
 
-/** Resident bytes when they have not changed by more than a hundredth for 4 s: V8 gives back late what it has freed. */
-async function settled(pids: number[]): Promise<number> {
-  let bytes = residentBytes(pids)
-  for (let quiet = 0; quiet < 8; quiet++) {
-    await new Promise((resolve) => setTimeout(resolve, 500))
-    const now = residentBytes(pids)
-    if (Math.abs(now - bytes) > bytes / 100) quiet = -1
-    bytes = now
+/** The least that was resident while everything was collected, once a second. */
+async function heldBytes(pids: number[]): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
+  for (let look = 0; look < LOOKS; look++) {
+    for (const pid of pids) process.kill(pid, 'SIGUSR2')
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    least = Math.min(least, residentBytes(pids))
   }
-  return bytes
+  return least
 }
 
 /** Messages a second that come back over a number of WebSockets, each sent when the one before has returned. */
