@@ -122,6 +122,8 @@ function ailment(instance: Instance): string {
       return `${where} is starting.`
     case 'running':
       return `${where} runs.`
+    case 'suspended':
+      return `${where} is stopped by a signal${why}.`
     case 'crashed':
       return `${where} has crashed${why}.${log}`
     case 'crashLoop':

@@ -5,6 +5,10 @@ export const DEFAULTS = {
   maxScaledApps: 5,
   /** How long a new instance may take to become healthy. Heroku gives 60 s; the API's health_check.timeout changes it. */
   healthTimeoutMs: 60_000,
+  /** How long an instance may send no byte while somebody waits for one (R12.2): a busy app is not dead. */
+  silenceMs: 15_000,
+  /** How long one that was given up for that may go on before the worker starts it again. */
+  restartSilentAfterMs: 120_000,
   /** kamal-proxy and Kubernetes both give 30 s. */
   drainTimeoutMs: 30_000,
   /** SIGTERM to SIGKILL, as in the runtime contract (docs/rules.md R3.6). */

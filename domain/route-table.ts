@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { SHED_RANKS } from './affinity.ts'
+import { DEFAULTS } from './limits.ts'
 
 /**
  * The route table: everything a router needs to know, and nothing else (DESIGN D7). The control plane publishes whole
@@ -19,6 +20,11 @@ export const endpointSchema = z.strictObject({
   state: z.enum(['serving', 'draining']),
   /** What the answer of this endpoint counts as, e.g. in metrics. */
   deployment: z.string().optional(),
+  /**
+   * False: the worker has seen that its process is gone or stopped. The router ejects it at once (R12.2). True says only
+   * that nobody knows of its death.
+   */
+  up: z.boolean().default(true),
 })
 export type Endpoint = z.infer<typeof endpointSchema>
 
@@ -40,6 +46,11 @@ export const appRouteSchema = z.strictObject({
   held: z.boolean().default(false),
   /** Path of the active check; null asks `/` and takes any answer below 500: connecting alone cannot see a stopped process. */
   healthPath: z.string().startsWith('/').nullable().default(null),
+  /**
+   * How long an instance may send no byte while somebody waits for one, in ms; after that it is given up and its sessions
+   * move (R12.2). The app's own, because some apps compute for minutes.
+   */
+  silenceMs: z.int().min(1).default(DEFAULTS.silenceMs),
   /** The last rebalance: minted sessions whose rank is below their slot's fraction of the ranks are re-minted once. */
   rebalance: z
     .strictObject({
@@ -87,6 +98,8 @@ export const routerReportSchema = z.strictObject({
   processes: z.int().min(0),
   /** Where people reach apps through this router, e.g. `http://127.0.0.1:8080`. */
   address: z.string(),
+  /** Instances that have been silent past their app's limit, whether they were ejected or not: the worker starts those again that stay so. */
+  silent: z.array(z.string()).default([]),
   /** Slots per instance id that the active checks found down; people see it in the status of the app. */
   down: z.array(z.string()).default([]),
 })

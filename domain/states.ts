@@ -52,9 +52,10 @@ export type RouteRole = 'standby' | 'serving' | 'draining'
 /**
  * What the provider saw of an instance last.
  * pending → starting → running ⇄ (crashed → starting); `crashLoop` is `crashed` with a restart that is being held
- * back; `gone` is the end. Written by the worker only.
+ * back; `suspended` is running with its process stopped by a signal (SIGSTOP); `gone` is the end. Written by the worker
+ * only.
  */
-export type ObservedState = 'pending' | 'starting' | 'running' | 'crashed' | 'crashLoop' | 'gone'
+export type ObservedState = 'pending' | 'starting' | 'running' | 'suspended' | 'crashed' | 'crashLoop' | 'gone'
 
 export type StepState = 'running' | 'done' | 'failed' | 'undone'
 

@@ -303,6 +303,7 @@ export class Primary {
       processes: this.fleet.processes,
       address: this.address(),
       down: this.checks.ejected(),
+      silent: [],
     }
   }
 

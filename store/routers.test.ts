@@ -28,6 +28,7 @@ async function report(router: string, version: number, more: Partial<RouterRepor
     sessions: {},
     sessionRanks: {},
     rebalanced: {},
+    silent: [],
     processes: 1,
     address: 'http://127.0.0.1:8080',
     down: [],

@@ -2,6 +2,7 @@
  * The route table is a view of the inventory: whatever changes who serves raises the version in the same transaction,
  * so a table of a version can only be one table (DESIGN D7).
  */
+import { DEFAULTS } from '../domain/limits.ts'
 import type { AppRoute, RouteTable } from '../domain/route-table.ts'
 import { type Db, parseJson, type StoreContext, transact } from './context.ts'
 import type { Schema } from './schema.ts'
@@ -100,6 +101,7 @@ export class Routes {
             drainTimeoutMs: this.#drainTimeoutMs,
             held: false,
             healthPath: health.get(app.name) ?? null,
+            silenceMs: DEFAULTS.silenceMs,
             rebalance: rebalanceOf(app.rebalance),
             endpoints: (byApp.get(app.name) ?? []).map((instance) => ({
               instance: instance.id,
@@ -107,6 +109,7 @@ export class Routes {
               address: instance.address as string,
               state: instance.role as 'serving' | 'draining',
               deployment: instance.deployment,
+              up: true,
             })),
           }),
         ),

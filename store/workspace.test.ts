@@ -269,6 +269,7 @@ describe('a rebalance', () => {
       processes: 1,
       address: '',
       down: [],
+      silent: [],
     })
     const before = await store.routes.version()
     expect(await store.sessions.predict('hello', 1)).toEqual({ sessions: 40, moved: 10 })

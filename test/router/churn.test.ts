@@ -34,7 +34,7 @@ function current(version: number, leaving: { slot: number; origin: Origin }[] = 
     [...living].map(([slot, origin]) => ({ name: origin.name, address: origin.address, slot })),
   )
   for (const { slot, origin } of leaving) {
-    rows.endpoints.push({ instance: origin.name, slot, address: origin.address, state: 'draining' })
+    rows.endpoints.push({ instance: origin.name, slot, address: origin.address, state: 'draining', up: true })
   }
   return table(version, rows)
 }

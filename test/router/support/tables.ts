@@ -1,6 +1,6 @@
 import type { AppRoute, RouteTable } from '../../../domain/route-table.ts'
 
-type Where = { name: string; address: string; state?: 'serving' | 'draining'; slot?: number }
+type Where = { name: string; address: string; state?: 'serving' | 'draining'; slot?: number; up?: boolean }
 
 /** One app with its endpoints in slots 0, 1, … */
 export function app(name: string, origins: Where[], more: Partial<AppRoute> = {}): AppRoute {
@@ -14,12 +14,14 @@ export function app(name: string, origins: Where[], more: Partial<AppRoute> = {}
     drainTimeoutMs: 5000,
     held: false,
     healthPath: null,
+    silenceMs: 15_000,
     rebalance: null,
     endpoints: origins.map((origin, i) => ({
       instance: origin.name,
       slot: origin.slot ?? i,
       address: origin.address,
       state: origin.state ?? 'serving',
+      up: origin.up ?? true,
     })),
     ...more,
   }
