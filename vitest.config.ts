@@ -2,38 +2,43 @@ import { defineConfig } from 'vitest/config'
 
 /**
  * `unit`: beside the code, no outside tools, ≤ 30 s in all (DESIGN D20). `integration`: real processes, so few at a
- * time, and with deadlines that hold on a loaded machine with two cores.
+ * time, and with deadlines that hold on a loaded machine with two cores. `root`: what only root may do, as mounting a
+ * small disk that is then filled. Everything else passes as an ordinary user too, who is therefore not given the last.
  */
 const INTEGRATION = 'test/**/*.test.ts'
+const ROOT_ONLY = 'test/root/**/*.test.ts'
+
+const realProcesses = {
+  globalSetup: ['test/helpers/tools.ts'],
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
+  maxWorkers: 2,
+  // A test that must be repeated to pass hides what it should show.
+  retry: 0,
+}
+
+const unit = {
+  name: 'unit',
+  include: ['**/*.test.ts'],
+  exclude: ['**/node_modules/**', 'examples/**', '.coppice*/**', INTEGRATION],
+  testTimeout: 10_000,
+  sequence: { groupOrder: 0 },
+}
+// After the unit tests: what is broken there need not be waited for.
+const integration = {
+  ...realProcesses,
+  name: 'integration',
+  include: [INTEGRATION],
+  exclude: [ROOT_ONLY],
+  sequence: { groupOrder: 1 },
+}
+const root = { ...realProcesses, name: 'root', include: [ROOT_ONLY], sequence: { groupOrder: 2 } }
+
+const isRoot = process.getuid?.() === 0
+if (!isRoot) process.stderr.write(`Left out: ${ROOT_ONLY}, which only root can run.\n`)
 
 const config = defineConfig({
-  test: {
-    projects: [
-      {
-        test: {
-          name: 'unit',
-          include: ['**/*.test.ts'],
-          exclude: ['**/node_modules/**', 'examples/**', '.coppice*/**', INTEGRATION],
-          testTimeout: 10_000,
-          sequence: { groupOrder: 0 },
-        },
-      },
-      {
-        test: {
-          name: 'integration',
-          include: [INTEGRATION],
-          globalSetup: ['test/helpers/tools.ts'],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
-          maxWorkers: 2,
-          // After the unit tests: what is broken there need not be waited for.
-          sequence: { groupOrder: 1 },
-          // A test that must be repeated to pass hides what it should show.
-          retry: 0,
-        },
-      },
-    ],
-  },
+  test: { projects: [unit, integration, ...(isRoot ? [root] : [])].map((test) => ({ test })) },
 })
 
 export default config

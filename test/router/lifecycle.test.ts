@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process'
-import { open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { Agent, createServer } from 'node:http'
 import { request as tlsRequest } from 'node:https'
 import { createServer as createTcpServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as tlsConnect } from 'node:tls'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { selfSigned } from '../../router/self-signed.ts'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { ask } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
@@ -315,9 +317,8 @@ describe('life of a router', () => {
     })
 
     async function tempDir(): Promise<string> {
-      const { mkdtemp, rm } = await import('node:fs/promises')
-      const dir = await mkdtemp('/tmp/coppice-tls-')
-      cleanups.push(() => rm(dir, { recursive: true, force: true }))
+      const dir = await mkdtemp(join(tmpdir(), 'coppice-tls-'))
+      cleanups.push(() => removeTree(dir))
       return dir
     }
   })

@@ -1,9 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Load } from '../helpers/load.ts'
 import { Platform, until } from '../helpers/platform.ts'
@@ -189,41 +187,6 @@ describe('the machine', () => {
     } finally {
       for (const server of listeners) server.close()
       await platform.stop()
-    }
-  })
-
-  it('R12.8 whose disk is full: the deployment undoes itself and the old instances serve on', async () => {
-    const disk = await mkdtemp(join(tmpdir(), 'coppice-disk-'))
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=160m', 'tmpfs', disk])
-    try {
-      const platform = await Platform.start({ home: join(disk, 'home') })
-      try {
-        await platform.write('full', { version: '1' })
-        await platform.deploy('full', { instances: 2 })
-        await platform.write('full', { version: '2' })
-        for (let i = 0; i < 6; i++)
-          await writeFile(join(platform.sources, 'full', `big-${i}`), Buffer.alloc(9_000_000, i))
-        const filler = join(disk, 'filler')
-        execFileSync('sh', ['-c', `dd if=/dev/zero of=${filler} bs=1M 2>/dev/null || true`])
-        await truncate(filler, (await readFile(filler)).length - 20_000_000)
-        const failed = await platform.deploy('full')
-        expect(failed).toMatchObject({
-          state: 'FAILED',
-          failure: { code: 'DiskFull', step: 'Take a snapshot of the source' },
-        })
-        expect(await platform.version('full')).toBe('1')
-        await platform.settled({ full: 2 })
-        await rm(filler)
-        await platform.write('full', { version: '3' })
-        for (let i = 0; i < 6; i++) await rm(join(platform.sources, 'full', `big-${i}`))
-        expect((await platform.deploy('full')).state).toBe('SUCCEEDED')
-        expect(await platform.version('full')).toBe('3')
-      } finally {
-        await platform.stop()
-      }
-    } finally {
-      execFileSync('umount', ['-l', disk])
-      await rm(disk, { recursive: true, force: true })
     }
   })
 })
