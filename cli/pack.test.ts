@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { extract } from 'tar-stream'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { packSource } from './pack.ts'
 
 let folder: string
@@ -17,7 +18,7 @@ beforeEach(() => {
   writeFileSync(join(folder, '.gitignore'), '*.log')
   writeFileSync(join(folder, 'x.log'), '')
 })
-afterEach(() => rmSync(folder, { recursive: true }))
+afterEach(() => removeTree(folder))
 
 async function packed(): Promise<Buffer> {
   const chunks: Buffer[] = []
@@ -62,7 +63,7 @@ describe('packing a folder', () => {
     for (let i = 0; i < 50; i++) writeFileSync(join(folder, `f${i}`), randomBytes(100_000))
     const chunks = packSource(folder)
     await chunks.next()
-    rmSync(join(folder, 'sub'), { recursive: true })
+    await removeTree(join(folder, 'sub'))
     const rest = (async () => {
       for await (const _ of chunks);
     })()

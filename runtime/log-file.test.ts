@@ -1,14 +1,15 @@
-import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { removeTree } from './artifacts/trees.ts'
 import { lastLines, lastWholeLines, olderLog, openLog, pruneLogs, rotateLog } from './log-file.ts'
 
 let folder: string
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'coppice-log-'))
 })
-afterEach(() => rm(folder, { recursive: true, force: true }))
+afterEach(() => removeTree(folder))
 
 it('gives the last lines, oldest first, also a last one without its end', async () => {
   const path = join(folder, 'a.log')

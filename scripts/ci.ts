@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { ROOT } from './stack-options.ts'
 import { endTagged } from './tagged-processes.ts'
 import { type TestReport, tally } from './test-report.ts'
@@ -34,7 +35,7 @@ const tests = npm([
 const testCode = await Promise.race([ended(tests), stuck(tests)])
 const left = await endTagged(TAG, run)
 const { passed, failed, skipped } = tally(readReport(), checkCode, testCode)
-rmSync(folder, { recursive: true, force: true })
+await removeTree(folder)
 
 const say = (words: string) => process.stdout.write(`${words}\n`)
 if (checkCode !== 0) say('npm run check failed')

@@ -4,12 +4,14 @@
  * each run, without what belongs to this machine. Once a version is in use its histories stay: they are what proves
  * that sagas which it left open go on. Record again only what has never been in anybody's hands.
  */
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Client, Connection } from '@temporalio/client'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
 import { OPERATION_TYPES, type OperationType } from '../domain/states.ts'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { type Operation, Platform, until } from '../test/helpers/platform.ts'
 import { ROOT } from './stack-options.ts'
 
@@ -26,7 +28,7 @@ const FOLDERS = [platform.stack.home, platform.sources, ROOT]
 const HOST = new RegExp(`(?<=[@-])${hostname().replaceAll('.', '\\.')}\\b`, 'g')
 try {
   for (const entry of await readdir(FOLDER, { withFileTypes: true }).catch(() => []))
-    if (entry.isDirectory()) await rm(join(FOLDER, entry.name), { recursive: true })
+    if (entry.isDirectory()) await removeTree(join(FOLDER, entry.name))
   await goodEnds()
   await failures()
   await interruptions()

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { ROOT } from './stack-options.ts'
 
 /** `setup.mjs` in a folder of its own, with an npm of ours that installs what it is told to. */
@@ -14,7 +15,7 @@ beforeEach(() => {
   cpSync(join(ROOT, 'scripts', 'setup.mjs'), join(folder, 'scripts', 'setup.mjs'))
   lock({ a: '1.0.0' }, { other: '1.0.0' })
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(() => removeTree(folder))
 
 const entries = (packages: Record<string, string>, more: object = {}) =>
   Object.entries(packages).map(([name, version]) => [`node_modules/${name}`, { version, ...more }])

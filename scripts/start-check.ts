@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { askWithKey, BrowserLike, startLoad } from './check/traffic.ts'
 import type { Progress } from './progress.ts'
@@ -59,7 +60,7 @@ export async function check(progress: Progress): Promise<number> {
   progress.end()
   const holds = rows.every((row) => row.holds)
   process.stdout.write(table(rows, Date.now() - started))
-  if (holds) await rm(home, { recursive: true, force: true, maxRetries: 5 })
+  if (holds) await removeTree(home)
   else process.stdout.write(`Logs: ${join(home, 'logs')}\n`)
   return holds ? 0 : 1
 }

@@ -1,15 +1,16 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { refuseToLeaveOpenOperations, temporalCommand } from './temporal-server.ts'
 
 let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'coppice-temporal-'))
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(() => removeTree(folder))
 
 /** The columns that are looked at, of the table as server 1.29 has it; status 1 is RUNNING, 2 COMPLETED. */
 function database(version: string, workflows: { status: number; queue: string }[]): void {

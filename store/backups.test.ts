@@ -1,7 +1,8 @@
-import { mkdtempSync, readdirSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { pruneBackups, stamp } from './backups.ts'
 
 const NOW = Date.UTC(2026, 0, 31)
@@ -12,7 +13,7 @@ let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'coppice-backups-'))
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(() => removeTree(folder))
 
 const at = (days: number): string => stamp(NOW - days * DAY_MS)
 const db = (days: number): string => `inventory-v2-${at(days)}.db`

@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { MIGRATIONS, schemaVersion } from './migrations.ts'
 import { openStore } from './store.ts'
 
@@ -10,7 +11,7 @@ let home: string
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'coppice-migrate-'))
 })
-afterEach(() => rmSync(home, { recursive: true, force: true }))
+afterEach(() => removeTree(home))
 
 const backups = () => (existsSync(join(home, 'backups')) ? readdirSync(join(home, 'backups')) : [])
 

@@ -1,7 +1,8 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import { BACKUP_BOUNDS, stamp } from '../store/backups.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { keepHouse } from './housekeeping.ts'
@@ -15,7 +16,7 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   await store.close()
-  rmSync(home, { recursive: true, force: true })
+  await removeTree(home)
 })
 
 it('R14.4 backups go when they are too old, also while nobody makes another one', async () => {

@@ -1,11 +1,13 @@
 /** The app under test: one that we deploy on a stack of our own, or one that is there already. */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { freePorts } from '../../scripts/stack/ports.ts'
 import { type Stack, startStack } from '../../scripts/stack/stack.ts'
 import { homePaths, ROOT } from '../../scripts/stack-options.ts'
@@ -152,7 +154,7 @@ export class OwnStack {
       clearTimeout(late)
     }
     await this.#stack.stop()
-    await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 })
+    await removeTree(this.#folder)
   }
 }
 

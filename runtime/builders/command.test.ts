@@ -1,16 +1,17 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { CoppiceError } from '../../domain/errors.ts'
+import { removeTree } from '../artifacts/trees.ts'
 import { type CommandOptions, runCommand } from './command.ts'
 
 let home: string
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'coppice-command-'))
 })
-afterEach(() => rmSync(home, { recursive: true }))
+afterEach(() => removeTree(home))
 
 function options(patch: Partial<CommandOptions> = {}): CommandOptions {
   return {

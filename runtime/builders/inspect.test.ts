@@ -1,15 +1,16 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { needsPython } from '../../domain/runtime-contract.ts'
+import { removeTree } from '../artifacts/trees.ts'
 import { inspectSource, readAppConfig } from './inspect.ts'
 
 let source: string
 beforeEach(() => {
   source = mkdtempSync(join(tmpdir(), 'coppice-inspect-'))
 })
-afterEach(() => rmSync(source, { recursive: true, force: true }))
+afterEach(() => removeTree(source))
 
 const put = (name: string, text: string): void => writeFileSync(join(source, name), text)
 

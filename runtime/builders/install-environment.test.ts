@@ -1,14 +1,15 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../artifacts/trees.ts'
 import { installEnvironment, parsePipConfig } from './install-environment.ts'
 
 let home: string
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'coppice-env-'))
 })
-afterEach(() => rmSync(home, { recursive: true }))
+afterEach(() => removeTree(home))
 
 const make = (env: Record<string, string> = {}) =>
   installEnvironment({ env: { HOME: home, ...env }, toolPath: ['/node/bin'], cacheDir: '/cache' })

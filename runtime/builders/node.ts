@@ -1,10 +1,10 @@
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { BUILD_SCRIPT, nodeInstaller } from '../../domain/runtime-contract.ts'
 import { sha256 } from '../artifacts/manifest.ts'
 import type { OpenSealed } from '../artifacts/sealed-store.ts'
-import { copyTree, walkTree } from '../artifacts/trees.ts'
+import { copyTree, removeTree, walkTree } from '../artifacts/trees.ts'
 import type { Inspection } from './inspect.ts'
 import { type Ensured, ensureTree, type Job, keyOf, type Workshop } from './job.ts'
 import { installFiles, type NodeInstall, nodeInstall, type PackageJson } from './package-json.ts'
@@ -86,7 +86,7 @@ export async function buildNode(
   if (layer === null) return { linked: false }
   // A build that generates code into its packages (an ORM's client) keeps them: the layer does not have that code.
   if (plan.builds && (await differs(join(tree, NODE_MODULES), layer))) return { linked: false }
-  await rm(join(tree, NODE_MODULES), { recursive: true, force: true })
+  await removeTree(join(tree, NODE_MODULES))
   return { linked: true }
 }
 

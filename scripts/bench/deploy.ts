@@ -2,12 +2,14 @@
  * `npm run bench -- deploy`: what a deployment costs, and what of it is ours. Five runs each; the app's own start is
  * measured beside each of them, so that a loaded machine counts on both sides.
  */
+
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFile, mkdtemp, rm } from 'node:fs/promises'
+import { appendFile, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { freeStackOptions, ROOT } from '../stack-options.ts'
 import { type BenchResult, figure, median, spread } from './figures.ts'
 import { type BenchOperation, type BenchStep, kindOf, ownTimes, untilOk, Workbench } from './support/workbench.ts'
@@ -99,7 +101,7 @@ async function coldStarts(): Promise<Array<{ seconds: number; said: string[] }>>
     } finally {
       if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGINT')
       await exit
-      await rm(home, { recursive: true, force: true, maxRetries: 5 })
+      await removeTree(home)
     }
   }
   return runs

@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { until } from './ready.ts'
 import { type ProcessRecord, Supervised, type SupervisedSpec } from './supervised.ts'
@@ -11,7 +12,7 @@ let folder: string
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'coppice-supervised-'))
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(() => removeTree(folder))
 
 const spec = (script: string, more: Partial<SupervisedSpec> = {}): SupervisedSpec => ({
   name: 'thing',

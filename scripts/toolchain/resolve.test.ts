@@ -1,7 +1,8 @@
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { findTool, type ResolvedTool, resolveTool } from './resolve.ts'
 
 /** Programs here are two-line shell scripts, and the network is a proxy that refuses. */
@@ -19,7 +20,7 @@ beforeEach(() => {
     https_proxy: refused,
   }
 })
-afterEach(() => rmSync(folder, { recursive: true, force: true }))
+afterEach(() => removeTree(folder))
 
 function program(path: string, says: string): string {
   const file = join(folder, path)

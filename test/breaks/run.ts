@@ -27,7 +27,7 @@ async function main(wanted: string[]): Promise<number> {
     process.stdout.write(table(outcomes))
     return outcomes.every(({ bites }) => bites) ? 0 : 1
   } finally {
-    scratch.remove()
+    await scratch.remove()
   }
 }
 

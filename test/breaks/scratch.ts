@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { ROOT } from '../../scripts/stack-options.ts'
 import { endTagged } from '../../scripts/tagged-processes.ts'
 import type { TestReport } from '../../scripts/test-report.ts'
@@ -14,7 +15,7 @@ export type Scratch = {
   write(file: string, text: string): void
   /** Null when there is no report: vitest itself failed or took too long; its output says why. */
   runTests(files: string[], name: string): Promise<{ report: TestReport | null; output: string }>
-  remove(): void
+  remove(): Promise<void>
 }
 
 const TAG = 'COPPICE_BREAKS_SCRATCH'
@@ -56,7 +57,7 @@ export function makeScratch(): Scratch {
       await endTagged(TAG, folder)
       return { report: readReport(reportFile), output }
     },
-    remove: () => rmSync(folder, { recursive: true, force: true }),
+    remove: () => removeTree(folder),
   }
 }
 

@@ -1,5 +1,5 @@
 /** R14.3 on the real stack: what a backup took while everything ran serves again elsewhere. */
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createGzip } from 'node:zlib'
@@ -66,7 +66,7 @@ describe('R14.3 coppice restore', () => {
     await writeFile(join(used, 'mine.txt'), 'mine')
     expect((await cli(used, 'restore', file)).err).toContain('is not empty')
     expect(await readdir(used)).toEqual(['mine.txt'])
-    await rm(used, { recursive: true })
+    await removeTree(used)
   })
 
   it('of what is no backup, or half of one, or holds what none holds, leaves nothing', async () => {

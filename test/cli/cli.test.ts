@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { freePorts, randomPortRanges } from '../../scripts/stack/ports.ts'
 import { toolFolder } from '../../scripts/toolchain/cache.ts'
@@ -21,7 +22,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await stack?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeTree(folder)
 })
 
 const app = async (name: string, source: Parameters<typeof writeApp>[2] = {}) => {

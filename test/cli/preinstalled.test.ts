@@ -1,8 +1,10 @@
 /** The pre-installed libraries over a conversion, with the example that is made for it. */
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+
+import { cp, mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { ROOT } from '../../scripts/stack-options.ts'
 import { Platform } from '../helpers/platform.ts'
 
@@ -21,7 +23,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await platform?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeTree(folder)
 })
 
 const update = async (mask: string, app: object): Promise<void> => {

@@ -1,7 +1,8 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pino } from 'pino'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import type { InstanceSpec, Provider } from '../../runtime/contracts.ts'
 import { createProcessProvider, type ProcessProviderOptions } from '../../runtime/providers/process/process-provider.ts'
 import { TestPorts } from './test-ports.ts'
@@ -64,7 +65,7 @@ export async function createBench(options: Partial<ProcessProviderOptions> = {})
     async close(): Promise<void> {
       for (const id of await provider.list()) await provider.remove(id, { graceMs: 0 })
       for (const each of opened) each.close()
-      await rm(root, { recursive: true, force: true })
+      await removeTree(root)
     },
   }
 }

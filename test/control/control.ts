@@ -1,5 +1,6 @@
 /** A control plane in this process: real HTTP, real store, real sources; Temporal where a test gives one. */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+
+import { mkdir, mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
@@ -10,6 +11,7 @@ import { resolveOptions } from '../../control/options.ts'
 import { openTemporal } from '../../control/temporal.ts'
 import { createArtifacts } from '../../runtime/artifacts/artifacts.ts'
 import { createKeptThings } from '../../runtime/artifacts/kept-things.ts'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { lastLines, lastWholeLines } from '../../runtime/log-file.ts'
 import { resolveSource } from '../../runtime/source-roots.ts'
 import { createSources } from '../../runtime/sources/sources.ts'
@@ -81,7 +83,7 @@ export async function startTestControl(
       await control.stop()
       await temporal.close()
       await store.close()
-      await rm(home, { recursive: true, force: true })
+      await removeTree(home)
     },
   }
 }

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { openStore } from '../../store/store.ts'
 
 const PROGRAM = join(import.meta.dirname, '..', '..', 'control', 'main.ts')
@@ -24,7 +25,7 @@ afterEach(async () => {
     // While it lives it may write into the folder, which would then stay.
     await exited
   }
-  await rm(home, { recursive: true, force: true })
+  await removeTree(home)
 })
 
 function start(...args: string[]) {

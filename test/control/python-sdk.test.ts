@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
 import { startTestStack, type TestStack } from '../helpers/stack.ts'
 
@@ -33,7 +34,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await stack?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeTree(folder)
 })
 
 describe('the databricks-sdk of PyPI, unmodified,', () => {

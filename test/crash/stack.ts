@@ -1,7 +1,9 @@
 /** A stack for crash tests: its platform, the doors to it, the fuses of its apps, and the rounds that run on it. */
-import { mkdtemp, rm } from 'node:fs/promises'
+
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { Platform } from '../helpers/platform.ts'
 import { Doors } from './client.ts'
 import { Rounds } from './round.ts'
@@ -18,7 +20,7 @@ export async function startCrashStack(): Promise<CrashStack> {
     stop: async () => {
       await doors.close()
       await platform.stop()
-      await rm(fuses, { recursive: true, force: true })
+      await removeTree(fuses)
     },
   }
 }

@@ -3,13 +3,15 @@
  * in worker and control plane: memory after all of them against after the first tenth (at most 1.1), and not one
  * descriptor, process or directory more.
  */
+
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { OperationType } from '../../domain/states.ts'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import type { ProcessName } from '../../scripts/stack/state-file.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
 import { Platform } from '../helpers/platform.ts'
@@ -66,7 +68,7 @@ try {
 } finally {
   await doors.close()
   await platform.stop()
-  await rm(fuses, { recursive: true, force: true })
+  await removeTree(fuses)
 }
 process.exit(code)
 

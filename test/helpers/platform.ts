@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { HistoryEvent } from '../../domain/records.ts'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import type { StartStackOptions } from '../../scripts/stack/stack.ts'
 import type { ProcessName } from '../../scripts/stack/state-file.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
@@ -60,7 +61,7 @@ export class Platform {
 
   async stop(): Promise<void> {
     await this.stack.stop()
-    await rm(this.#folder, { recursive: true, force: true })
+    await removeTree(this.#folder)
   }
 
   write(name: string, source: AppSource = {}): Promise<string> {

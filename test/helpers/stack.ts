@@ -1,6 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { type Stack, type StartStackOptions, startStack } from '../../scripts/stack/stack.ts'
 
 export type { Stack } from '../../scripts/stack/stack.ts'
@@ -24,7 +25,7 @@ export async function startTestStack(options: Partial<StartStackOptions> = {}): 
   const stack = await startStack({ home, ports: 'free', onEvent: (words) => events.push(words), ...options })
   const stop: Stack['stop'] = async (how) => {
     await stack.stop(how)
-    if (options.home === undefined) await rm(home, { recursive: true, force: true, maxRetries: 5 })
+    if (options.home === undefined) await removeTree(home)
   }
   return Object.assign(Object.create(stack) as Stack, {
     events,

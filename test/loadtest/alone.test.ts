@@ -1,13 +1,15 @@
 /** The scripts alone against a URL, and the command line around them. */
+
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile } from 'node:fs/promises'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { ROOT } from '../../scripts/stack-options.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
 
@@ -17,7 +19,7 @@ beforeAll(async () => {
   k6 = (await resolveTool('k6')).path
   folder = await mkdtemp(join(tmpdir(), 'coppice-loadtest-alone-'))
 }, 600_000)
-afterAll(() => rm(folder, { recursive: true, force: true }))
+afterAll(() => removeTree(folder))
 
 const servers: Server[] = []
 afterEach(() => {

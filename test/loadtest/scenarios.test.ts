@@ -1,5 +1,6 @@
 /** Each scenario in its quick form, on one stack: real Temporal, two real routers, real k6. */
-import { mkdtemp, rm } from 'node:fs/promises'
+
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -7,6 +8,7 @@ import { describeFinding } from '../../loadtest/check/finding.ts'
 import { runScenario, type ScenarioResult } from '../../loadtest/runner/run-scenario.ts'
 import { OwnStack } from '../../loadtest/runner/target.ts'
 import { SCENARIOS, type Scenario } from '../../loadtest/scenarios.ts'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
 
 const seed = Number(process.env.LOADTEST_SEED ?? 1 + Math.floor(Math.random() * 999_999))
@@ -21,7 +23,7 @@ beforeAll(async () => {
 }, 600_000)
 afterAll(async () => {
   await stack?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeTree(folder)
 })
 
 async function run(name: string): Promise<ScenarioResult> {

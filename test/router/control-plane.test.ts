@@ -1,7 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { digestKey, pickSlot } from '../../domain/affinity.ts'
 import { ROUTER_COOKIE } from '../../domain/product.ts'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { ask, cookiesOf } from './support/client.ts'
 import { startControl, type TestControl } from './support/control.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
@@ -86,7 +87,7 @@ describe('a router of a control plane', () => {
     const reports = control.reports.length
     await until(() => control.reports.length > reports + 1)
     expect(control.last()?.version).toBe(1)
-    await rm(`${router.dir}/state/routes.json.new`, { recursive: true })
+    await removeTree(`${router.dir}/state/routes.json.new`)
     await acknowledged(2)
   })
 

@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { freePorts, randomPortRanges } from '../../scripts/stack/ports.ts'
 import { readState } from '../../scripts/stack/state-file.ts'
@@ -45,7 +46,7 @@ afterEach(async () => {
     if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
     await ended
   }
-  await rm(home, { recursive: true, force: true, maxRetries: 5 })
+  await removeTree(home)
 })
 
 function npmStart(...flags: string[]): Start {

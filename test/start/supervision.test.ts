@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { AlreadyRunning, type Stack, type StartStackOptions, startStack } from '../../scripts/stack/stack.ts'
 import { freeStackOptions, homePaths, type StackOptions } from '../../scripts/stack-options.ts'
@@ -26,7 +27,7 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   for (const stack of stacks.splice(0)) await stack.stop()
-  await rm(home, { recursive: true, force: true })
+  await removeTree(home)
 })
 
 async function start(more: Partial<StartStackOptions> = {}): Promise<Stack> {

@@ -1,15 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { removeTree } from '../../artifacts/trees.ts'
 import { furnish, instanceDirectory, writeRecord } from './instance-directory.ts'
 
 let clone: string
 beforeEach(() => {
   clone = mkdtempSync(join(tmpdir(), 'coppice-clone-'))
 })
-afterEach(() => rmSync(clone, { recursive: true, force: true }))
+afterEach(() => removeTree(clone))
 
 it('R3.6 a script of an app without package.json is what it is elsewhere, also in a data directory in a clone', async () => {
   writeFileSync(join(clone, 'package.json'), '{"type":"module"}')

@@ -101,7 +101,7 @@ async function fill(
   await copyTree(artifactPath, directory.work)
   for (const [name, target] of Object.entries(links)) {
     const link = join(directory.work, name)
-    await rm(link, { recursive: true, force: true })
+    await removeTree(link)
     await mkdir(dirname(link), { recursive: true })
     await symlink(target, link)
   }

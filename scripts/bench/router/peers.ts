@@ -1,7 +1,8 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { removeTree } from '../../../runtime/artifacts/trees.ts'
 import { startRouter } from '../../../test/router/support/router-process.ts'
 import { app, table } from '../../../test/router/support/tables.ts'
 import { available, type Cores, family, start } from './machine.ts'
@@ -148,7 +149,7 @@ async function daemon(
       child.kill('SIGTERM')
       await new Promise((resolve) => setTimeout(resolve, 200))
       child.kill('SIGKILL')
-      await rm(dir, { recursive: true, force: true })
+      await removeTree(dir)
     },
   }
 }

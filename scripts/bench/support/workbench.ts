@@ -1,14 +1,16 @@
 /** A stack of its own for a bench, with a folder that apps are deployed from, and what benches ask it. */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import { TASK_QUEUE } from '../../../domain/product.ts'
+import { removeTree } from '../../../runtime/artifacts/trees.ts'
 import { callApi } from '../../stack/client.ts'
 import { freePorts } from '../../stack/ports.ts'
 import type { Programs } from '../../stack/processes.ts'
@@ -68,14 +70,14 @@ export class Workbench {
       })
       return new Workbench(stack, folder)
     } catch (error) {
-      await rm(folder, { recursive: true, force: true })
+      await removeTree(folder)
       throw error
     }
   }
 
   async stop(): Promise<void> {
     await this.stack.stop()
-    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 })
+    await removeTree(this.folder)
   }
 
   /** A copy of `examples/<name>` that the bench may change. Returns its folder. */

@@ -1,9 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type RouterReport, type RouteTable, routerReportSchema } from '../../../domain/route-table.ts'
+import { removeTree } from '../../../runtime/artifacts/trees.ts'
 
 /** The control plane's end of the protocol, for tests: publishes what it is told to and remembers every report. */
 export type TestControl = {
@@ -45,7 +46,7 @@ export async function startControl(first: RouteTable): Promise<TestControl> {
     close: async () => {
       server.closeAllConnections()
       await new Promise<void>((resolve) => server.close(() => resolve()))
-      await rm(dir, { recursive: true, force: true })
+      await removeTree(dir)
     },
   }
   let dead = false

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rename, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { RouteTable } from '../../../domain/route-table.ts'
+import { removeTree } from '../../../runtime/artifacts/trees.ts'
 
 const MAIN = fileURLToPath(new URL('../../../router/main.ts', import.meta.url))
 
@@ -77,7 +78,7 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
     })
     void exited.then(async (code) => {
       if (log.some((line) => line.event === 'listening')) return
-      await rm(dir, { recursive: true, force: true, maxRetries: 3 })
+      await removeTree(dir)
       reject(new Error(`the router ended with ${code}: ${JSON.stringify(log)} ${stderr}`))
     })
   })
@@ -110,7 +111,7 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
     stop: async () => {
       child.kill('SIGTERM')
       const code = await exited
-      await rm(dir, { recursive: true, force: true })
+      await removeTree(dir)
       return code
     },
     kill: async () => {
