@@ -3,6 +3,7 @@ import { healthCheckOf, type OperationInput } from '../domain/inputs.ts'
 import type { Change, Plan } from '../domain/plan.ts'
 import type { Operation, OperationFailure } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
+import type { Instances } from '../runtime/contracts.ts'
 import type { RequestedChange } from '../store/admissions.ts'
 import type { Store } from '../store/store.ts'
 import { toFailure } from './failure.ts'
@@ -19,7 +20,9 @@ export type AdmitRequest = {
   runId: string
 }
 
-export const createInventoryActivities = ({ store, faults = noFaults }: { store: Store; faults?: Faults }) => {
+export type InventoryDeps = { store: Store; instances: Pick<Instances, 'ended'>; faults?: Faults }
+
+export const createInventoryActivities = ({ store, instances, faults = noFaults }: InventoryDeps) => {
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -73,7 +76,9 @@ export const createInventoryActivities = ({ store, faults = noFaults }: { store:
       guarded(() => store.operations.refuse(operation, failure)),
 
     commit: (plan: Plan): Promise<{ version: number }> =>
-      transaction('commit', plan, () => store.transitions.commit(plan)),
+      transaction('commit', plan, async () =>
+        store.transitions.commit(plan, await instances.ended(plan.add.map(({ id }) => id))),
+      ),
 
     finish: (plan: Plan, owner: string): Promise<void> =>
       transaction('finish', plan, () => store.transitions.finish(plan, owner)),

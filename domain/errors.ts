@@ -88,6 +88,12 @@ export const ERRORS = {
     false,
     'Read the log lines above; the same command can be run in the source folder.',
   ),
+  InstanceLost: row(
+    400,
+    'APP_CRASHED',
+    false,
+    'Read the log lines above; the app was healthy first, so look at what it does after its start.',
+  ),
   AppListensOnLoopback: row(
     400,
     'APP_LISTENS_ON_LOOPBACK',

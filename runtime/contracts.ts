@@ -130,6 +130,9 @@ export type InstanceEventKind =
   | 'removedStray'
   | 'loopbackWarning'
 
+/** How an instance ended, for people. */
+export type EndedInstance = { id: string; message: string; logLines: string[] }
+
 /** One serial actor an instance (DESIGN D5). What the activities call. */
 export interface Instances {
   /**
@@ -143,6 +146,11 @@ export interface Instances {
   ): Promise<{ address: string; startMs: number }>
   /** Retires, stops and removes it; nothing of it is left when this returns. */
   stop(id: string, options?: { graceMs?: number }): Promise<void>
+  /**
+   * Which of these do not run, as the provider sees it now. What is written down of them is a moment old, and as old as
+   * the death of the last worker while this one has not reconciled yet.
+   */
+  ended(ids: string[]): Promise<EndedInstance[]>
   /** Compares what is with what should be, and acts; called at start and every 10 s. */
   reconcile(): Promise<void>
   close(): Promise<void>

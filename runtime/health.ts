@@ -41,7 +41,8 @@ const ASK_LIMIT_MS = 5_000
 const LEAST_ASK_MS = 1_000
 /** Whoever was started long ago (by a worker that died) is still given this long. */
 const LEAST_WAIT_MS = 5_000
-const LOG_LINES = 30
+/** So many of its last lines go with what is told of an instance. */
+export const LOG_LINES = 30
 
 type Finding = Answer | { kind: 'foreign' }
 
@@ -148,6 +149,10 @@ export function howItEnded(seen: Extract<Observation, { state: 'exited' }>, comm
   if (command && seen.code === 126) return `with exit code 126: perhaps the command "${command[0]}" is not executable`
   return `with exit code ${seen.code}`
 }
+
+/** What is told of an instance that is not up although it had been. */
+export const crashInWords = (seen: Exclude<Observation, { state: 'running' }>): string =>
+  seen.state === 'exited' ? `It crashed ${howItEnded(seen)}.` : 'It has gone, with its directory.'
 
 async function diagnosis(options: HealthOptions, finding: Finding): Promise<CoppiceError> {
   const { health, portVariables } = options.spec

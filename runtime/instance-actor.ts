@@ -12,7 +12,7 @@ import type {
   Observation,
   Provider,
 } from './contracts.ts'
-import { type HealthOptions, howItEnded, waitUntilHealthy } from './health.ts'
+import { crashInWords, type HealthOptions, LOG_LINES, waitUntilHealthy } from './health.ts'
 import { portOf } from './listeners.ts'
 import { canConnect } from './probe.ts'
 import type { Slots } from './slots.ts'
@@ -36,7 +36,6 @@ type Running = Extract<Observation, { state: 'running' }>
 
 /** Times an instance is set up when somebody foreign takes the port between our look at it and the app's bind. */
 const PORT_ATTEMPTS = 3
-const LOG_LINES = 30
 
 /**
  * Everything that happens to one instance in this worker, one thing after the other.
@@ -256,8 +255,7 @@ export class InstanceActor {
     if (!record || record.desired === 'retired') return
     const at = seen.state === 'exited' ? seen.at : clock.now()
     const crashes = crashesInARow(record.crashes, at - watch.startedAt, backOff)
-    const how = seen.state === 'exited' ? `It crashed ${howItEnded(seen)}.` : 'It has gone, with its directory.'
-    await this.#holdBack(record, crashes, how, await provider.logLines(this.id, LOG_LINES))
+    await this.#holdBack(record, crashes, crashInWords(seen), await provider.logLines(this.id, LOG_LINES))
   }
 
   /** R12.9: people see at once that it is down, why, and when it is started again. */

@@ -3,7 +3,8 @@ import { type BackOff, DEFAULT_BACK_OFF } from '../domain/back-off.ts'
 import { CoppiceError } from '../domain/errors.ts'
 import { assertNever } from '../domain/states.ts'
 import { type Clock, systemClock } from './clock.ts'
-import type { InstanceInventory, InstanceRecord, Instances, Provider } from './contracts.ts'
+import type { EndedInstance, InstanceInventory, InstanceRecord, Instances, Provider } from './contracts.ts'
+import { crashInWords, LOG_LINES } from './health.ts'
 import { type ActorContext, InstanceActor } from './instance-actor.ts'
 import { verdict } from './reconcile.ts'
 import { Slots } from './slots.ts'
@@ -62,6 +63,16 @@ class InstanceRegistry implements Instances {
     await actor.stop(options.graceMs ?? this.#context.graceMs)
     this.#justStopped.add(id)
     if (this.#actors.get(id) === actor) this.#actors.delete(id)
+  }
+
+  async ended(ids: string[]): Promise<EndedInstance[]> {
+    const { provider } = this.#context
+    const looks = ids.map(async (id) => {
+      const seen = await provider.observe(id)
+      if (seen.state === 'running') return []
+      return [{ id, message: crashInWords(seen), logLines: await provider.logLines(id, LOG_LINES) }]
+    })
+    return (await Promise.all(looks)).flat()
   }
 
   /**

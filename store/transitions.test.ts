@@ -83,6 +83,79 @@ describe('the pivot', () => {
   })
 })
 
+describe('the pivot, of an instance that was healthy and does not run any more,', () => {
+  const lost = { code: 'InstanceLost', message: expect.stringMatching(/slot 1 .*exit code 7/) }
+  let old: Plan
+  let plan: Plan
+  beforeEach(async () => {
+    old = await deployed()
+    plan = await store.admissions.admit(deployByHand('op-00000002'))
+    await bringUp(plan)
+  })
+
+  /** Nothing was switched, and the undo leaves the old ones serving. */
+  async function nothingHappened(): Promise<void> {
+    expect((await store.operations.get(plan.operation))?.phase).toBe('compensable')
+    await store.transitions.abandon(plan.operation, { state: 'FAILED', failure })
+    expect((await endpoints()).map(({ instance, state }) => `${instance} ${state}`)).toEqual(
+      old.add.map(({ id }) => `${id} serving`),
+    )
+  }
+
+  it.each(['crashed', 'crashLoop', 'starting', 'suspended', 'gone'] as const)(
+    'R3.3 switches nothing over and tells its last lines when it is written down as %s',
+    async (observed) => {
+      const last = { message: 'It crashed with exit code 7.', logLines: ['no database'] }
+      await store.instances.observe(plan.add[1]?.id as string, { observed, ...last })
+      const details = expect.objectContaining({ logLines: ['no database'] })
+      await expect(store.transitions.commit(plan)).rejects.toMatchObject({ ...lost, details })
+      await nothingHappened()
+    },
+  )
+
+  it('R3.3 switches nothing over when the worker sees it down and nobody has written that down', async () => {
+    const ended = [
+      { id: plan.add[1]?.id as string, message: 'It crashed with exit code 7.', logLines: ['no database'] },
+    ]
+    const details = expect.objectContaining({ logLines: ['no database'] })
+    await expect(store.transitions.commit(plan, ended)).rejects.toMatchObject({ ...lost, details })
+    await nothingHappened()
+  })
+
+  it('R10.2 gives a rerun its outcome: what has been switched over stays so', async () => {
+    const first = await store.transitions.commit(plan)
+    const id = plan.add[1]?.id as string
+    await store.instances.observe(id, { observed: 'crashed' })
+    expect(await store.transitions.commit(plan, [{ id, message: 'It crashed.', logLines: [] }])).toEqual(first)
+  })
+
+  it('R6.1 lets a change go on that keeps it: it serves before and after', async () => {
+    await store.transitions.commit(plan)
+    await store.transitions.finish(plan)
+    await store.instances.observe(plan.add[1]?.id as string, { observed: 'crashed' })
+    const change = { type: 'resize', instances: 3 } as const
+    const more = await store.admissions.admit({
+      ...requested('op-00000003', 'resize'),
+      byHand: { startedBy: 'ada', change },
+    })
+    await bringUp(more)
+    await store.transitions.commit(more)
+    expect(await endpoints()).toHaveLength(3)
+  })
+
+  it('R10.1 lets a stop go on, which adds nothing', async () => {
+    await store.transitions.abandon(plan.operation, { state: 'FAILED', failure })
+    for (const { id } of old.add) await store.instances.observe(id, { observed: 'crashed' })
+    const stop = await store.admissions.admit({
+      ...requested('op-00000003', 'stop'),
+      byHand: { startedBy: 'ada', change: { type: 'stop' } },
+    })
+    await store.transitions.commit(stop)
+    await store.transitions.finish(stop)
+    expect(await endpoints()).toEqual([])
+  })
+})
+
 describe('the fence', () => {
   it('R10.3 refuses a second operation and names the one that runs', async () => {
     await deployed()

@@ -7,8 +7,9 @@ import type { Transaction } from 'kysely'
 import { CoppiceError } from '../domain/errors.ts'
 import type { Plan, PlannedInstance } from '../domain/plan.ts'
 import type { Operation, OperationFailure } from '../domain/records.ts'
+import type { EndedInstance } from '../runtime/contracts.ts'
 import { getApp } from './apps.ts'
-import { type StoreContext, transact } from './context.ts'
+import { parseJson, type StoreContext, transact } from './context.ts'
 import { addEvent } from './events.ts'
 import { deleteInstances } from './instances.ts'
 import { assertCompensable, closeOperation, getOperation, insertOperation, type Operations } from './operations.ts'
@@ -28,12 +29,14 @@ export class Transitions {
    * The pivot: the deployment, the instances and the next route table in one transaction. Before it nothing has been
    * taken away; after it nothing is undone.
    *
+   * @param ended what the worker has just seen to be down, whether it has written that down by now or not.
    * @returns the version of the route table that has to be acknowledged.
+   * @throws CoppiceError InstanceLost when an instance that is to serve does not run any more (R3.3).
    */
-  commit(plan: Plan): Promise<{ version: number }> {
+  commit(plan: Plan, ended: readonly EndedInstance[] = []): Promise<{ version: number }> {
     const ref = { operation: plan.operation, step: 'commit', words: 'Switch over' }
     return this.#operations.transactionStep(ref, async (tx) => {
-      await this.#serve(tx, plan.add)
+      await this.#serve(tx, plan.add, ended)
       await this.#withRole(tx, plan.remove, 'draining')
       await tx
         .updateTable('apps')
@@ -157,11 +160,19 @@ export class Transitions {
     })
   }
 
-  async #serve(tx: Transaction<Schema>, instances: PlannedInstance[]): Promise<void> {
-    for (const { id } of instances) {
+  async #serve(tx: Transaction<Schema>, instances: PlannedInstance[], ended: readonly EndedInstance[]): Promise<void> {
+    for (const { id, slot } of instances) {
       const row = await tx.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
       if (row === undefined || row.address === null || row.desired !== 'running')
         throw new CoppiceError('Internal', `Instance ${id} is to serve but is not there`)
+      const end = ended.find((instance) => instance.id === id)
+      if (row.observed === 'running' && end === undefined) continue
+      const seen = end?.message ?? row.message ?? `It is ${row.observed}.`
+      throw new CoppiceError(
+        'InstanceLost',
+        `The instance in slot ${slot} was healthy, but did not run any more when it was to take over. ${seen}`,
+        { instance: id, logLines: end?.logLines ?? parseJson<string[]>(row.log_lines) ?? [] },
+      )
     }
     await this.#withRole(tx, instances, 'serving')
   }

@@ -437,6 +437,22 @@ describe('the reconciler', () => {
   })
 })
 
+it('R3.3 tells which of them have ended, by what there is and not by what was written down', async () => {
+  inventory.add(await bench.spec(apps.wellBehaved))
+  const { address } = await instances.start(ID)
+  expect(await instances.ended([ID])).toEqual([])
+  // A worker that has written nothing down yet: it has just been started.
+  await instances.close()
+  await crash(address)
+  await until(async () => (await bench.provider.observe(ID)).state === 'exited')
+  expect(inventory.record(ID).observed).toBe('running')
+  const next = open({ provider: bench.open() })
+  expect(await next.ended([ID, 'hello-00000001-9'])).toEqual([
+    { id: ID, message: expect.stringMatching(/^It crashed/), logLines: await bench.provider.logLines(ID, 30) },
+    { id: 'hello-00000001-9', message: 'It has gone, with its directory.', logLines: [] },
+  ])
+})
+
 it('close ends the waiting and leaves the instances running', async () => {
   inventory.add(await bench.spec(apps.listensNowhere))
   const failed = expect(instances.start(ID)).rejects.toMatchObject({ code: 'Unavailable' })

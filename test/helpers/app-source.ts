@@ -13,6 +13,7 @@ export type Behaviour =
   | 'does not listen'
   | 'crashes in slots but the first'
   | 'ignores SIGTERM and forks'
+  | 'serves at its first start only'
   | 'starts slowly'
   | 'starts after a minute'
   | 'drains slowly'
@@ -46,6 +47,11 @@ const child = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"
 spawn(process.execPath, ['-e', child], { stdio: 'ignore' })
 spawn(process.execPath, ['-e', child], { stdio: 'ignore', detached: true }).unref()
 ${LISTEN('0.0.0.0', PORT).replace(/process\.on\('SIGTERM'.*\n/, "process.on('SIGTERM', () => {})\n")}`,
+  'serves at its first start only': `
+const mark = FOLDER + '.' + process.env.COPPICE_INSTANCE_ID
+if (existsSync(mark)) { console.error('cannot start twice'); process.exit(5) }
+writeFileSync(mark, '')
+${LISTEN('0.0.0.0', PORT)}`,
   // For what has to happen while it starts, however slow the machine is.
   'starts after a minute': `await new Promise((resolve) => setTimeout(resolve, 60_000))\n${LISTEN('0.0.0.0', PORT)}`,
   'starts slowly': `await new Promise((resolve) => setTimeout(resolve, 2500))\n${LISTEN('0.0.0.0', PORT)}`,
@@ -76,7 +82,9 @@ export async function writeApp(root: string, name: string, source: AppSource = {
   await writeFile(join(folder, 'app.yaml'), 'command: [node, server.mjs]\n')
   await writeFile(
     join(folder, 'server.mjs'),
-    `import { createServer } from 'node:http'
+    `import { existsSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+const FOLDER = ${JSON.stringify(folder)}
 const VERSION = ${JSON.stringify(source.version ?? '1')}
 const STATUS = 200
 ${CODE[source.behaviour ?? 'serves'].replaceAll('response.statusCode = STATUS', source.behaviour === 'answers 500' ? 'response.statusCode = 500' : 'response.statusCode = STATUS')}

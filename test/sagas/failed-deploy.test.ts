@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { AppSource } from '../helpers/app-source.ts'
 import { Load } from '../helpers/load.ts'
-import { type Footprint, type Operation, Platform } from '../helpers/platform.ts'
+import { type Footprint, type Operation, Platform, until } from '../helpers/platform.ts'
 
 let platform: Platform
 let before: Footprint
@@ -93,6 +93,10 @@ const FAILURES: Record<string, Failing> = {
   },
 }
 
+type Seen = { id: string; slot: number; role: string; state: string; pid?: number }
+const instancesOf = async (app: string): Promise<Seen[]> =>
+  (await platform.stack.api('GET', `/api/coppice/v1/apps/${app}/instances`)).body.instances
+
 describe('a deployment', () => {
   for (const [name, failing] of Object.entries(FAILURES))
     it(`${name} leaves the app serving the old version, says why, and leaves nothing behind`, async () => {
@@ -117,6 +121,38 @@ describe('a deployment', () => {
       expect(app.pending_deployment).toBeUndefined()
       const { body: deployments } = await platform.stack.api('GET', '/api/2.0/apps/steady/deployments')
       expect(deployments.app_deployments[0].status.state).toBe('FAILED')
+    })
+
+  for (const workerDies of [false, true])
+    it(`R3.3 whose instance crashes after its health check is not switched to${workerDies ? ', also when no worker saw it crash' : ''}`, async () => {
+      await platform.write('steady', { behaviour: 'serves at its first start only', version: 'bad' })
+      load = new Load({ url: platform.stack.routerUrl, app: 'steady', rate: 50, slowMs: () => 100 })
+      const hold = await platform.hold('steady@commit.before')
+      const id = await platform.beginDeploy('steady')
+      await hold.reached()
+      const victim = (await instancesOf('steady')).find(({ role, slot }) => role === 'standby' && slot === 0)
+      if (workerDies) await platform.fell('worker')
+      process.kill(victim?.pid as number, 'SIGKILL')
+      if (workerDies) {
+        await hold.release()
+        await platform.raise('worker')
+      } else {
+        await until('the crash to be seen', 30_000, async () => {
+          const now = (await instancesOf('steady')).find((instance) => instance.id === victim?.id)
+          return now?.state === 'running' ? null : true
+        })
+        await hold.release()
+      }
+      const operation = await platform.ended(id)
+      const answers = await load.stop()
+
+      expect(operation).toMatchObject({ state: 'FAILED', phase: 'compensable', failure: { code: 'InstanceLost' } })
+      expect(operation.failure?.message).toMatch(/slot 0 was healthy/)
+      expect(operation.failure?.log_lines?.join('\n')).toMatch(/listening/)
+      expect(operation.failure?.undo_failures ?? []).toEqual([])
+      expect(answers.length).toBeGreaterThan(0)
+      expect(answers.filter(({ status, body }) => status !== 200 || body.version !== 'good')).toEqual([])
+      expect(await platform.footprint()).toEqual(before)
     })
 
   it('R1.4 on loopback is let through with a warning for a standard app', async () => {

@@ -66,6 +66,7 @@ function idleInstances({ instances }: Store): Instances {
       await instances.retire(id)
       await instances.forget(id)
     },
+    ended: async () => [],
     reconcile: async () => {},
     close: async () => {},
   }
