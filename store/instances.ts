@@ -5,7 +5,7 @@ import type { InstanceRecord, ObservedPatch } from '../runtime/contracts.ts'
 import { type Db, type StoreContext, transact } from './context.ts'
 import { addEvent } from './events.ts'
 import { restPorts } from './ports.ts'
-import { raiseRouteVersion } from './routes.ts'
+import { isUp, raiseRouteVersion } from './routes.ts'
 import { toInstance } from './rows.ts'
 import type { Schema } from './schema.ts'
 import { meterChange, meterEnd } from './usage.ts'
@@ -42,7 +42,7 @@ export class InstanceRows {
     return row === undefined ? null : toRecord(row)
   }
 
-  /** Writes what the worker saw. An address that routers know and that changed goes out with a new table. */
+  /** Writes what the worker saw. What routers go by (the address, whether it is up) goes out with a new table. */
   observe(id: string, patch: ObservedPatch): Promise<void> {
     return transact(this.#context, async (tx) => {
       const row = await tx.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
@@ -63,7 +63,8 @@ export class InstanceRows {
         .where('id', '=', id)
         .execute()
       const moved = patch.address !== undefined && patch.address !== null && patch.address !== row.address
-      if (moved && row.role !== 'standby') await raiseRouteVersion(tx, row.app)
+      const changed = moved || isUp(patch) !== isUp(row)
+      if (changed && row.role !== 'standby') await raiseRouteVersion(tx, row.app)
     })
   }
 

@@ -1,4 +1,6 @@
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Plan } from '../domain/plan.ts'
+import type { ObservedPatch } from '../runtime/contracts.ts'
 import { openStore } from './store.ts'
 import { openTestStore, type TestStore } from './testing.ts'
 
@@ -34,4 +36,67 @@ it('D7 so it is with another drain timeout', async () => {
   expect(await other.routes.apply(hosts)).toBe('changed')
   await other.close()
   expect(await store.routes.version()).toBeGreaterThan(before)
+})
+
+describe('an instance', () => {
+  const observe = (patch: ObservedPatch) => store.instances.observe(id, patch)
+  const endpoint = async () => (await store.routes.table(hosts)).apps[0]?.endpoints[0]
+  let id: string
+  let plan: Plan
+  beforeEach(async () => {
+    plan = await store.admissions.admit({
+      id: 'op-00000001',
+      app: 'one',
+      type: 'deploy',
+      workflowId: 'app/one',
+      runId: 'run',
+      byHand: {
+        startedBy: 'ada',
+        change: { type: 'deploy' },
+        deployment: {
+          sourceCodePath: 'x',
+          source: null,
+          command: null,
+          env: [],
+          health: { path: null, timeoutMs: 1_000 },
+          creator: 'ada',
+        },
+      },
+    })
+    id = plan.add[0]?.id as string
+  })
+
+  it.each(['suspended', 'crashed', 'crashLoop', 'starting', 'gone'] as const)(
+    'R12.2 that is observed as %s is not up in a new table, serving or draining; once it runs again it is in the next',
+    async (observed) => {
+      await observe({ observed: 'running', address: '127.0.0.1:20000' })
+      await store.transitions.commit(plan)
+      for (const role of ['serving', 'draining'] as const) {
+        store.raw.prepare('update instances set role = ?').run(role)
+        const before = await store.routes.version()
+        expect(await endpoint()).toMatchObject({ state: role, up: true })
+        await observe({ observed })
+        expect(await endpoint()).toMatchObject({ state: role, up: false, address: '127.0.0.1:20000' })
+        expect(await store.routes.version()).toBe(before + 1)
+        await observe({ observed: 'running' })
+        expect(await endpoint()).toMatchObject({ state: role, up: true })
+        expect(await store.routes.version()).toBe(before + 2)
+      }
+    },
+  )
+
+  it('D7 makes no new table of what routers do not go by, and none while it is in no table', async () => {
+    const before = await store.routes.version()
+    await observe({ observed: 'starting' })
+    await observe({ observed: 'running', address: '127.0.0.1:20000' })
+    expect(await store.routes.version()).toBe(before)
+    const { version } = await store.transitions.commit(plan)
+    await observe({ observed: 'running', crashes: 0, message: 'as before', address: '127.0.0.1:20000' })
+    await observe({ observed: 'crashed' })
+    await observe({ observed: 'crashLoop', crashes: 2 })
+    await observe({ observed: 'starting' })
+    expect(await store.routes.version()).toBe(version + 1)
+    await observe({ observed: 'running', address: '127.0.0.1:20001' })
+    expect(await store.routes.version()).toBe(version + 2)
+  })
 })

@@ -72,7 +72,7 @@ export class Routes {
       const apps = await tx.selectFrom('apps').selectAll().orderBy('name').execute()
       const instances = await tx
         .selectFrom('instances')
-        .select(['id', 'app', 'slot', 'address', 'role', 'deployment'])
+        .select(['id', 'app', 'slot', 'address', 'role', 'deployment', 'observed'])
         .where('role', 'in', ['serving', 'draining'])
         .where('address', 'is not', null)
         .orderBy('slot')
@@ -109,7 +109,7 @@ export class Routes {
               address: instance.address as string,
               state: instance.role as 'serving' | 'draining',
               deployment: instance.deployment,
-              up: true,
+              up: isUp(instance),
             })),
           }),
         ),
@@ -117,6 +117,9 @@ export class Routes {
     })
   }
 }
+
+/** R12.2: what the worker does not see running is dead to the routers, whatever its port still answers. */
+export const isUp = ({ observed }: { observed: string }): boolean => observed === 'running'
 
 function rebalanceOf(text: string | null): AppRoute['rebalance'] {
   const last = parseJson<NonNullable<AppRoute['rebalance']>>(text)
