@@ -13,7 +13,7 @@ const run = promisify(execFile)
 export type Check = { name: string; ok: boolean; message: string; hint?: string }
 
 /** Of `npm start`, when nothing runs on the data directory that says otherwise. */
-const DEFAULT_PORTS = { port: 8080, apiPort: 7400, temporalPort: 7233, uiPort: 8233 }
+const DEFAULT_PORTS = { port: 8080, apiPort: 7400, temporalPort: 7233 }
 
 /** The control plane waits for Temporal for some seconds itself; one that hangs never answers. */
 const PATIENCE_MS = 15_000
@@ -85,7 +85,6 @@ async function freePorts({ settings }: Context): Promise<Check[]> {
     ['apps', ports.port, '--port'],
     ['API', ports.apiPort, '--api-port'],
     ['Temporal', ports.temporalPort, '--temporal-port'],
-    ['Temporal UI', ports.uiPort, '--ui-port'],
   ]
   return Promise.all(
     rows.map(async ([label, port, flag]): Promise<Check> => {

@@ -36,7 +36,7 @@ export const stateFile = (home: string): string => join(home, 'run', 'state.json
 export type RunState = {
   starter: { pid: number }
   phase: string
-  options: { port: number; apiPort: number; temporalPort: number; uiPort: number; temporalAddress: string | null }
+  options: { port: number; apiPort: number; temporalPort: number; temporalAddress: string | null }
 }
 
 export function readRunState(home: string): RunState | null {

@@ -16,7 +16,12 @@ export type StackOptions = {
   apiPort: number
   /** The embedded Temporal server; 7233 is where the `temporal` CLI looks if not told otherwise. */
   temporalPort: number
-  /** Temporal's web UI. */
+  /**
+   * Whether the embedded server shows its web UI. It asks nobody for anything: turn it on to look at something, on a
+   * machine whose other users you trust.
+   */
+  temporalUi: boolean
+  /** Where the UI is shown. */
   uiPort: number
   /** `host:port` of a Temporal server to use instead of the embedded one; null starts that. */
   temporalAddress: string | null
@@ -28,7 +33,8 @@ export type StackOptions = {
 
 export const ROOT = resolve(import.meta.dirname, '..')
 
-type Row = { flag: string; variable: string; fallback: string; help: string }
+/** A switch takes no value as a flag, and `on` or `off` as a variable. */
+type Row = { flag: string; variable: string; fallback: string; help: string; switch?: true }
 
 export const STACK_ROWS = {
   home: { flag: 'home', variable: 'COPPICE_HOME', fallback: '.coppice', help: 'data directory' },
@@ -39,6 +45,13 @@ export const STACK_ROWS = {
     variable: 'COPPICE_TEMPORAL_PORT',
     fallback: '7233',
     help: 'port of the embedded Temporal server',
+  },
+  temporalUi: {
+    flag: 'temporal-ui',
+    variable: 'COPPICE_TEMPORAL_UI',
+    fallback: 'off',
+    help: 'show the UI of the embedded Temporal server',
+    switch: true,
   },
   uiPort: { flag: 'ui-port', variable: 'COPPICE_UI_PORT', fallback: '8233', help: 'port of the Temporal UI' },
   temporalAddress: {
@@ -75,7 +88,9 @@ export function resolveStackOptions(
   env: NodeJS.ProcessEnv,
 ): { options: StackOptions; flags: StartFlags } {
   const rows = Object.values(STACK_ROWS) as Row[]
-  const settings = Object.fromEntries(rows.map((row) => [row.flag, { type: 'string' as const }]))
+  const settings = Object.fromEntries(
+    rows.map((row) => [row.flag, { type: row.switch ? ('boolean' as const) : ('string' as const) }]),
+  )
   const switches = Object.fromEntries(Object.keys(START_FLAGS).map((name) => [name, { type: 'boolean' as const }]))
   let values: Record<string, string | boolean | undefined>
   try {
@@ -84,13 +99,14 @@ export function resolveStackOptions(
     throw new CoppiceError('InvalidInput', `${(error as Error).message}. All flags: npm start -- --help`)
   }
   const text = (row: Row): string => String(values[row.flag] ?? (env[row.variable] || row.fallback))
-  const { home, port, apiPort, temporalPort, uiPort, temporalAddress, instancePorts, appPorts } = STACK_ROWS
+  const { home, port, apiPort, temporalPort, temporalUi, uiPort, temporalAddress, instancePorts, appPorts } = STACK_ROWS
   return {
     options: {
       home: resolve(ROOT, text(home)),
       port: portNumber(port, text(port)),
       apiPort: portNumber(apiPort, text(apiPort)),
       temporalPort: portNumber(temporalPort, text(temporalPort)),
+      temporalUi: isOn(temporalUi, text(temporalUi)),
       uiPort: portNumber(uiPort, text(uiPort)),
       temporalAddress: text(temporalAddress) || null,
       instancePorts: text(instancePorts) || null,
@@ -103,13 +119,14 @@ export function resolveStackOptions(
 /** Ports that nobody else has, for a stack of a test beside others. */
 export async function freeStackOptions(home: string): Promise<StackOptions> {
   const [port, apiPort, temporalPort, uiPort] = (await freePorts(4)) as [number, number, number, number]
-  return { home, port, apiPort, temporalPort, uiPort, temporalAddress: null, ...randomPortRanges() }
+  const embedded = { temporalPort, temporalUi: false, uiPort, temporalAddress: null }
+  return { home, port, apiPort, ...embedded, ...randomPortRanges() }
 }
 
 export function helpText(): string {
-  const settings = (Object.values(STACK_ROWS) as Row[]).map(({ flag, variable, fallback, help }) => {
-    const shown = fallback === '' ? '' : ` (${fallback})`
-    return `  --${flag} …`.padEnd(24) + variable.padEnd(28) + help + shown
+  const settings = (Object.values(STACK_ROWS) as Row[]).map((row) => {
+    const shown = row.fallback === '' ? '' : ` (${row.fallback})`
+    return `  --${row.flag}${row.switch ? '' : ' …'}`.padEnd(24) + row.variable.padEnd(28) + row.help + shown
   })
   const switches = Object.entries(START_FLAGS).map(([name, { help }]) => `  --${name}`.padEnd(52) + help)
   return [
@@ -133,6 +150,13 @@ export const homePaths = (home: string) => ({
   temporal: join(home, 'temporal'),
   router: join(home, 'router'),
 })
+
+/** A flag that was given reads as `true`. */
+function isOn(row: Row, text: string): boolean {
+  if (!['on', 'off', 'true'].includes(text))
+    throw new CoppiceError('InvalidInput', `${row.variable}: "${text}" is neither on nor off`, { field: row.flag })
+  return text !== 'off'
+}
 
 function portNumber(row: Row, text: string): number {
   const port = Number(text)

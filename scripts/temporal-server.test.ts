@@ -42,9 +42,19 @@ describe('a Temporal server of another version', () => {
   })
 })
 
-it('R13.5 the embedded Temporal server and its UI listen on loopback', () => {
-  const command = temporalCommand({ cli: 'temporal', version: '1.29.1', folder, port: 1, uiPort: 2 })
-  const after = (flag: string) => command[command.indexOf(flag) + 1]
-  expect([after('--ip'), after('--ui-ip')]).toEqual(['127.0.0.1', '127.0.0.1'])
-  expect(after('--db-filename')).toBe(join(folder, 'temporal-1.29.1.db'))
+describe('the embedded Temporal server', () => {
+  const command = (uiPort: number | null) =>
+    temporalCommand({ cli: 'temporal', version: '1.29.1', folder, port: 1, uiPort })
+  const wordAfter = (words: string[], flag: string) => words[words.indexOf(flag) + 1]
+
+  it('R13.5 listens on loopback, and so does its UI', () => {
+    expect([wordAfter(command(2), '--ip'), wordAfter(command(2), '--ui-ip')]).toEqual(['127.0.0.1', '127.0.0.1'])
+    expect(wordAfter(command(2), '--db-filename')).toBe(join(folder, 'temporal-1.29.1.db'))
+  })
+
+  it('R13.7 answers no host by HTTP, and has no UI that was not asked for', () => {
+    for (const words of [command(null), command(2)]) expect(words).toContain('frontend.httpAllowedHosts=[]')
+    expect(command(null)).toContain('--headless')
+    expect(command(2)).not.toContain('--headless')
+  })
 })

@@ -28,6 +28,8 @@ const DYNAMIC_CONFIG = [
   'history.visibilityProcessorMaxPollRPS=5000',
   // The lock of an app is a workflow id: the next operation takes it at once, not a second later.
   'history.workflowIdReuseMinimalInterval=0',
+  // Its HTTP API, on a random port that cannot be turned off, asks for nothing: any web page could start operations (R13.7).
+  'frontend.httpAllowedHosts=[]',
 ]
 
 export type TemporalCommandOptions = {
@@ -38,15 +40,17 @@ export type TemporalCommandOptions = {
   /** Folder of the database. */
   folder: string
   port: number
-  uiPort: number
+  /** Null: no UI. */
+  uiPort: number | null
 }
 
 export function temporalCommand(options: TemporalCommandOptions): string[] {
   const { cli, port, uiPort } = options
   mkdirSync(options.folder, { recursive: true })
   return [
-    ...[cli, 'server', 'start-dev', '--ip', '127.0.0.1', '--ui-ip', '127.0.0.1', '--log-level', 'warn'],
-    ...['--port', String(port), '--ui-port', String(uiPort), '--namespace', NAMESPACE],
+    ...[cli, 'server', 'start-dev', '--ip', '127.0.0.1', '--log-level', 'warn'],
+    ...['--port', String(port), '--namespace', NAMESPACE],
+    ...(uiPort === null ? ['--headless'] : ['--ui-ip', '127.0.0.1', '--ui-port', String(uiPort)]),
     ...['--db-filename', databaseFile(options.folder, options.version)],
     ...['--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL'],
     ...DYNAMIC_CONFIG.flatMap((value) => ['--dynamic-config-value', value]),
@@ -119,7 +123,6 @@ export async function temporalAnswers(address: string): Promise<boolean> {
 export type TemporalServer = {
   /** `host:port` */
   address: string
-  uiUrl: string
   pid: number
   kill(signal: NodeJS.Signals): void
   stop(): Promise<void>
@@ -130,7 +133,6 @@ export type TemporalServerOptions = {
   folder: string
   /** 0 or none: a free one. */
   port?: number
-  uiPort?: number
   onProgress?: OnProgress
 }
 
@@ -138,14 +140,12 @@ export type TemporalServerOptions = {
 export async function startTemporalServer(options: TemporalServerOptions): Promise<TemporalServer> {
   const tool = await resolveTool('temporal', { onProgress: options.onProgress })
   refuseToLeaveOpenOperations(options.folder, tool.version)
-  const [freePort, freeUiPort] = await freePorts(2)
-  const port = options.port || (freePort as number)
-  const uiPort = options.uiPort || (freeUiPort as number)
+  const port = options.port || ((await freePorts(1))[0] as number)
   const address = `127.0.0.1:${port}`
   const server = new Supervised(
     {
       name: 'temporal',
-      command: temporalCommand({ cli: tool.path, version: tool.version, folder: options.folder, port, uiPort }),
+      command: temporalCommand({ cli: tool.path, version: tool.version, folder: options.folder, port, uiPort: null }),
       env: process.env,
       cwd: options.folder,
       logFile: join(options.folder, 'temporal.log'),
@@ -160,7 +160,6 @@ export async function startTemporalServer(options: TemporalServerOptions): Promi
   await server.start()
   return {
     address,
-    uiUrl: `http://127.0.0.1:${uiPort}`,
     pid: server.pid as number,
     kill: (signal) => server.kill(signal),
     stop: async () => {

@@ -122,7 +122,8 @@ async function embeddedTemporal(
   env: NodeJS.ProcessEnv,
   { onProgress, signal }: DescribeRequest,
 ): Promise<StackSpec> {
-  const { home, temporalPort: port, uiPort } = options
+  const { home, temporalPort: port } = options
+  const uiPort = options.temporalUi ? options.uiPort : null
   const folder = homePaths(home).temporal
   const tool = await orAborted(resolveTool('temporal', { onProgress }), signal)
   refuseToLeaveOpenOperations(folder, tool.version)
@@ -141,7 +142,7 @@ async function embeddedTemporal(
     restart: true,
     listens: [
       { port, row: STACK_ROWS.temporalPort },
-      { port: uiPort, row: STACK_ROWS.uiPort },
+      ...(uiPort === null ? [] : [{ port: uiPort, row: STACK_ROWS.uiPort }]),
     ],
   }
 }

@@ -25,8 +25,6 @@ export type Stack = {
   /** Where the router listens. */
   routerUrl: string
   temporalAddress: string
-  /** Of the embedded server; null with another one. */
-  temporalUiUrl: string | null
   readonly pids: { readonly [name in ProcessName]?: number }
   /** One signal, e.g. SIGKILL or SIGSTOP; what dies of it is started again after a back-off. */
   kill(name: ProcessName, signal: NodeJS.Signals): void
@@ -58,6 +56,7 @@ const DEFAULTS: Omit<StackOptions, 'home'> = {
   port: Number(STACK_ROWS.port.fallback),
   apiPort: Number(STACK_ROWS.apiPort.fallback),
   temporalPort: Number(STACK_ROWS.temporalPort.fallback),
+  temporalUi: false,
   uiPort: Number(STACK_ROWS.uiPort.fallback),
   temporalAddress: null,
   instancePorts: null,
@@ -240,7 +239,7 @@ class Starter {
   }
 
   #toStack(token: string): Stack {
-    const { home, port, apiPort, uiPort, temporalPort, temporalAddress } = this.#options
+    const { home, port, apiPort, temporalPort, temporalAddress } = this.#options
     const of = (name: ProcessName): Supervised => {
       const entry = this.#processes.get(name)
       if (entry === undefined) throw new Error(`this stack runs no ${name}`)
@@ -254,7 +253,6 @@ class Starter {
       token,
       routerUrl: `http://127.0.0.1:${port}`,
       temporalAddress: temporalAddress ?? `127.0.0.1:${temporalPort}`,
-      temporalUiUrl: temporalAddress === null ? `http://127.0.0.1:${uiPort}` : null,
       get pids() {
         const entries = [...processes].map(([name, { process }]) => [name, process.pid ?? undefined])
         return Object.fromEntries(entries.filter(([, pid]) => pid !== undefined))

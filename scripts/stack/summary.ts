@@ -18,9 +18,8 @@ export async function summary(options: StackOptions, example: Reached | null, at
   const rows: [string, string][] = [
     ...appRows(example),
     ['API', `${api}  ${pc.dim(`token in ${short(paths.token)}`)}`],
-    options.temporalAddress === null
-      ? ['Temporal UI', `http://127.0.0.1:${options.uiPort}`]
-      : ['Temporal', options.temporalAddress],
+    ['Temporal', temporal],
+    ...temporalUiRow(options),
     ['Logs', short(paths.logs)],
   ]
   const address = temporal === '127.0.0.1:7233' ? '' : ` --address ${temporal}`
@@ -53,6 +52,11 @@ async function temporalProgram(): Promise<string> {
   if (onPath) return 'temporal'
   const { path } = await resolveTool('temporal').catch(() => ({ path: 'temporal' }))
   return path.startsWith(`${homedir()}/`) ? `~${path.slice(homedir().length)}` : path
+}
+
+function temporalUiRow({ temporalAddress, temporalUi, uiPort }: StackOptions): [string, string][] {
+  if (temporalAddress !== null || !temporalUi) return []
+  return [['Temporal UI', `http://127.0.0.1:${uiPort}`]]
 }
 
 function appRows(example: Reached | null): [string, string][] {
