@@ -120,6 +120,7 @@ export class Admin {
       gauges[`coppice_router_in_flight_requests{instance="${instance}"}`] = count
     }
     for (const instance of status.down) gauges[`coppice_router_instance_ejected{instance="${instance}"}`] = 1
+    for (const instance of status.busy) gauges[`coppice_router_instance_busy{instance="${instance}"}`] = 1
     return exposition(counters, gauges)
   }
 }

@@ -2,13 +2,13 @@ import type { Socket } from 'node:net'
 import { mintKey, type RandomWord } from '../domain/affinity.ts'
 import { endLingering } from './answer.ts'
 import type { Bulk } from './bulk.ts'
-import type { Endpoint, LongLived, Recallable } from './endpoint.ts'
+import type { Endpoint, LongLived, Repeatable } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import type { RebalanceNotes } from './rebalance-count.ts'
 import type { RequestBody } from './request-body.ts'
 import type { ResponseHeads } from './response-head.ts'
 import { Tunnel } from './tunnel.ts'
-import type { UpstreamControl, UpstreamHandler } from './upstream/upstream.ts'
+import { type UpstreamControl, UpstreamError, type UpstreamHandler } from './upstream/upstream.ts'
 
 /** Larger pieces are not worth a copy. */
 const MAX_HELD_BYTES = 16_384
@@ -21,8 +21,8 @@ export type Outcome =
   | { kind: 'clientGone' }
   /** Nothing was sent: any other endpoint may have the request (D10). */
   | { kind: 'notSent'; error: Error }
-  /** It was sent and not answered. */
-  | { kind: 'unanswered'; error: Error }
+  /** It was sent and not answered. `repeatable`: whoever got it is not still at it, as far as anybody knows. */
+  | { kind: 'unanswered'; error: Error; repeatable: boolean }
 
 export type AttemptParts = {
   heads: ResponseHeads
@@ -39,7 +39,7 @@ export type AttemptParts = {
  * It goes from `waiting` (for a connection) to `sent` to `answered` (the head of the answer has come) to `ended`;
  * from each of them an error leads to `ended` too. `finish` is called once, at the end.
  */
-export class Attempt implements UpstreamHandler, Recallable, LongLived {
+export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   private state: 'waiting' | 'sent' | 'answered' | 'ended' = 'waiting'
   private readonly exchange: Exchange
   private readonly endpoint: Endpoint
@@ -50,6 +50,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
   private stall: NodeJS.Timeout | null = null
   private isStream = false
   private leaving = false
+  private kept = false
   place = -1
   /** The head of the answer has been given to node, but not sent. */
   private headPending = false
@@ -77,11 +78,15 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
     this.end({ kind: 'clientGone' })
   }
 
-  /** The endpoint hangs: somebody else shall answer (R12.2). */
   recall(): void {
-    if (this.state === 'waiting' || this.state === 'sent') {
-      this.end({ kind: 'unanswered', error: new Error('the instance hangs') })
-    }
+    this.onError(new UpstreamError('UPSTREAM_CLOSED', 'the instance is dead'))
+  }
+
+  keep(): void {
+    // What has not left yet can go elsewhere without any risk.
+    if (this.state === 'waiting') this.recall()
+    this.endpoint.delist(this)
+    this.kept = true
   }
 
   /** The endpoint drains and its time is up: an event stream ends behind an event, so that the client reconnects. */
@@ -94,8 +99,13 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
 
   onSent(control: UpstreamControl): void {
     this.control = control
-    if (this.state === 'ended') control.abort()
-    else this.state = 'sent'
+    if (this.state === 'ended') {
+      control.abort()
+      return
+    }
+    this.state = 'sent'
+    this.exchange.runs++
+    this.endpoint.asked()
   }
 
   onHead(status: number, reason: string, received: string[]): void {
@@ -112,6 +122,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
       headers.push('connection', 'close')
     }
     exchange.status = status
+    if (status >= 500) this.endpoint.failedAt = performance.now()
     res.writeHead(status, reason, headers)
     // The head goes out together with the first piece of the body; if none comes with it, alone.
     this.headPending = true
@@ -136,6 +147,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
 
   onData(chunk: Buffer): void {
     if (this.state === 'ended') return
+    this.endpoint.heard()
     this.exchange.bytesSent += chunk.length
     if (this.headPending && this.held === null && chunk.length <= MAX_HELD_BYTES && !this.isStream) {
       this.held = chunk
@@ -196,7 +208,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
     // From here on the tunnel holds the endpoint; it may live for days, and needs nothing of undici.
     this.state = 'ended'
     this.control = null
-    const tunnel = new Tunnel(exchange, socket, this.parts.bulk, () => {
+    const tunnel = new Tunnel(exchange, endpoint, socket, this.parts.bulk, () => {
       endpoint.longLived.delete(tunnel)
       endpoint.ended()
       this.finish({ kind: 'done' })
@@ -211,7 +223,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
         this.end({ kind: 'notSent', error })
         break
       case 'sent':
-        this.end({ kind: 'unanswered', error })
+        this.end({ kind: 'unanswered', error, repeatable: !this.kept })
         break
       case 'answered':
         this.writeHeld()
@@ -228,7 +240,8 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
 
   private answered(): void {
     this.state = 'answered'
-    this.endpoint.answeredAt = Date.now()
+    this.endpoint.heard()
+    this.endpoint.settled()
     this.endpoint.delist(this)
   }
 
@@ -259,6 +272,7 @@ export class Attempt implements UpstreamHandler, Recallable, LongLived {
   private end(outcome: Outcome): void {
     if (this.state === 'ended') return
     const wasSent = this.state !== 'waiting'
+    if (this.state === 'sent') this.endpoint.settled()
     this.state = 'ended'
     if (this.stall !== null) clearTimeout(this.stall)
     this.endpoint.delist(this)

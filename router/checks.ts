@@ -1,183 +1,208 @@
-import { Agent, request } from 'undici'
-import type { AppRoute, Endpoint, RouteTable } from '../domain/route-table.ts'
+import type { RouteTable } from '../domain/route-table.ts'
+import { ALL_WELL, type Health } from './health.ts'
 import type { CheckOptions } from './options.ts'
+import { Question, type Reply } from './question.ts'
+import { type Condition, Watched } from './watched.ts'
 
-/** `unknown`: this process itself was too late to tell. */
-type Verdict = 'up' | 'refused' | 'failed' | 'unknown'
+export type ChecksParts = {
+  options: CheckOptions
+  /** Called with the whole whenever it changes. */
+  onChange(health: Health): void
+  /** Whether the table's word on who is dead is fresh: the control plane is heard. */
+  tableIsFresh(): boolean
+  ask?: (address: string, path: string | null, onReply: (reply: Reply) => void) => Pick<Question, 'cancel'>
+  /** ms of a clock that never goes back. */
+  now?: () => number
+}
 
-/** A timer that fires so much too late says something about this machine, not about the instance. */
-const LATE_MS = 300
+const TICK_MS = 100
+/** A tick that comes later than this says something about this machine, not about the instances: only so much counts. */
+const LONGEST_TICK_MS = 300
+/** An instance that was given up counts for so long when others are to be given up too. */
+const REMEMBER_MS = 60_000
 
-type Watched = {
+type Entry = {
   app: string
-  endpoint: Endpoint
-  healthPath: string | null
-  /** Failures in a row. */
-  failures: number
-  /** Successes in a row since it was found failing. */
-  successes: number
-  failing: boolean
-  checking: boolean
-  timer: NodeJS.Timeout | null
-  /** When the running check began; ms since 1970. */
-  since: number
-  /** It answered a real request since then. */
-  alive: boolean
+  instance: string
+  address: string
+  watched: Watched
+  question: Pick<Question, 'cancel'> | null
 }
 
 /**
- * Active checks (R12.2), done once for all processes so that they agree. An endpoint is failing when its port refuses
- * connections, or when two checks in a row are not answered in time or answered badly. Of each app's serving
- * endpoints none is ejected when more than half are failing: then the fault is likely elsewhere, and to send
- * everything to the few that are left would take them down too.
+ * Looks after the health of all serving instances, once for all processes of the router. Whoever answers requests needs
+ * no question; one is asked for what lets a request wait, fails one, or has been idle for long (`watched.ts`).
+ *
+ * The dead are always out. Of each app's serving instances nobody else is ejected when with the dead, and with those
+ * that were given up in the last minute, it would be more than half: then the fault is likely elsewhere (a request that
+ * blocks whoever gets it, say), and to send everything to the few that are left would take them down too.
  */
 export class Checks {
-  private watched = new Map<string, Watched>()
-  private readonly options: CheckOptions
-  private readonly onChange: (down: string[]) => void
-  private down: string[] = []
-  private readonly agent: Agent
+  private readonly parts: ChecksParts
+  private readonly now: () => number
+  private entries = new Map<string, Entry>()
+  /** They only finish what they have; of them nothing is asked. */
+  private drainingDead: string[] = []
+  /** App and instance → when it was given up; also of those that have gone since. */
+  private readonly givenUpAt = new Map<string, { app: string; instance: string; at: number }>()
+  private readonly timer: NodeJS.Timeout
+  private last: number
+  /** The clock of everything here: it stands still while this process does not run. */
+  private clock = 0
+  private current: Health = ALL_WELL
+  private silentIds: string[] = []
 
-  /** @param onChange called with the ids of all ejected instances whenever they change */
-  constructor(options: CheckOptions, onChange: (down: string[]) => void) {
-    this.options = options
-    this.onChange = onChange
-    // A connection of its own for each check: one that is kept open says nothing about the next client.
-    this.agent = new Agent({ pipelining: 0, allowH2: false, connectTimeout: options.timeoutMs })
+  constructor(parts: ChecksParts) {
+    this.parts = parts
+    this.now = parts.now ?? (() => performance.now())
+    this.last = this.now()
+    this.timer = setInterval(() => this.tick(), TICK_MS).unref()
   }
 
-  ejected(): string[] {
-    return this.down
+  get health(): Health {
+    return this.current
+  }
+
+  /** Silent past their app's limit, whether they are ejected or not. */
+  get silent(): string[] {
+    return this.silentIds
   }
 
   /** Watches the serving endpoints of this table, and no others. */
   watch(table: RouteTable): void {
-    const next = new Map<string, Watched>()
+    const next = new Map<string, Entry>()
+    const draining = table.apps.flatMap((app) => app.endpoints.filter(({ state }) => state === 'draining'))
+    this.drainingDead = draining.filter(({ up }) => !up).map(({ instance }) => instance)
     for (const app of table.apps) {
       for (const endpoint of app.endpoints) {
         if (endpoint.state !== 'serving') continue
         const id = `${endpoint.instance}@${endpoint.address}`
-        next.set(id, this.watched.get(id) ?? this.begin(app, endpoint))
+        const row = { healthPath: app.healthPath, silenceMs: app.silenceMs, up: endpoint.up }
+        const known = this.entries.get(id)
+        if (known === undefined) {
+          const watched = new Watched(this.clock, row, this.parts.options)
+          next.set(id, {
+            app: app.app,
+            instance: endpoint.instance,
+            address: endpoint.address,
+            watched,
+            question: null,
+          })
+          continue
+        }
+        known.watched.healthPath = row.healthPath
+        known.watched.silenceMs = row.silenceMs
+        if (known.watched.told(this.clock, row.up)) this.cancel(known)
+        next.set(id, known)
       }
     }
-    for (const [id, watched] of this.watched) {
-      if (next.has(id)) continue
-      if (watched.timer !== null) clearTimeout(watched.timer)
-      watched.timer = null
-      watched.checking = true
-    }
-    this.watched = next
+    for (const [id, entry] of this.entries) if (!next.has(id)) this.cancel(entry)
+    this.entries = next
     this.judge()
   }
 
-  /** A request could not reach this instance: look at once. */
-  suspect(instance: string): void {
-    for (const watched of this.watched.values()) {
-      if (watched.endpoint.instance === instance && !watched.failing) this.soon(watched, 0)
+  // ---- what the processes that carry traffic saw ----
+
+  /** These have sent something. */
+  heard(instances: readonly string[]): void {
+    const ids = new Set(instances)
+    for (const entry of this.entries.values()) if (ids.has(entry.instance)) entry.watched.heard(this.clock)
+  }
+
+  /** These let requests wait, for so many ms, without a byte for anybody. */
+  waiting(waits: Readonly<Record<string, number>>): void {
+    for (const entry of this.entries.values()) {
+      const ms = waits[entry.instance]
+      if (ms !== undefined) entry.watched.waits(this.clock, ms)
     }
   }
 
-  /** These answered requests: an app that is busy may be slow to answer a check, and is not hung. */
-  answered(times: Readonly<Record<string, number>>): void {
-    for (const watched of this.watched.values()) {
-      if ((times[watched.endpoint.instance] ?? 0) > watched.since) watched.alive = true
+  /** These answered requests with 5xx. */
+  answeredBadly(instances: readonly string[]): void {
+    const ids = new Set(instances)
+    for (const entry of this.entries.values()) if (ids.has(entry.instance)) entry.watched.answeredBadly()
+  }
+
+  /** A request could not reach this instance, or lost its connection: look at once. */
+  suspect(instance: string): void {
+    for (const entry of this.entries.values()) {
+      if (entry.instance !== instance) continue
+      entry.watched.suspected()
+      this.askWhereDue(entry)
     }
   }
 
   stop(): void {
-    this.watch({ inventory: '', version: 0, apps: [] })
+    clearInterval(this.timer)
+    for (const entry of this.entries.values()) this.cancel(entry)
+    this.entries.clear()
   }
 
-  private begin(app: AppRoute, endpoint: Endpoint): Watched {
-    const watched: Watched = {
-      app: app.app,
-      endpoint,
-      healthPath: app.healthPath,
-      failures: 0,
-      successes: 0,
-      failing: false,
-      checking: false,
-      timer: null,
-      since: 0,
-      alive: false,
-    }
-    // Spread over the interval, so that many instances are not asked in one breath.
-    this.soon(watched, Math.random() * this.options.intervalMs)
-    return watched
+  // ---- time ----
+
+  /** For tests with a clock of their own. */
+  tick(): void {
+    const now = this.now()
+    this.clock += Math.min(now - this.last, LONGEST_TICK_MS)
+    this.last = now
+    for (const entry of this.entries.values()) this.askWhereDue(entry)
+    this.judge()
   }
 
-  private soon(watched: Watched, ms: number): void {
-    if (watched.checking) return
-    if (watched.timer !== null) clearTimeout(watched.timer)
-    watched.timer = setTimeout(() => this.check(watched), ms)
+  private askWhereDue(entry: Entry): void {
+    const { watched, address } = entry
+    if (!watched.isToBeAsked(this.clock, this.parts.tableIsFresh())) return
+    entry.question?.cancel()
+    watched.asked(this.clock)
+    const ask = this.parts.ask ?? ((...args) => new Question(...args))
+    const question = ask(address, watched.healthPath, (reply) => {
+      if (entry.question !== question) return
+      entry.question = null
+      watched.replied(this.clock, reply)
+      this.judge()
+    })
+    entry.question = question
   }
 
-  private async check(watched: Watched): Promise<void> {
-    watched.checking = true
-    watched.since = Date.now()
-    watched.alive = false
-    const verdict = await this.probe(watched.endpoint.address, watched.healthPath, this.options.timeoutMs)
-    if (![...this.watched.values()].includes(watched)) return
-    watched.checking = false
-    const before = watched.failing
-    if (verdict === 'unknown' || (verdict === 'failed' && watched.alive && !watched.failing)) {
-      // It may have hung right after that answer: no reason to eject it, and none to wait.
-      this.soon(watched, this.options.confirmAfterMs)
-      return
-    }
-    if (verdict === 'up') {
-      watched.failures = 0
-      watched.successes++
-      if (watched.successes >= 2) watched.failing = false
-    } else {
-      watched.successes = 0
-      watched.failures++
-      if (verdict === 'refused' || watched.failures >= 2) watched.failing = true
-    }
-    if (watched.failing !== before) this.judge()
-    const unsure = watched.failing ? watched.successes > 0 : watched.failures > 0
-    this.soon(watched, unsure ? this.options.confirmAfterMs : this.options.intervalMs)
+  private cancel(entry: Entry): void {
+    entry.question?.cancel()
+    entry.question = null
   }
 
-  /** From failing endpoints to ejected ones: the panic threshold. */
+  // ---- from conditions to ejections ----
+
   private judge(): void {
-    const apps = new Map<string, Watched[]>()
-    for (const watched of this.watched.values()) {
-      const list = apps.get(watched.app)
-      if (list === undefined) apps.set(watched.app, [watched])
-      else list.push(watched)
+    const next: Health = { dead: [...this.drainingDead], givenUp: [], busy: [] }
+    const silent: string[] = []
+    for (const entries of Map.groupBy(this.entries.values(), (entry) => entry.app).values()) {
+      const are = Object.groupBy(entries, ({ watched }) => watched.condition(this.clock))
+      const ids = (...conditions: Condition[]) =>
+        conditions.flatMap((condition) => are[condition] ?? []).map(({ instance }) => instance)
+      next.dead.push(...ids('dead'))
+      next.busy.push(...ids('busy', 'silent'))
+      silent.push(...ids('silent'))
+      const suspects = ids('silent', 'unwell')
+      if (suspects.length === 0) continue
+      const { app } = entries[0] as Entry
+      const out = new Set([...ids('dead'), ...suspects, ...this.lately(app)])
+      if (out.size * 2 > entries.length) continue
+      next.givenUp.push(...suspects)
+      for (const instance of suspects) this.remember(app, instance)
     }
-    const down: string[] = []
-    for (const all of apps.values()) {
-      const failing = all.filter((watched) => watched.failing)
-      if (failing.length * 2 <= all.length) down.push(...failing.map((watched) => watched.endpoint.instance))
-    }
-    down.sort()
-    if (down.join() === this.down.join()) return
-    this.down = down
-    this.onChange(down)
+    this.silentIds = silent.sort()
+    for (const list of Object.values(next)) list.sort()
+    if (JSON.stringify(next) === JSON.stringify(this.current)) return
+    this.current = next
+    this.parts.onChange(next)
   }
 
-  /**
-   * Asks an instance. Without a path of its own the default of the platform: any answer below 500 on `/`; with one:
-   * below 400, as at its start. To connect alone proves nothing: the kernel accepts for a process that is stopped.
-   */
-  private async probe(address: string, path: string | null, timeoutMs: number): Promise<Verdict> {
-    const ok = path === null ? 500 : 400
-    const startedAt = performance.now()
-    try {
-      const { statusCode, body } = await request(`http://${address}${path ?? '/'}`, {
-        method: 'GET',
-        headers: { 'user-agent': 'coppice-router-check' },
-        dispatcher: this.agent,
-        signal: AbortSignal.timeout(timeoutMs),
-      })
-      body.on('error', () => undefined)
-      body.destroy()
-      return statusCode < ok ? 'up' : 'failed'
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') return 'refused'
-      return performance.now() - startedAt > timeoutMs + LATE_MS ? 'unknown' : 'failed'
-    }
+  private lately(app: string): string[] {
+    for (const [key, { at }] of this.givenUpAt) if (this.clock - at > REMEMBER_MS) this.givenUpAt.delete(key)
+    return [...this.givenUpAt.values()].filter((one) => one.app === app).map(({ instance }) => instance)
+  }
+
+  /** The minute of one that stays given up begins anew with each look, and so ends a minute after its end. */
+  private remember(app: string, instance: string): void {
+    this.givenUpAt.set(`${app}/${instance}`, { app, instance, at: this.clock })
   }
 }

@@ -74,13 +74,14 @@ function refreshed(exchange: Exchange, routes: Routes): AppRoutes | null {
   return exchange.waitUntil === 0 && exchange.attempts === 0 ? app : (routes.forName(app.name) ?? null)
 }
 
-/** A standard app: the endpoint with the fewest requests, of those that answer. */
+/** A standard app: the endpoint with the fewest requests, of those that answer; the busy ones last. */
 function byLoad(app: AppRoutes, exchange: Exchange): Endpoint | null {
   let best: Endpoint | null = null
   for (const slot of app.slots) {
     const endpoint = app.bySlot[slot]
     if (endpoint === undefined || endpoint.ejected || exchange.tried?.includes(endpoint)) continue
-    if (best === null || endpoint.inFlight < best.inFlight) best = endpoint
+    const better = best === null || (endpoint.busy === best.busy ? endpoint.inFlight < best.inFlight : best.busy)
+    if (better) best = endpoint
   }
   return best
 }
@@ -101,7 +102,7 @@ function bySession(app: AppRoutes, exchange: Exchange, random: () => number): En
     }
   } else if (app.row.rebalance !== null && exchange.minted && isShed(digest, home, app.row.rebalance)) {
     const shed = shedTarget(digest, app.slots, app.row.rebalance)
-    if (shed !== -1 && app.isUsable(shed)) {
+    if (shed !== -1 && app.isUsable(shed) && app.bySlot[shed]?.busy === false) {
       target = shed
       exchange.newHome = {
         slot: shed,
@@ -115,18 +116,17 @@ function bySession(app: AppRoutes, exchange: Exchange, random: () => number): En
   return firstUntried(app, exchange, target)
 }
 
-/** The target unless it was tried or just failed someone; then the next in rendezvous order, suspects last. */
+/** The target unless it was tried or just failed someone; then the next in rendezvous order, the busy and suspects last. */
 function firstUntried(app: AppRoutes, exchange: Exchange, target: number): Endpoint | null {
   const now = performance.now()
   const digest = exchange.digest as NonNullable<Exchange['digest']>
   const open = (slot: number) => app.isUsable(slot) && !exchange.tried?.includes(app.bySlot[slot] as Endpoint)
-  const calm = (slot: number) => open(slot) && (app.bySlot[slot] as Endpoint).suspectUntil <= now
-  if (calm(target)) {
-    const chosen = app.bySlot[target] as Endpoint
+  const chosen = app.bySlot[target] as Endpoint
+  if (open(target) && chosen.suspectUntil <= now) {
     chosen.suspectUntil = 0
     return chosen
   }
-  let slot = pickSlot(digest, app.slots, calm)
+  let slot = pickSlot(digest, app.slots, (one) => open(one) && isCalm(app.bySlot[one] as Endpoint, now))
   if (slot === -1) slot = open(target) ? target : pickSlot(digest, app.slots, open)
   return slot === -1 ? null : (app.bySlot[slot] as Endpoint)
 }
@@ -139,9 +139,14 @@ function anywhere(app: AppRoutes, exchange: Exchange, random: () => number): End
     const endpoint = app.bySlot[slot]
     if (endpoint === undefined || endpoint.ejected || exchange.tried?.includes(endpoint)) continue
     // Calm ones to the front.
-    if (endpoint.suspectUntil <= now) open.splice(calm++, 0, endpoint)
+    if (isCalm(endpoint, now)) open.splice(calm++, 0, endpoint)
     else open.push(endpoint)
   }
   const choices = calm > 0 ? calm : open.length
   return open[Math.floor(random() * choices)] ?? null
+}
+
+/** It failed nobody a moment ago, and lets nobody wait: where whoever may choose goes. */
+function isCalm(endpoint: Endpoint, now: number): boolean {
+  return endpoint.suspectUntil <= now && !endpoint.busy
 }

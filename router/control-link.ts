@@ -36,6 +36,7 @@ export class ControlLink {
   private lastCounted = Number.NEGATIVE_INFINITY
   private leaseMs = 10_000
   private everCounted = false
+  private streaming = false
 
   constructor(parts: ControlLinkParts) {
     this.parts = parts
@@ -49,6 +50,11 @@ export class ControlLink {
   /** Was in the acknowledgement set at least once since its start. */
   get synchronised(): boolean {
     return this.everCounted
+  }
+
+  /** The stream of tables is open: what it says is what the control plane knows. */
+  get connected(): boolean {
+    return this.streaming
   }
 
   /** Its lease has run out: what it serves may be older than what is published (R12.10). */
@@ -110,6 +116,7 @@ export class ControlLink {
       const text = new TextDecoder()
       for await (const chunk of answer.body) {
         heard = 'heard'
+        this.streaming = true
         clearTimeout(silence)
         silence = setTimeout(() => abort.abort(), STREAM_SILENCE_MS)
         parser.feed(text.decode(chunk, { stream: true }))
@@ -117,6 +124,7 @@ export class ControlLink {
     } catch (error) {
       if (!this.stopped) this.parts.log.warn(`route stream: ${causeOf(error)}`)
     } finally {
+      this.streaming = false
       clearTimeout(silence)
       abort.abort()
     }

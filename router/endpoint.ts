@@ -8,9 +8,12 @@ import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
 /** How often a process tells the primary of an endpoint that fails. */
 const TELL_EVERY_MS = 100
 
-/** Something in flight that can be taken back from a hung instance and sent to another. */
-export type Recallable = {
+/** A request without an answer yet that may be sent to another instance. */
+export type Repeatable = {
+  /** The instance is dead: somebody else shall answer. */
   recall(): void
+  /** The instance was given up for its silence, and may well carry the request out: it stays here whatever happens. */
+  keep(): void
   /** Where it is in the list of its endpoint; -1 while it is in none. Kept by the endpoint. */
   place: number
 }
@@ -29,19 +32,24 @@ export class Endpoint {
   readonly address: string
   readonly deployment: string
   state: 'serving' | 'draining' | 'left' = 'serving'
-  /** Ejected by the active checks of the primary. Only this and the table replace routing keys (D8). */
+  /** Dead or given up, on the word of the primary (R12.2). Only this and the table replace routing keys (D8). */
   ejected = false
+  /** It lets a question wait: its sessions wait with it, new ones go elsewhere. */
+  busy = false
   /** A connect failed here a moment ago (ms of performance.now): others are tried first until then. */
   suspectUntil = 0
   inFlight = 0
-  /** When it last answered a request; ms since 1970, because the primary compares it with a clock of its own. */
-  answeredAt = 0
+  /** When a byte of it came last, and when it last answered a request with 5xx; ms of performance.now(). */
+  heardAt = 0
+  failedAt = 0
+  private unanswered = 0
+  private unansweredSince = 0
   /**
    * Requests without an answer yet that another instance could take over. Not a Set: V8 chains the tables that a Set
    * grows through, and once one of them is old, young collections keep all that later ones hold. Requests that come
    * and go then cost 20 ms in every 80 (Node 24), until the next full collection.
    */
-  private readonly recallable: Recallable[] = []
+  private readonly repeatable: Repeatable[] = []
   readonly longLived = new Set<LongLived>()
   /** The X-Served-By header, ready made. */
   readonly servedBy: string
@@ -111,24 +119,48 @@ export class Endpoint {
     if (this.inFlight === 0) onIdle()
   }
 
+  /** A request left for it … */
+  asked(): void {
+    if (this.unanswered++ === 0) this.unansweredSince = performance.now()
+  }
+
+  /** … and has the head of its answer, or has ended. */
+  settled(): void {
+    this.unanswered--
+  }
+
+  heard(): void {
+    this.heardAt = performance.now()
+  }
+
+  /** For how many ms requests have waited without a byte for anybody; 0 if none waits. */
+  silentMs(now: number): number {
+    return this.unanswered === 0 ? 0 : now - Math.max(this.heardAt, this.unansweredSince)
+  }
+
   /** From now on this may be recalled. */
-  enlist(attempt: Recallable): void {
-    attempt.place = this.recallable.push(attempt) - 1
+  enlist(attempt: Repeatable): void {
+    attempt.place = this.repeatable.push(attempt) - 1
   }
 
   /** It has its answer, or has ended; the last one takes its place. */
-  delist(attempt: Recallable): void {
+  delist(attempt: Repeatable): void {
     const { place } = attempt
     if (place === -1) return
     attempt.place = -1
-    const last = this.recallable.pop() as Recallable
+    const last = this.repeatable.pop() as Repeatable
     if (last === attempt) return
-    this.recallable[place] = last
+    this.repeatable[place] = last
     last.place = place
   }
 
-  /** Takes back what a hung instance will never answer (R12.2). */
+  /** Takes back what a dead instance will never answer. */
   recallAll(): void {
-    for (const attempt of [...this.recallable]) attempt.recall()
+    for (const attempt of [...this.repeatable]) attempt.recall()
+  }
+
+  /** What it has was sent for the last time. */
+  keepAll(): void {
+    for (const attempt of [...this.repeatable]) attempt.keep()
   }
 }

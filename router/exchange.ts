@@ -41,6 +41,8 @@ export class Exchange {
 
   // forward
   attempts = 0
+  /** How often it has left for an instance; no request runs more than twice (R12.2). */
+  runs = 0
   clientGone = false
   status = 0
   bytesSent = 0

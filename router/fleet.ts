@@ -1,6 +1,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
 import type { RouteTable } from '../domain/route-table.ts'
+import { ALL_WELL, type Health } from './health.ts'
 import type { Beat, FromWorker, ToWorker } from './messages.ts'
 import { addCounts, type MetricsSnapshot } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
@@ -29,7 +30,7 @@ type Member = {
 export type FleetEvents = {
   onListening(port: number): void
   onApplied(): void
-  onBeat(answered: Record<string, number>): void
+  onBeat(beat: Beat): void
   onSuspect(instance: string): void
   onMoved(moved: MovedSessions): void
   onProblem(key: string, message: string | null): void
@@ -47,7 +48,7 @@ export class Fleet {
   private readonly log: Logger
   private table: RouteTable | null = null
   private ports: number[] = []
-  private down: string[] = []
+  private health: Health = ALL_WELL
   private port = 0
   private listen: Listen
   private stopped = false
@@ -66,10 +67,10 @@ export class Fleet {
     return [...this.members.values()].filter((member) => member.applied !== null && !member.stopping).length
   }
 
-  start(table: RouteTable, ports: number[], down: string[]): void {
+  start(table: RouteTable, ports: number[], health: Health): void {
     this.table = table
     this.ports = ports
-    this.down = down
+    this.health = health
     for (let i = 0; i < this.options.processes; i++) this.fork()
     let lastLook = performance.now()
     this.watchdog = setInterval(() => {
@@ -91,7 +92,7 @@ export class Fleet {
       worker,
       applied: null,
       lastBeat: performance.now() + START_ALLOWANCE_MS,
-      beat: { inFlight: {}, longLived: {}, answered: {} },
+      beat: { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} },
       metrics: { counters: {}, gauges: {} },
       cpuAtBeat: null,
       stopping: false,
@@ -100,7 +101,7 @@ export class Fleet {
     worker.on('message', (message: FromWorker) => this.hear(member, message))
     worker.on('error', (error) => this.log.warn(error, 'a message to a process was lost'))
     worker.on('exit', (code, signal) => this.ended(member, code, signal))
-    this.send(member, { type: 'table', table: this.table as RouteTable, ports: this.ports, down: this.down })
+    this.send(member, { type: 'table', table: this.table as RouteTable, ports: this.ports, health: this.health })
     return member
   }
 
@@ -119,7 +120,6 @@ export class Fleet {
         break
       case 'beat':
         this.take(member, message.beat)
-        this.events.onBeat(message.beat.answered)
         break
       case 'listening':
         this.port = message.port
@@ -139,6 +139,7 @@ export class Fleet {
 
   private take(member: Member, beat: Beat): void {
     member.beat = beat
+    this.events.onBeat(beat)
     if (beat.metrics !== undefined) member.metrics = beat.metrics
     if (beat.moved !== undefined) this.events.onMoved(beat.moved)
   }
@@ -171,12 +172,12 @@ export class Fleet {
   publish(table: RouteTable, ports: number[]): void {
     this.table = table
     this.ports = ports
-    for (const member of this.members.values()) this.send(member, { type: 'table', table, ports, down: this.down })
+    for (const member of this.members.values()) this.send(member, { type: 'table', table, ports, health: this.health })
   }
 
-  publishHealth(down: string[]): void {
-    this.down = down
-    for (const member of this.members.values()) this.send(member, { type: 'health', down })
+  publishHealth(health: Health): void {
+    this.health = health
+    for (const member of this.members.values()) this.send(member, { type: 'health', health })
   }
 
   /** Whether no process serves anything older; one that is about to start may have got an older table too. */

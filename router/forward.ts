@@ -6,17 +6,21 @@ import type { Endpoint } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import { isSecure } from './identify.ts'
 import type { RouterOptions } from './options.ts'
+import { codeOf, isOwnError } from './own-errors.ts'
 import { badRequest, REFUSALS, type Refusal } from './refusal.ts'
 import { BodyFailure, RequestBody } from './request-body.ts'
 import type { WaitingRoom } from './waiting-room.ts'
 
 /** An endpoint that failed to connect is asked last for so long; the active check, asked at once, decides the rest. */
 const SUSPECT_MS = 1000
-/** Of requests that were sent and not answered; connects have no such bound. */
-const MAX_ATTEMPTS = 4
+/** Of those that leave for an instance; connects that fail have no such bound. */
+const MAX_RUNS = 2
 
-/** Errors of the router itself, not of the endpoint: they eject nobody (D8). */
-const OWN_ERRORS = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM'])
+/**
+ * After these a request that was sent may be sent once more: its connection was lost. An answer that cannot be parsed is
+ * an answer, and one that does not come in time may still be worked on.
+ */
+const LOST = new Set(['UPSTREAM_CLOSED', 'ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'])
 
 export type ForwardParts = AttemptParts & {
   options: RouterOptions
@@ -77,7 +81,11 @@ class Turn {
     this.attempt = attempt
     endpoint.send(
       { method: req.method, path: req.url, headers: this.headers },
-      { repeatable: exchange.idempotent, body: this.body, upgrade: req.upgradeHead !== undefined },
+      {
+        repeatable: exchange.idempotent && exchange.runs === 0,
+        body: this.body,
+        upgrade: req.upgradeHead !== undefined,
+      },
       attempt,
     )
   }
@@ -99,7 +107,7 @@ class Turn {
         return
       case 'notSent':
         if (this.refuseForGood(outcome.error)) return
-        if (!OWN_ERRORS.has(codeOf(outcome.error))) {
+        if (!isOwnError(outcome.error)) {
           endpoint.suspectUntil = performance.now() + SUSPECT_MS
           this.parts.suspect(endpoint)
         }
@@ -107,10 +115,12 @@ class Turn {
         return
       case 'unanswered':
         if (this.refuseForGood(outcome.error)) return
-        if (exchange.idempotent && exchange.attempts < MAX_ATTEMPTS && codeOf(outcome.error) !== 'UPSTREAM_TIMEOUT') {
+        if (LOST.has(codeOf(outcome.error))) {
           this.parts.suspect(endpoint)
-          this.retry(endpoint)
-          return
+          if (outcome.repeatable && exchange.idempotent && exchange.runs < MAX_RUNS) {
+            this.retry(endpoint)
+            return
+          }
         }
         answer(
           exchange,
@@ -141,10 +151,6 @@ class Turn {
   }
 }
 
-function codeOf(error: Error): string {
-  return (error as NodeJS.ErrnoException).code ?? ''
-}
-
 function faultOfRequest(error: Error): Refusal | null {
   if (error instanceof BodyFailure) return error.reason === 'tooLarge' ? REFUSALS.bodyTooLarge : REFUSALS.requestTimeout
   switch (codeOf(error)) {
@@ -152,7 +158,7 @@ function faultOfRequest(error: Error): Refusal | null {
     case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
       return badRequest('The request has a header or a body that HTTP does not allow.')
     default:
-      return OWN_ERRORS.has(codeOf(error)) ? REFUSALS.overloaded : null
+      return isOwnError(error) ? REFUSALS.overloaded : null
   }
 }
 

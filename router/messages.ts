@@ -1,4 +1,5 @@
 import type { RouteTable } from '../domain/route-table.ts'
+import type { Health } from './health.ts'
 import type { MetricsSnapshot } from './metrics.ts'
 import type { MovedSessions } from './rebalance-count.ts'
 import type { SessionSample } from './sessions.ts'
@@ -7,9 +8,8 @@ import type { SessionSample } from './sessions.ts'
 
 export type ToWorker =
   /** `ports`: those of the apps' own ports that can be opened. */
-  | { type: 'table'; table: RouteTable; ports: number[]; down: string[] }
-  /** Instances that the active checks have ejected, all of them. */
-  | { type: 'health'; down: string[] }
+  | { type: 'table'; table: RouteTable; ports: number[]; health: Health }
+  | { type: 'health'; health: Health }
   | { type: 'sessions'; ask: number }
   /** Finish what is in flight and exit; no longer than this. */
   | { type: 'stop'; graceMs: number }
@@ -30,8 +30,11 @@ export type Beat = {
   /** Requests in flight by instance id; only instances that have some. */
   inFlight: Record<string, number>
   longLived: Record<string, number>
-  /** When an instance last answered (ms since 1970), if since the last beat: proof of life that a check may lack. */
-  answered: Record<string, number>
+  /** Instances of which a byte has come since the last beat, and those that have answered a request with 5xx. */
+  heard: string[]
+  failing: string[]
+  /** For how many ms instances let requests wait without a byte for anybody; only where it is long enough to matter. */
+  silentMs: Record<string, number>
   moved?: MovedSessions
   /** Once a second. */
   metrics?: MetricsSnapshot

@@ -86,12 +86,16 @@ export type Timeouts = {
   workerSilenceMs: number
 }
 
+/** When an instance is asked, and what its answer means (R12.2); all in ms. Who answers requests is not asked. */
 export type CheckOptions = {
-  intervalMs: number
-  /** An answer that takes longer counts as a failure. Interval + 2 timeouts + pause must stay under 3 s (R12.2). */
-  timeoutMs: number
-  /** Pause before a failed check is repeated; two failures in a row eject. */
-  confirmAfterMs: number
+  /** One that has sent nothing for so long, and was asked for nothing, is asked. Raise it where a front page is costly. */
+  idleMs: number
+  /** A request that waits for so long without a byte from the instance is a reason to ask it. */
+  quietMs: number
+  /** A question that waits for longer keeps new sessions away. */
+  waitMs: number
+  /** Pause before a bad answer is looked at again; two in a row eject. Two of these and two answers stay under 3 s. */
+  confirmMs: number
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -118,7 +122,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   workerSilenceMs: 3_000,
 }
 
-export const DEFAULT_CHECKS: CheckOptions = { intervalMs: 1000, timeoutMs: 800, confirmAfterMs: 100 }
+export const DEFAULT_CHECKS: CheckOptions = { idleMs: 30_000, quietMs: 1000, waitMs: 1000, confirmMs: 500 }
 
 /** Described for people in `usage.ts`. */
 export const FLAGS = {

@@ -7,6 +7,8 @@ import { Admin } from './admin.ts'
 import { Checks } from './checks.ts'
 import { ControlLink } from './control-link.ts'
 import { Fleet } from './fleet.ts'
+import type { Health } from './health.ts'
+import type { Beat } from './messages.ts'
 import type { RouterOptions } from './options.ts'
 import { PortGuard, waitForPort } from './port-guard.ts'
 import { RebalanceCount } from './rebalance-count.ts'
@@ -36,7 +38,10 @@ export type RouterStatus = {
   /** Version that is applied in all processes and on disk. */
   acknowledged: { inventory: string; version: number }
   processes: number
+  /** Ejected: dead or given up. */
   down: string[]
+  /** They let a question wait. */
+  busy: string[]
   inFlight: Record<string, number>
   longLived: Record<string, number>
   problems: Record<string, string>
@@ -82,7 +87,7 @@ export class Primary {
       {
         onListening: (port) => this.listening(port),
         onApplied: () => this.acknowledge(),
-        onBeat: (answered) => this.heard(answered),
+        onBeat: (beat) => this.heard(beat),
         onSuspect: (instance) => this.checks.suspect(instance),
         onMoved: (moved) => this.rebalances.add(moved),
         onProblem: (key, message) => this.problem(key, message),
@@ -91,10 +96,11 @@ export class Primary {
     )
     const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'
     this.ports = new PortGuard(host, (key, message) => this.problem(key, message))
-    this.checks = new Checks(options.checks, (down) => {
-      log.warn({ down }, down.length === 0 ? 'all instances are up again' : 'instances are ejected')
-      this.fleet.publishHealth(down)
-      this.link?.reportNow()
+    this.checks = new Checks({
+      options: options.checks,
+      onChange: (health) => this.healthChanged(health),
+      // Alone, nobody knows better than the table either.
+      tableIsFresh: () => this.link?.connected ?? true,
     })
     this.file = options.stateDir === null ? null : new TableFile(options.stateDir)
     this.link =
@@ -142,7 +148,7 @@ export class Primary {
     await this.admin?.start()
     await this.waitForPort()
     this.checks.watch(this.table)
-    this.fleet.start(this.table, await this.ports.usable(ownPorts(this.table)), this.checks.ejected())
+    this.fleet.start(this.table, await this.ports.usable(ownPorts(this.table)), this.checks.health)
     this.link?.start()
     this.sessionTimer = setInterval(async () => {
       this.counted = await this.fleet.sessions(500)
@@ -262,8 +268,17 @@ export class Primary {
     )
   }
 
-  private heard(answered: Record<string, number>): void {
-    this.checks.answered(answered)
+  private healthChanged(health: Health): void {
+    const well = Object.values(health).every((instances) => instances.length === 0)
+    this.log.warn(health, well ? 'all instances are well again' : 'instances are dead, given up or busy')
+    this.fleet.publishHealth(health)
+    this.link?.reportNow()
+  }
+
+  private heard(beat: Beat): void {
+    this.checks.heard(beat.heard)
+    this.checks.waiting(beat.silentMs)
+    this.checks.answeredBadly(beat.failing)
     if (this.draining.size === 0) return
     const { inFlight } = this.fleet.inFlight()
     for (const instance of this.draining) {
@@ -302,9 +317,14 @@ export class Primary {
       rebalanced: this.rebalances.counts(),
       processes: this.fleet.processes,
       address: this.address(),
-      down: this.checks.ejected(),
-      silent: [],
+      down: this.down(),
+      silent: this.checks.silent,
     }
+  }
+
+  private down(): string[] {
+    const { dead, givenUp } = this.checks.health
+    return [...dead, ...givenUp].sort()
   }
 
   private status(): RouterStatus {
@@ -317,7 +337,8 @@ export class Primary {
       table: this.table,
       acknowledged: this.acknowledged,
       processes: this.fleet.processes,
-      down: this.checks.ejected(),
+      down: this.down(),
+      busy: this.checks.health.busy,
       ...this.fleet.inFlight(),
       problems: Object.fromEntries(this.problems),
     }

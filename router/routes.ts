@@ -1,6 +1,7 @@
 import { digestKey } from '../domain/affinity.ts'
 import type { AppRoute, RouteTable } from '../domain/route-table.ts'
 import { Endpoint } from './endpoint.ts'
+import { ALL_WELL, type Health } from './health.ts'
 import type { AppMetrics, Metrics } from './metrics.ts'
 import type { Timeouts } from './options.ts'
 
@@ -59,7 +60,7 @@ export class Routes {
   private apps = new Map<string, AppRoutes>()
   /** Every endpoint that is in the table or still has requests, by instance and address. */
   private readonly endpoints = new Map<string, Endpoint>()
-  private down: ReadonlySet<string> = new Set()
+  private health: Health = ALL_WELL
   private readonly timeouts: Timeouts
   private readonly metrics: Metrics
   private readonly events: RoutesEvents
@@ -101,8 +102,8 @@ export class Routes {
         let endpoint = this.endpoints.get(id)
         if (endpoint === undefined || endpoint.state === 'left') {
           endpoint = new Endpoint(entry, this.timeouts)
-          endpoint.ejected = this.down.has(entry.instance)
           this.endpoints.set(id, endpoint)
+          this.judge(endpoint)
         }
         if (entry.state === 'serving') {
           endpoint.state = 'serving'
@@ -136,18 +137,24 @@ export class Routes {
     this.events.onChange()
   }
 
-  /** @param down ids of all instances that the active checks have ejected */
-  applyHealth(down: readonly string[]): void {
-    this.down = new Set(down)
-    const ejected: Endpoint[] = []
-    for (const endpoint of this.endpoints.values()) {
-      const now = this.down.has(endpoint.instance)
-      if (now && !endpoint.ejected) ejected.push(endpoint)
-      if (!now && endpoint.ejected) endpoint.suspectUntil = 0
-      endpoint.ejected = now
-    }
+  applyHealth(health: Health): void {
+    this.health = health
+    for (const endpoint of this.endpoints.values()) this.judge(endpoint)
     for (const app of this.apps.values()) app.healthChanged()
-    for (const endpoint of ejected) endpoint.recallAll()
+    // Only now, when everybody who is out is known to be: what is recalled looks for another instance.
+    for (const endpoint of this.endpoints.values()) {
+      if (health.givenUp.includes(endpoint.instance)) endpoint.keepAll()
+      else if (health.dead.includes(endpoint.instance)) endpoint.recallAll()
+    }
     this.events.onChange()
+  }
+
+  private judge(endpoint: Endpoint): void {
+    const { dead, givenUp, busy } = this.health
+    const { instance } = endpoint
+    const ejected = dead.includes(instance) || givenUp.includes(instance)
+    if (endpoint.ejected && !ejected) endpoint.suspectUntil = 0
+    endpoint.ejected = ejected
+    endpoint.busy = busy.includes(instance)
   }
 }

@@ -1,7 +1,7 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Bulk } from './bulk.ts'
-import type { LongLived } from './endpoint.ts'
+import type { Endpoint, LongLived } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import { FrameFollower } from './websocket-frames.ts'
 
@@ -20,6 +20,7 @@ type End = Socket & { tunnel: Tunnel; other: End }
  */
 export class Tunnel implements LongLived {
   private readonly exchange: Exchange
+  private readonly endpoint: Endpoint
   private readonly instance: Socket
   private client: Socket | null = null
   private readonly bulk: Bulk
@@ -28,9 +29,10 @@ export class Tunnel implements LongLived {
   private leaving = false
   private readonly frames = new FrameFollower()
 
-  constructor(exchange: Exchange, instance: Socket, bulk: Bulk, onEnd: () => void) {
+  constructor(exchange: Exchange, endpoint: Endpoint, instance: Socket, bulk: Bulk, onEnd: () => void) {
     this.bulk = bulk
     this.exchange = exchange
+    this.endpoint = endpoint
     this.instance = instance
     this.onEnd = onEnd
   }
@@ -87,6 +89,7 @@ export class Tunnel implements LongLived {
 
   fromInstance(chunk: Buffer): void {
     const client = this.client as Socket
+    this.endpoint.heard()
     this.exchange.bytesSent += chunk.length
     this.bulk.relayed(chunk.length)
     if (!this.leaving) {

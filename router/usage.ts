@@ -57,9 +57,10 @@ const TIMEOUT_WORDS: Record<keyof Timeouts, string> = {
 }
 
 const CHECK_WORDS: Record<keyof CheckOptions, string> = {
-  intervalMs: 'between two checks of an instance',
-  timeoutMs: 'an answer that takes longer counts as a failure',
-  confirmAfterMs: 'before a failed check is repeated; two failures in a row eject',
+  idleMs: 'an instance that has sent nothing for so long, and was asked for nothing, is asked',
+  quietMs: 'a request that waits for so long without a byte from its instance is a reason to ask that',
+  waitMs: 'a question that waits for longer keeps new sessions away',
+  confirmMs: 'before a bad answer is looked at again; two in a row eject',
 }
 
 export function usage(): string {

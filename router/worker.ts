@@ -80,19 +80,29 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
   function beat(withMetrics: boolean): Beat {
     const inFlight: Record<string, number> = {}
     const longLived: Record<string, number> = {}
-    const answered: Record<string, number> = {}
+    const silentMs: Record<string, number> = {}
+    const heard: string[] = []
+    const failing: string[] = []
+    const now = performance.now()
+    // This process itself did not run: what came in the meantime has to be read before anybody is called silent.
+    const late = now - lastBeatAt > 3 * BEAT_MS
     for (const endpoint of routes.all()) {
       if (endpoint.inFlight > 0) inFlight[endpoint.instance] = (inFlight[endpoint.instance] ?? 0) + endpoint.inFlight
       const lasting = endpoint.longLived.size
       if (lasting > 0) longLived[endpoint.instance] = (longLived[endpoint.instance] ?? 0) + lasting
-      if (endpoint.answeredAt > lastBeatAt) answered[endpoint.instance] = endpoint.answeredAt
+      if (endpoint.heardAt > lastBeatAt) heard.push(endpoint.instance)
+      if (endpoint.failedAt > lastBeatAt) failing.push(endpoint.instance)
+      const silent = endpoint.silentMs(now)
+      if (silent >= options.checks.quietMs && !late) silentMs[endpoint.instance] = silent
     }
-    lastBeatAt = Date.now()
+    lastBeatAt = now
     metrics.waiting = room.size
     return {
       inFlight,
       longLived,
-      answered,
+      heard,
+      failing,
+      silentMs,
       moved: rebalances.take(),
       metrics: withMetrics ? metrics.snapshot() : undefined,
     }
@@ -119,7 +129,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
   // Tables are applied one after the other, each to the end, so that what is acknowledged is in force.
   let turn = Promise.resolve()
   const apply = async (message: Extract<ToWorker, { type: 'table' }>) => {
-    routes.applyHealth(message.down)
+    routes.applyHealth(message.health)
     routes.apply(message.table)
     listening ??= listen()
     await listening
@@ -151,7 +161,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
         turn = turn.then(() => apply(message)).catch((error) => log.error(error, 'a table could not be applied'))
         break
       case 'health':
-        routes.applyHealth(message.down)
+        routes.applyHealth(message.health)
         break
       case 'sessions':
         channel.send({ type: 'sessions', ask: message.ask, sample: sessions.sample((Date.now() / 60_000) | 0) })

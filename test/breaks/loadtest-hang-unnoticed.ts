@@ -5,9 +5,9 @@ export const broken: Break = {
   words: 'an instance that hangs is never ejected',
   edits: [
     {
-      file: 'router/checks.ts',
-      find: "if (verdict === 'refused' || watched.failures >= 2) watched.failing = true",
-      replace: "if (verdict === 'refused') watched.failing = true",
+      file: 'router/watched.ts',
+      find: "if (!this.up || this.refused) return 'dead'",
+      replace: "if (this.refused) return 'dead'",
     },
   ],
   tests: { files: ['test/loadtest/scenarios.test.ts'], name: 'SIGKILL of one instance' },

@@ -20,7 +20,7 @@ describe(`a slow peer and ${MB} MB`, () => {
     slowOrigin = await startOrigin('slow')
     router = await startRouter({
       routes: table(1, app('app', [origin]), app('slow', [slowOrigin])),
-      args: ['--processes', '1', '--check', 'intervalMs=600000'],
+      args: ['--processes', '1', '--check', 'idleMs=600000'],
     })
   })
   afterAll(async () => {

@@ -158,7 +158,7 @@ describe('bodies and streams', () => {
   it('R13.6 an instance that does not answer in time costs 504', async () => {
     const impatient = await startRouter({
       routes: table(1, app('app', [origin])),
-      args: ['--processes', '1', '--timeout', 'firstByteMs=700', '--check', 'intervalMs=600000'],
+      args: ['--processes', '1', '--timeout', 'firstByteMs=700', '--check', 'idleMs=600000'],
     })
     try {
       for (const method of ['GET', 'POST']) {

@@ -13,6 +13,8 @@ export type Origin = {
   address: string
   /** All requests so far but the router's own checks. */
   seen: { method: string; url: string; headers: string[] }[]
+  /** How many questions of the router's own it got. */
+  checks: number
   /** Sets what `/` and every other path without a meaning answers. */
   status: number
   server: Server
@@ -22,7 +24,17 @@ export type Origin = {
 
 export async function startOrigin(name: string, port = 0): Promise<Origin> {
   const sockets = new Set<Socket>()
-  const origin: Origin = { name, port: 0, address: '', seen: [], status: 200, server: null as never, sockets, close }
+  const origin: Origin = {
+    name,
+    port: 0,
+    address: '',
+    seen: [],
+    checks: 0,
+    status: 200,
+    server: null as never,
+    sockets,
+    close,
+  }
   const server = createServer({ requestTimeout: 0, keepAliveTimeout: 60_000 }, (req, res) => handle(origin, req, res))
   const webSockets = new WebSocketServer({ noServer: true })
   server.on('upgrade', (req, socket, head) => {
@@ -64,7 +76,9 @@ function flood(ws: import('ws').WebSocket, url: string): void {
 
 function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void {
   const isCheck = req.headers['user-agent'] === 'coppice-router-check'
-  if (!isCheck) origin.seen.push({ method: req.method ?? '', url: req.url ?? '', headers: req.rawHeaders })
+  if (isCheck) origin.checks++
+  else if (req.url !== '/seen')
+    origin.seen.push({ method: req.method ?? '', url: req.url ?? '', headers: req.rawHeaders })
   const url = new URL(req.url ?? '/', 'http://origin')
   const number = (name: string, otherwise: number) => Number(url.searchParams.get(name) ?? otherwise)
   const tell = (extra: object = {}) => {
@@ -92,6 +106,19 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
     req.on('end', () => done({ bytes, sha256: hash.digest('hex') }))
   }
   switch (url.pathname) {
+    case '/seen':
+      res.end(JSON.stringify({ seen: origin.seen.map(({ method, url }) => `${method} ${url}`), checks: origin.checks }))
+      return
+    case '/block':
+      // As `time.sleep` in an `async def`: until then this process does nothing else.
+      readBody((info) => {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, number('ms', 6_000))
+        tell(info)
+      })
+      return
+    case '/garbage':
+      req.socket.end('HTTP/1.1 200 OK\nContent-Length: 2\n\nok\r\n\r\n')
+      return
     case '/slow':
       readBody((info) => setTimeout(() => tell(info), number('ms', 200)))
       return

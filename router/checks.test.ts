@@ -1,0 +1,252 @@
+import { beforeEach, describe, expect, it } from 'vitest'
+import { type AppRoute, routeTableSchema } from '../domain/route-table.ts'
+import { Checks } from './checks.ts'
+import type { Health } from './health.ts'
+import { DEFAULT_CHECKS } from './options.ts'
+import type { Reply } from './question.ts'
+
+type Asked = { at: number; address: string; path: string | null; reply: (reply: Reply) => void; cancelled: boolean }
+
+let now: number
+let asked: Asked[]
+let changes: Health[]
+let fresh: boolean
+let checks: Checks
+
+beforeEach(() => {
+  now = 5_000
+  asked = []
+  changes = []
+  fresh = true
+  checks = new Checks({
+    options: DEFAULT_CHECKS,
+    now: () => now,
+    onChange: (health) => changes.push(health),
+    tableIsFresh: () => fresh,
+    ask: (address, path, reply) => {
+      const question: Asked = { at: now, address, path, reply, cancelled: false }
+      asked.push(question)
+      return {
+        cancel: () => {
+          question.cancelled = true
+        },
+      }
+    },
+  })
+})
+
+const pass = (ms: number, each: () => void = () => undefined) => {
+  for (const end = now + ms; now < end; ) {
+    now += 100
+    each()
+    checks.tick()
+  }
+}
+const table = (n: number, up: boolean[] = [], more: Partial<AppRoute> = {}, version = 1) =>
+  routeTableSchema.parse({
+    inventory: 'test',
+    version,
+    apps: [
+      {
+        app: 'app',
+        hostnames: [],
+        port: null,
+        version,
+        affinity: true,
+        status: 'running',
+        drainTimeoutMs: 0,
+        endpoints: Array.from({ length: n }, (_, i) => ({
+          instance: `i${i}`,
+          slot: i,
+          address: `127.0.0.1:${9000 + i}`,
+          state: 'serving',
+          up: up[i] ?? true,
+        })),
+        ...more,
+      },
+    ],
+  })
+const questionsTo = (i: number) => asked.filter(({ address }) => address === `127.0.0.1:${9000 + i}`)
+const lastTo = (i: number) => questionsTo(i).at(-1) as Asked
+const answerAll = (reply: Reply = 'good') => {
+  for (const one of asked) if (!one.cancelled) one.reply(reply)
+}
+/** A request waits at this instance, and has since `since`. */
+const waitsAt = (i: number, since: number) => () => checks.waiting({ [`i${i}`]: now - since })
+
+describe('R12.2 questions', () => {
+  it('R12.2 are not asked to an instance that sends something, and rarely to an idle one', () => {
+    checks.watch(table(2))
+    pass(60_000, () => {
+      checks.heard(['i0'])
+      answerAll()
+    })
+    expect(questionsTo(0)).toEqual([])
+    expect(questionsTo(1).length).toBeLessThanOrEqual(2)
+  })
+
+  it('R12.2 are asked for a request that waits, and not again for ten seconds after a good answer', () => {
+    checks.watch(table(1))
+    pass(20_000, () => {
+      // Handlers of two seconds, one after the other: slow, and well.
+      checks.waiting({ i0: now % 2_000 })
+      if (now % 2_000 === 0) checks.heard(['i0'])
+      answerAll()
+    })
+    expect(questionsTo(0).length).toBeLessThanOrEqual(3)
+    expect(changes).toEqual([])
+  })
+
+  it('R12.2 ask for the path of the app, also when that changes under a running instance', () => {
+    checks.watch(table(1, [], { healthPath: '/health' }))
+    pass(31_000, answerAll)
+    checks.watch(table(1, [], { healthPath: '/other' }, 2))
+    pass(31_000, answerAll)
+    expect(questionsTo(0).map(({ path }) => path)).toEqual(['/health', '/other'])
+  })
+})
+
+describe('an instance that lets a question wait', () => {
+  it('R12.2 is busy after a second, is well again with the first byte of it, and is never ejected before its limit', () => {
+    checks.watch(table(3))
+    pass(1_000)
+    const since = now
+    pass(2_300, waitsAt(1, since))
+    expect(checks.health).toEqual({ dead: [], givenUp: [], busy: ['i1'] })
+    pass(11_000, waitsAt(1, since))
+    expect(checks.health).toEqual({ dead: [], givenUp: [], busy: ['i1'] })
+    expect(questionsTo(1)).toHaveLength(1)
+    checks.heard(['i1'])
+    pass(100)
+    expect(checks.health).toEqual({ dead: [], givenUp: [], busy: [] })
+  })
+
+  it('R12.2 is given up when it has sent no byte for as long as its app allows, and comes back when it answers', () => {
+    checks.watch(table(3, [], { silenceMs: 40_000 }))
+    pass(1_000)
+    const since = now
+    const waits = () => {
+      checks.heard(['i0', 'i2'])
+      waitsAt(1, since)()
+    }
+    pass(39_500, waits)
+    expect(checks.health.givenUp).toEqual([])
+    pass(1_000, waits)
+    expect([checks.health, checks.silent]).toEqual([{ dead: [], givenUp: ['i1'], busy: ['i1'] }, ['i1']])
+    lastTo(1).reply('good')
+    pass(100)
+    expect([checks.health, checks.silent]).toEqual([{ dead: [], givenUp: [], busy: [] }, []])
+  })
+
+  it('R12.2 is not given up when that would be more than half with those of the last minute; it is when the minute is over', () => {
+    checks.watch(table(3))
+    const silent = (i: number) => {
+      const since = now
+      pass(16_000, () => {
+        checks.heard(['i0', 'i1', 'i2'].filter((id) => id !== `i${i}`))
+        waitsAt(i, since)()
+      })
+    }
+    silent(0)
+    expect(checks.health.givenUp).toEqual(['i0'])
+    lastTo(0).reply('good')
+    pass(1_000)
+    silent(1)
+    expect([checks.health.givenUp, checks.silent, checks.health.busy]).toEqual([[], ['i1'], ['i1']])
+    pass(45_000, () => checks.heard(['i0', 'i2']))
+    expect(checks.health.givenUp).toEqual(['i1'])
+  })
+
+  it('R12.2 is not called late by a router that did not run itself', () => {
+    checks.watch(table(3))
+    pass(1_000, waitsAt(1, now))
+    now += 60_000
+    checks.tick()
+    expect(checks.health).toEqual({ dead: [], givenUp: [], busy: [] })
+  })
+
+  it('R12.2 of a single instance keeps its sessions, and is told to be silent all the same', () => {
+    checks.watch(table(1))
+    pass(17_000, waitsAt(0, now))
+    expect([checks.health.givenUp, checks.silent]).toEqual([[], ['i0']])
+  })
+})
+
+describe('an instance that answers badly', () => {
+  it('R12.2 is ejected within 3 s of the first request that fails, and is back after two good answers', () => {
+    checks.watch(table(3))
+    checks.heard(['i0', 'i1', 'i2'])
+    const failing = () => {
+      checks.heard(['i1'])
+      checks.answeredBadly(['i1'])
+    }
+    pass(3_000, () => {
+      failing()
+      answerAll('bad')
+    })
+    expect(checks.health.givenUp).toEqual(['i1'])
+    expect(checks.silent).toEqual([])
+    pass(2_000, answerAll)
+    expect(checks.health.givenUp).toEqual([])
+  })
+
+  it('R12.2 is asked no more than once a second for requests that fail while its question is answered well', () => {
+    checks.watch(table(3))
+    pass(30_000, () => {
+      checks.answeredBadly(['i1'])
+      answerAll()
+    })
+    expect(questionsTo(1).length).toBeLessThanOrEqual(31)
+    expect(changes).toEqual([])
+  })
+})
+
+describe('a dead instance', () => {
+  it('R12.2 is out at once on the word of the table, also more than half of them, and nobody asks it', () => {
+    checks.watch(table(3))
+    checks.watch(table(3, [false, false], {}, 2))
+    expect(checks.health.dead).toEqual(['i0', 'i1'])
+    pass(20_000, () => checks.heard(['i2']))
+    expect(asked).toEqual([])
+    checks.watch(table(3, [], {}, 3))
+    expect(checks.health.dead).toEqual([])
+  })
+
+  it('R12.4 is asked when nobody tells tables any more, and is back when it answers', () => {
+    checks.watch(table(2, [false]))
+    fresh = false
+    pass(2_000)
+    expect(questionsTo(0)).toHaveLength(1)
+    answerAll()
+    expect(checks.health.dead).toEqual([])
+  })
+
+  it('R12.2 is found by its refusal at once, and is back with its first good answer', () => {
+    checks.watch(table(2))
+    checks.suspect('i0')
+    lastTo(0).reply('refused')
+    expect(checks.health.dead).toEqual(['i0'])
+    pass(600, () => lastTo(0).reply('refused'))
+    expect(questionsTo(0).length).toBeGreaterThan(1)
+    pass(600, answerAll)
+    expect(checks.health.dead).toEqual([])
+  })
+
+  it('D8 is not made of an error of the router itself', () => {
+    checks.watch(table(2))
+    checks.suspect('i0')
+    lastTo(0).reply('none')
+    pass(1_000)
+    expect(changes).toEqual([])
+  })
+
+  it('R12.2 that comes back is not judged by a question that its predecessor had', () => {
+    checks.watch(table(2))
+    checks.suspect('i0')
+    const old = lastTo(0)
+    checks.watch(table(2, [false], {}, 2))
+    checks.watch(table(2, [], {}, 3))
+    old.reply('refused')
+    expect([old.cancelled, checks.health.dead]).toEqual([true, []])
+  })
+})

@@ -1,0 +1,146 @@
+import type { CheckOptions } from './options.ts'
+import type { Reply } from './question.ts'
+
+/**
+ * How an instance is (R12.2). Time moves it from `well` to `busy` to `silent`, and any byte of it back to `well`; answers
+ * to questions make it `unwell` and well again; `dead` is what it is on evidence: the worker's word, or a port that
+ * refuses.
+ *
+ * - `busy`: a question has waited for longer than a second. A blocked event loop is not dead: nothing is moved.
+ * - `silent`: no byte for as long as its app allows. Time alone decides here, so nothing in flight is repeated.
+ * - `unwell`: two questions in a row were answered badly.
+ */
+export type Condition = 'well' | 'busy' | 'silent' | 'unwell' | 'dead'
+
+/** An instance whose question was answered is not asked for this long because of requests that wait … */
+const TRUSTED_MS = 10_000
+/** … unless one waits for this long, or one failed: then a second is enough. */
+const LONG_WAIT_MS = 3_000
+const LEAST_PAUSE_MS = 1_000
+/** A connection that gave no answer for so long past the limit may be gone unnoticed: another question is asked. */
+const RENEW_MS = 30_000
+
+/** All times are those of one clock, in ms, which the caller moves. */
+export class Watched {
+  healthPath: string | null
+  silenceMs: number
+  private readonly options: CheckOptions
+  /** On the worker's word. */
+  private up: boolean
+  private refused = false
+  private unwell = false
+  private badInARow = 0
+  private goodInARow = 0
+  private heardAt: number
+  private askedAt = Number.NEGATIVE_INFINITY
+  /** A question is under way. */
+  private asking = false
+  /** Since when somebody waits for a byte of it; null when nobody is known to. */
+  private silentSince: number | null = null
+  /** Ask as soon as the pause since the last question allows. */
+  private wanted: 'no' | 'soon' | 'now' = 'no'
+
+  constructor(now: number, row: { healthPath: string | null; silenceMs: number; up: boolean }, options: CheckOptions) {
+    this.options = options
+    this.healthPath = row.healthPath
+    this.silenceMs = row.silenceMs
+    this.up = row.up
+    // Healthy a moment ago, or it would not be in the table.
+    this.heardAt = now
+  }
+
+  /**
+   * The word of the table. What was found out before says nothing about an instance that died or came back.
+   * @returns whether a question that is under way has lost its meaning
+   */
+  told(now: number, up: boolean): boolean {
+    if (up === this.up) return false
+    this.up = up
+    this.refused = false
+    this.unwell = false
+    this.badInARow = 0
+    this.goodInARow = 0
+    this.wanted = 'no'
+    this.asking = false
+    this.heard(now)
+    return true
+  }
+
+  /** A byte of it has come, whoever it was for. */
+  heard(now: number): void {
+    this.heardAt = now
+    this.silentSince = this.asking ? now : null
+  }
+
+  /** A request has waited for `waitedMs` without a byte of it. */
+  waits(now: number, waitedMs: number): void {
+    // Another process may have heard of it since.
+    const silentMs = Math.min(waitedMs, now - this.heardAt)
+    const pause = silentMs >= LONG_WAIT_MS ? LEAST_PAUSE_MS : TRUSTED_MS
+    if (silentMs < this.options.quietMs || this.asking || now - this.askedAt < pause) return
+    this.silentSince = now - silentMs
+    this.wanted = 'now'
+  }
+
+  /** It answered a request with 5xx; perhaps it does so to everybody. */
+  answeredBadly(): void {
+    if (this.wanted === 'no') this.wanted = 'soon'
+  }
+
+  /** A request could not connect. */
+  suspected(): void {
+    this.wanted = 'now'
+  }
+
+  /** @param trusting the word of the table on who is dead is fresh, so that the dead need not be asked */
+  isToBeAsked(now: number, trusting: boolean): boolean {
+    const since = now - this.askedAt
+    if (this.asking) return since > this.silenceMs + RENEW_MS
+    if (!this.up) return !trusting && since >= LEAST_PAUSE_MS
+    if (this.wanted === 'now') return since >= this.options.confirmMs || !this.refused
+    if (this.refused || this.unwell || this.badInARow > 0) return since >= this.options.confirmMs
+    if (this.wanted === 'soon') return since >= LEAST_PAUSE_MS
+    return now - Math.max(this.heardAt, this.askedAt) >= this.options.idleMs
+  }
+
+  asked(now: number): void {
+    this.wanted = 'no'
+    this.asking = true
+    this.askedAt = now
+    this.silentSince ??= now
+  }
+
+  replied(now: number, reply: Reply): void {
+    this.asking = false
+    switch (reply) {
+      case 'none':
+        return
+      case 'refused':
+        this.refused = true
+        this.silentSince = null
+        return
+      case 'good':
+        // Asked although the table calls it dead: the table is old.
+        this.up = true
+        this.refused = false
+        this.badInARow = 0
+        this.goodInARow++
+        if (this.goodInARow >= 2) this.unwell = false
+        break
+      case 'bad':
+        this.goodInARow = 0
+        this.badInARow++
+        if (this.badInARow >= 2) this.unwell = true
+        break
+    }
+    this.heard(now)
+  }
+
+  condition(now: number): Condition {
+    if (!this.up || this.refused) return 'dead'
+    if (this.silentSince !== null && now - this.silentSince >= this.silenceMs) return 'silent'
+    if (this.unwell) return 'unwell'
+    const waits = this.asking && now - Math.max(this.askedAt, this.heardAt) >= this.options.waitMs
+    return waits ? 'busy' : 'well'
+  }
+}

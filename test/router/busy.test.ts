@@ -1,0 +1,138 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { isMinted } from '../../domain/affinity.ts'
+import { ROUTER_COOKIE } from '../../domain/product.ts'
+import type { RouteTable } from '../../domain/route-table.ts'
+import { type Answer, ask, cookiesOf } from './support/client.ts'
+import { type OriginProcess, spawnOrigin } from './support/origin-process.ts'
+import { type RouterProcess, startRouter, until } from './support/router-process.ts'
+import { app, table } from './support/tables.ts'
+
+/**
+ * R12.2: an instance whose event loop is blocked is not dead. Three real processes, one of which does nothing for
+ * seconds while it works on somebody's request.
+ */
+describe('an instance that is busy', () => {
+  const cleanups: (() => Promise<unknown>)[] = []
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  })
+
+  type Stage = {
+    router: RouterProcess
+    origins: OriginProcess[]
+    /** A cookie of a session at home in slot 1. */
+    session: string
+    status(): Promise<{ down: string[]; busy: string[] }>
+  }
+  async function stage(silenceMs: number): Promise<Stage> {
+    const origins = await Promise.all([0, 1, 2].map((i) => spawnOrigin(`i${i}`)))
+    cleanups.push(() => Promise.all(origins.map((one) => one.end())))
+    const routes: RouteTable = table(1, app('app', origins, { silenceMs }))
+    const router = await startRouter({ routes })
+    cleanups.push(() => router.stop())
+    const session = await until(async () => {
+      const answer = await ask(router)
+      return answer.json.instance === 'i1' && cookiesOf(answer)[ROUTER_COOKIE]?.value
+    })
+    return { router, origins, session: session as string, status: () => router.admin('/status') }
+  }
+  const inSession = (router: RouterProcess, key: string, path = '/', method = 'GET') =>
+    ask(router, { method, path, headers: { cookie: `${ROUTER_COOKIE}=${key}` } })
+  /** What the instances got, asked directly. */
+  async function executions(origins: OriginProcess[], what: string): Promise<number> {
+    const all = await Promise.all(
+      origins.map(async ({ address }) => (await (await fetch(`http://${address}/seen`)).json()) as { seen: string[] }),
+    )
+    return all.flatMap(({ seen }) => seen).filter((one) => one === what).length
+  }
+
+  it('R12.2 for 6 s gets no new session, keeps those it has, and runs nothing twice', async () => {
+    const { router, origins, session, status } = await stage(15_000)
+    const blocked = inSession(router, session, '/block?ms=6000')
+    const behind = inSession(router, session, '/behind')
+    await until(async () => (await status()).busy.join() === 'i1')
+    const others: Answer[] = []
+    const startedAt = performance.now()
+    while (performance.now() - startedAt < 2_000) others.push(await ask(router))
+    expect(others.filter(({ status, json }) => status !== 200 || json.instance === 'i1')).toEqual([])
+    expect((await status()).down).toEqual([])
+    const answers = [await blocked, await behind]
+    for (const answer of answers) {
+      expect([answer.status, answer.json.instance, cookiesOf(answer)[ROUTER_COOKIE]]).toEqual([200, 'i1', undefined])
+    }
+    await until(async () => (await status()).busy.length === 0)
+    expect(await executions(origins, 'GET /block?ms=6000')).toBe(1)
+    expect(await executions(origins, 'GET /behind')).toBe(1)
+    const later = new Set<string>()
+    await until(async () => later.add((await ask(router)).json.instance).size === 3)
+  })
+
+  it('R12.2 past its own limit loses its sessions, but keeps what is in flight, which never runs a second time', async () => {
+    const { router, origins, session, status } = await stage(3_000)
+    const blocked = inSession(router, session, '/block?ms=9000')
+    const behind = inSession(router, session, '/behind')
+    await until(async () => (await status()).down.join() === 'i1')
+    const moved = await inSession(router, session)
+    expect([moved.status, moved.json.instance]).toEqual([200, expect.not.stringMatching('i1')])
+    expect(isMinted(cookiesOf(moved)[ROUTER_COOKIE]?.value ?? '')).toBe(true)
+    for (const answer of [await blocked, await behind]) {
+      expect([answer.status, answer.json.instance]).toEqual([200, 'i1'])
+    }
+    await until(async () => (await status()).down.length === 0)
+    expect(await executions(origins, 'GET /block?ms=9000')).toBe(1)
+    expect(await executions(origins, 'GET /behind')).toBe(1)
+  })
+
+  it('R12.2 that dies after it was given up takes what it had with it: nothing of that runs a second time', async () => {
+    const { router, origins, session, status } = await stage(2_000)
+    const victim = origins[1] as OriginProcess
+    const blocked = inSession(router, session, '/block?ms=60000')
+    await until(async () => (await status()).down.join() === 'i1')
+    await victim.end()
+    expect([(await blocked).status, (await blocked).headers['x-coppice-router']]).toEqual([502, 'UpstreamFailed'])
+    expect(await executions([origins[0], origins[2]] as OriginProcess[], 'GET /block?ms=60000')).toBe(0)
+  })
+
+  it('R12.2 a request that stops everybody who gets it stops two at most, and never more than half are given up for it', async () => {
+    const { router, origins, session, status } = await stage(2_000)
+    const first = inSession(router, session, '/block?ms=14000')
+    await until(async () => (await status()).down.join() === 'i1')
+    // Its user tries again, and lands elsewhere.
+    const moved = await inSession(router, session)
+    const key = cookiesOf(moved)[ROUTER_COOKIE]?.value as string
+    const second = inSession(router, key, '/block?ms=8000')
+    const victim = moved.json.instance as string
+    await until(async () => (await status()).busy.length === 2)
+    await until(async () => (await status()).down.length === 0)
+    expect((await second).json.instance).toBe(victim)
+    expect((await first).json.instance).toBe('i1')
+    expect(await executions(origins, 'GET /block?ms=14000')).toBe(1)
+  })
+
+  it('R12.2 an answer that cannot be parsed is not asked for a second time', async () => {
+    const { router, origins } = await stage(15_000)
+    const answer = await ask(router, { path: '/garbage' })
+    expect([answer.status, answer.headers['x-coppice-router']]).toEqual([502, 'UpstreamFailed'])
+    expect(await executions(origins, 'GET /garbage')).toBe(1)
+  })
+
+  it('R12.2 no request runs more than twice, however many instances lose it', async () => {
+    const { router, origins } = await stage(15_000)
+    expect((await ask(router, { path: '/drop' })).status).toBe(502)
+    expect(await executions(origins, 'GET /drop')).toBe(2)
+  })
+
+  it('R12.2 who answers requests is asked nothing', async () => {
+    const { router, origins } = await stage(15_000)
+    const startedAt = performance.now()
+    while (performance.now() - startedAt < 5_000) await ask(router)
+    for (const { address } of origins) {
+      const { seen, checks } = (await (await fetch(`http://${address}/seen`)).json()) as {
+        seen: string[]
+        checks: number
+      }
+      expect(seen.length).toBeGreaterThan(10)
+      expect(checks).toBe(0)
+    }
+  })
+})
