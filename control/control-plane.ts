@@ -11,7 +11,7 @@ import { artifactsApi, type KeptThings } from './artifacts-api.ts'
 import { authenticate, principalOf } from './auth.ts'
 import { changesApi } from './changes-api.ts'
 import { coppiceApi, type SourceReceiver } from './coppice-api.ts'
-import { Doctor } from './doctor.ts'
+import { type Check, Doctor } from './doctor.ts'
 import { answerErrors, noSuchPath } from './errors.ts'
 import { eventsApi } from './events-api.ts'
 import type { InstanceLogs } from './logs.ts'
@@ -35,6 +35,8 @@ export type ControlPlaneDeps = {
   hasSource: (digest: string) => Promise<boolean>
   resolveSource: (path: string) => Promise<string>
   kept: KeptThings
+  /** What the runtime knows of its trees, for the doctor. */
+  runtimeChecks: () => Promise<Check[]>
   computeLimits: ComputeLimits
 }
 
@@ -90,6 +92,7 @@ function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Expre
     temporal,
     namespace: options.temporal.namespace,
     home: options.store.home,
+    runtimeChecks: deps.runtimeChecks,
     now: Date.now,
   })
 

@@ -18,6 +18,8 @@ export type DoctorDeps = {
   temporal: Temporal
   namespace: string
   home: string
+  /** What the runtime knows of its trees. */
+  runtimeChecks: () => Promise<Check[]>
   /** Unix ms. */
   now: () => number
 }
@@ -54,6 +56,7 @@ export class Doctor {
       await this.#routers(),
       await this.#operations(),
       await this.#disk(),
+      ...(await this.#deps.runtimeChecks()),
     ]
   }
 

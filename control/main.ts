@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createKeptThings } from '../runtime/artifacts/kept-things.ts'
+import { runtimeChecks } from '../runtime/checks.ts'
 import { lastLines, lastWholeLines } from '../runtime/log-file.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
@@ -44,6 +45,7 @@ async function main(): Promise<void> {
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(options.sourceRoots, path),
     kept: createKeptThings(artifacts, sources),
+    runtimeChecks: () => runtimeChecks(home),
     // Processes share the machine: nothing holds one to its size (DESIGN D18).
     computeLimits: 'advisory',
   })

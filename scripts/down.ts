@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { CoppiceError } from '../domain/errors.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
+import { removeGround } from '../runtime/ground.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
@@ -81,6 +82,7 @@ const OURS = new Set([
 
 /** What somebody else has put there stays: a removal by mistake cannot be undone. */
 async function purgeFolder(home: string): Promise<void> {
+  await removeGround(home)
   const names = readdirSync(home)
   for (const name of names.filter((name) => OURS.has(name))) await removeTree(join(home, name))
   const foreign = names.filter((name) => !OURS.has(name))

@@ -12,6 +12,7 @@ import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createBuilder } from '../runtime/builders/builder.ts'
 import { readAppConfig } from '../runtime/builders/inspect.ts'
 import { secretsNeeded } from '../runtime/environment.ts'
+import { settleGround } from '../runtime/ground.ts'
 import { createInstances } from '../runtime/instances.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
@@ -46,10 +47,11 @@ async function main(): Promise<void> {
   showLife()
 
   const now = Date.now
+  const ground = await settleGround(home, { logger, env: process.env })
   const store = await openStore({ ...options.store, isPortFree })
-  const artifacts = createArtifacts({ directory: join(home, 'artifacts'), pins: store.pins, now })
+  const artifacts = createArtifacts({ directory: ground.artifacts, pins: store.pins, now })
   const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now })
-  const cacheDir = join(home, 'cache')
+  const cacheDir = ground.cache
   const tools = toolPath(process.execPath, process.env)
   const builder = createBuilder({
     artifacts,
@@ -62,7 +64,7 @@ async function main(): Promise<void> {
     preinstalledFile: options.preinstalledFile,
   })
   const provider = createProcessProvider({
-    home: join(home, 'instances'),
+    home: ground.instances,
     logsDir: join(home, 'logs', 'instances'),
     ports: store.ports,
     logger,

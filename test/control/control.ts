@@ -60,6 +60,7 @@ export async function startTestControl(
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(resolved.sourceRoots, path),
     kept: createKeptThings(artifacts, sources),
+    runtimeChecks: async () => [],
     computeLimits: 'advisory',
   })
   const raw: TestControl['raw'] = (path, init = {}) =>

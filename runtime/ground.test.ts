@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { removeTree } from './artifacts/trees.ts'
+import { GROUND, packagesAbove, removeGround, settleGround } from './ground.ts'
+
+let folder: string
+let clone: string
+let home: string
+const logger = { info: vi.fn(), warn: vi.fn() }
+beforeEach(() => {
+  vi.clearAllMocks()
+  folder = realpathSync(mkdtempSync(join(tmpdir(), 'coppice-ground-')))
+  clone = join(folder, 'clone')
+  home = join(clone, '.coppice')
+  mkdirSync(join(clone, 'node_modules'), { recursive: true })
+})
+afterEach(() => removeTree(folder))
+
+const settle = (path = home, places = [join(folder, 'state')]) => settleGround(path, { logger, env: {}, places })
+
+it('R3.6 R14.1 keeps the trees in the data directory where no packages lie above it', async () => {
+  const clear = join(folder, 'data')
+  const ground = await settle(clear)
+  expect(ground).toEqual(Object.fromEntries(GROUND.map((name) => [name, join(clear, name)])))
+  expect(existsSync(join(folder, 'state'))).toBe(false)
+})
+
+it('R3.6 leads out of a clone, the same way at every start, and also after the data directory was renamed', async () => {
+  const ground = await settle()
+  for (const name of GROUND) {
+    expect(packagesAbove(ground[name])).toBeNull()
+    expect(realpathSync(join(home, name))).toBe(ground[name])
+  }
+  expect(await settle()).toEqual(ground)
+  renameSync(home, join(clone, 'renamed'))
+  expect(await settle(join(clone, 'renamed'))).toEqual(ground)
+})
+
+it('R14.2 takes the trees of an older version along, under running processes', async () => {
+  mkdirSync(join(home, 'instances', 'a-1-0'), { recursive: true })
+  mkdirSync(join(home, 'artifacts'))
+  writeFileSync(join(home, 'artifacts', 'one'), 'kept')
+  const child = spawn('sleep', ['60'], { cwd: join(home, 'instances', 'a-1-0') })
+  try {
+    const ground = await settle()
+    expect(readFileSync(join(ground.artifacts, 'one'), 'utf8')).toBe('kept')
+    expect(readlinkSync(`/proc/${child.pid}/cwd`)).toBe(join(ground.instances, 'a-1-0'))
+  } finally {
+    child.kill('SIGKILL')
+  }
+})
+
+it('R14.1 gives a copy of a data directory ground of its own', async () => {
+  const ground = await settle()
+  cpSync(home, join(clone, 'copy'), { recursive: true, verbatimSymlinks: true })
+  const copied = await settle(join(clone, 'copy'))
+  for (const name of GROUND) expect(copied[name]).not.toBe(ground[name])
+  await removeGround(join(clone, 'copy'))
+  expect(existsSync(ground.artifacts)).toBe(true)
+  expect(existsSync(dirname(copied.artifacts))).toBe(false)
+})
+
+it('is made again where it was lost, and leaves alone what somebody has put onto another disk', async () => {
+  const ground = await settle()
+  await removeTree(join(folder, 'state'))
+  expect(await settle()).toEqual(ground)
+  const other = join(clone, 'other')
+  mkdirSync(join(folder, 'disk', 'artifacts'), { recursive: true })
+  mkdirSync(other)
+  symlinkSync(join(folder, 'disk', 'artifacts'), join(other, 'artifacts'))
+  expect((await settle(other)).artifacts).toBe(join(folder, 'disk', 'artifacts'))
+})
+
+it('takes the first place without packages above it, and says so where there is none', async () => {
+  const ground = await settle(home, [join(clone, 'state'), join(folder, 'second')])
+  expect(ground.instances.startsWith(join(folder, 'second'))).toBe(true)
+  const other = join(clone, 'other')
+  expect((await settle(other, [join(clone, 'state')])).instances).toBe(join(other, 'instances'))
+  expect(logger.warn).toHaveBeenCalledWith(
+    { packages: join(clone, 'node_modules') },
+    expect.stringContaining('do not declare'),
+  )
+})

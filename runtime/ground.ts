@@ -1,0 +1,193 @@
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs'
+import { mkdir, readdir, rename, symlink, unlink, writeFile } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { dirname, isAbsolute, join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Logger } from 'pino'
+import { removeTree } from './artifacts/trees.ts'
+
+const run = promisify(execFile)
+
+/**
+ * What programs of apps run in, are built in, or are fetched to. All of it can be made again; what can not stays in the
+ * data directory itself.
+ */
+export const GROUND = ['artifacts', 'cache', 'instances'] as const
+export type Ground = Record<(typeof GROUND)[number], string>
+
+/** Says in the ground which data directory it belongs to. */
+const OWNER = 'owner.json'
+type Owner = { home: string; inode: number }
+
+export type GroundOptions = {
+  logger: Pick<Logger, 'info' | 'warn'>
+  /** Of the worker, for where the user keeps state. */
+  env: Readonly<Record<string, string | undefined>>
+  /** Folders to hold grounds, the first that fits is taken; default: see `places`. */
+  places?: readonly string[]
+}
+
+/**
+ * Where the trees of apps lie: below no folder that has a `node_modules`. Node, npm, npx, tsc and every bundler look for
+ * packages and programs in the folder of a file and in each one above it, and nothing tells all of them to stop. A data
+ * directory in a clone has the clone's packages above it, so its apps would find what they never declared. Where that is
+ * so the trees lie in the user's folder for state, and the data directory has links to them (D6).
+ *
+ * Called by the one worker of a data directory before anything runs. Returns real paths: those are what programs see.
+ */
+export async function settleGround(home: string, options: GroundOptions): Promise<Ground> {
+  await mkdir(home, { recursive: true, mode: 0o700 })
+  const place = groundOf(home) ?? (packagesAbove(home) === null ? home : await makeGround(home, options))
+  if (place !== home) await writeFile(join(place, OWNER), JSON.stringify(ownerFor(home)))
+  const settled: Partial<Ground> = {}
+  for (const name of GROUND) settled[name] = realpathSync(await settle(name, home, place, options))
+  return settled as Ground
+}
+
+/** The first `node_modules` in this folder or above it, or null. The folder need not be there yet. */
+export function packagesAbove(path: string): string | null {
+  let folder = path
+  while (!existsSync(folder)) folder = dirname(folder)
+  for (folder = realpathSync(folder); ; folder = dirname(folder)) {
+    const packages = join(folder, 'node_modules')
+    if (existsSync(packages)) return packages
+    if (folder === dirname(folder)) return null
+  }
+}
+
+/** The ground that the links of a data directory lead to, or null. A copied data directory has links, but no ground. */
+export function groundOf(home: string): string | null {
+  for (const name of GROUND) {
+    const path = join(home, name)
+    if (!isLink(path)) continue
+    const ground = dirname(readlinkSync(path))
+    if (ownerOf(ground)?.inode === statSync(home).ino) return ground
+  }
+  return null
+}
+
+/** Takes the ground of a data directory away, with all that is in it. */
+export async function removeGround(home: string): Promise<void> {
+  const ground = groundOf(home)
+  if (ground !== null) await removeTree(ground)
+}
+
+/** Where a user's programs keep state, else where whatever is kept over a restart of the machine may lie. */
+function places(env: GroundOptions['env']): string[] {
+  const uid = process.getuid?.() ?? 0
+  const home = env.HOME || homedir()
+  return [
+    ...(env.XDG_STATE_HOME && isAbsolute(env.XDG_STATE_HOME) ? [join(env.XDG_STATE_HOME, 'coppice')] : []),
+    ...(isAbsolute(home) ? [join(home, '.local', 'state', 'coppice')] : []),
+    ...(uid === 0 ? ['/var/lib/coppice'] : []),
+    `/var/tmp/coppice-${uid}`,
+  ]
+}
+
+async function makeGround(home: string, options: GroundOptions): Promise<string> {
+  for (const place of options.places ?? places(options.env)) {
+    if (packagesAbove(place) !== null) continue
+    try {
+      await mkdir(place, { recursive: true, mode: 0o700 })
+      if (!isOurs(place)) continue
+      await sweepGrounds(place)
+      const ground = join(realpathSync(place), nameFor(home))
+      await mkdir(ground, { recursive: true, mode: 0o700 })
+      options.logger.info({ ground }, 'the trees of apps lie outside the data directory, which has packages above it')
+      return ground
+    } catch (error) {
+      options.logger.info({ err: error, place }, 'no place for the trees of apps')
+    }
+  }
+  options.logger.warn(
+    { packages: packagesAbove(home) },
+    'apps find packages that they do not declare: there are some above the data directory, and no other place was found; set XDG_STATE_HOME or COPPICE_HOME',
+  )
+  return home
+}
+
+async function settle(
+  name: (typeof GROUND)[number],
+  home: string,
+  place: string,
+  { logger }: GroundOptions,
+): Promise<string> {
+  const path = join(home, name)
+  const target = join(place, name)
+  // Somebody has put it onto another disk.
+  if (isLink(path) && existsSync(path) && ownerOf(dirname(readlinkSync(path))) === null) return path
+  if (place === home) {
+    if (isLink(path)) await unlink(path)
+    await mkdir(path, { recursive: true, mode: 0o700 })
+    return path
+  }
+  if (existsSync(path) && !isLink(path) && !(await moveInto(target, path, name))) {
+    logger.warn({ path }, 'instances run there; they move to the ground of the trees when they have been stopped once')
+    return path
+  }
+  await mkdir(target, { recursive: true, mode: 0o700 })
+  if (isLink(path) && readlinkSync(path) === target) return target
+  if (isLink(path)) await unlink(path)
+  await symlink(target, path)
+  return target
+}
+
+/** What an older version or a restore has put into the data directory. Processes go with a folder that is renamed. */
+async function moveInto(target: string, path: string, name: (typeof GROUND)[number]): Promise<boolean> {
+  await removeTree(target)
+  try {
+    await rename(path, target)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EXDEV') throw error
+  }
+  if (name === 'instances' && (await readdir(path)).some((entry) => !entry.startsWith('.'))) return false
+  // Times and permissions too, by which sealed trees are known (D6).
+  if (name !== 'cache') await run('cp', ['-a', path, target])
+  await removeTree(path)
+  return true
+}
+
+/** A removed data directory leaves its ground; a month later nobody comes back for it. */
+const KEEP_MS = 30 * 24 * 3_600_000
+
+async function sweepGrounds(place: string): Promise<void> {
+  for (const name of await readdir(place)) {
+    const ground = join(place, name)
+    const owner = ownerOf(ground)
+    if (owner === null || statSync(join(ground, OWNER)).mtimeMs > Date.now() - KEEP_MS) continue
+    if (!existsSync(owner.home) || statSync(owner.home).ino !== owner.inode) await removeTree(ground)
+  }
+}
+
+/** A rename of the data directory changes the path only, a copy of it both. */
+function ownerFor(home: string): Owner {
+  return { home: realpathSync(home), inode: statSync(home).ino }
+}
+
+function nameFor(home: string): string {
+  return createHash('sha256')
+    .update(JSON.stringify(ownerFor(home)))
+    .digest('hex')
+    .slice(0, 12)
+}
+
+function ownerOf(ground: string): Owner | null {
+  try {
+    return JSON.parse(readFileSync(join(ground, OWNER), 'utf8')) as Owner
+  } catch {
+    return null
+  }
+}
+
+/** In a folder that others can write, somebody else may have been first. */
+function isOurs(path: string): boolean {
+  const { uid, mode } = statSync(path)
+  return uid === (process.getuid?.() ?? uid) && (mode & 0o022) === 0
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+}
