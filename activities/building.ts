@@ -16,10 +16,7 @@ export type BuildingDeps = {
   /** Names of the secrets that the app.yaml of a source asks for. Throws AppConfigInvalid. */
   secretsOf: (sourcePath: string) => Promise<string[]>
   /** Where the lines of a build go; called once a build. */
-  openBuildLog: (
-    app: string,
-    deployment: string,
-  ) => Promise<{ write: (line: string) => void; close: () => Promise<void> }>
+  openBuildLog: (app: string, deployment: string) => { write: (line: string) => void; close: () => void }
 }
 
 export const createBuildingActivities = (deps: BuildingDeps) => {
@@ -74,7 +71,7 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
           const app = await store.apps.get(plan.app)
           const { command } = await deploymentOf(store, plan)
           await refuseMissingSecrets(plan, source)
-          const log = await openBuildLog(plan.app, plan.deployment ?? '')
+          const log = openBuildLog(plan.app, plan.deployment ?? '')
           try {
             const result = await builder.build(
               { app: plan.app, source, preinstalled: app?.preinstalled === true, command, holder: plan.operation },
@@ -85,7 +82,7 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
             note(words)
             return { artifact: result.artifact, layers: result.layers, built: result.built }
           } finally {
-            await log.close()
+            log.close()
           }
         },
         // The deployment needs it as long as it is kept, longer than the operation that built it (R4.3).

@@ -3,8 +3,8 @@
  * knows these as functions.
  */
 import { join } from 'node:path'
-import { pino } from 'pino'
 import { CoppiceError, withHint } from '../domain/errors.ts'
+import { createLogger } from '../logging/logger.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createKeptThings } from '../runtime/artifacts/kept-things.ts'
 import { runtimeChecks } from '../runtime/checks.ts'
@@ -23,7 +23,7 @@ import { openTemporal } from './temporal.ts'
 async function main(): Promise<void> {
   const options = resolveOptions(process.argv.slice(2), process.env)
   const { home } = options.store
-  const log = pino({ level: options.logLevel, base: { process: 'control' }, timestamp: pino.stdTimeFunctions.isoTime })
+  const log = createLogger({ base: { process: 'control' }, level: options.logLevel })
   const lock = acquireProcessLock(join(home, 'run', 'control.lock'))
   if (lock === null)
     throw new CoppiceError('InvalidInput', `Another control plane runs on the data directory ${home}`, {

@@ -1,19 +1,16 @@
+import type { LineOutput } from '../logging/line-output.ts'
 import type { Exchange } from './exchange.ts'
 import type { AccessLogOptions } from './options.ts'
 
-/** How much may wait for a slow reader of the log before lines are dropped (and counted). */
-const MAX_PENDING_BYTES = 4 * 1024 * 1024
-
-/** One JSON line a request, written in batches. Never holds up traffic: what the reader does not take is dropped. */
+/** One JSON line a request, written in batches. Never holds up traffic: what cannot be written is lost and counted. */
 export class AccessLog {
-  dropped = 0
   private pending: string[] = []
   private scheduled = false
   private readonly sample: number
-  private readonly out: NodeJS.WriteStream
+  private readonly out: LineOutput
   private readonly random: () => number
 
-  constructor(options: AccessLogOptions, out: NodeJS.WriteStream, random: () => number) {
+  constructor(options: AccessLogOptions, out: LineOutput, random: () => number) {
     this.sample = options.sample
     this.out = out
     this.random = random
@@ -52,8 +49,7 @@ export class AccessLog {
   flush(): void {
     this.scheduled = false
     if (this.pending.length === 0) return
-    if (this.out.writableLength > MAX_PENDING_BYTES) this.dropped += this.pending.length
-    else this.out.write(`${this.pending.join('\n')}\n`)
+    this.out.write(`${this.pending.join('\n')}\n`)
     this.pending = []
   }
 }

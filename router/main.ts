@@ -3,8 +3,8 @@ import { utimes, writeFile } from 'node:fs'
 import { enableCompileCache, flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import pino from 'pino'
 import { CoppiceError, withHint } from '../domain/errors.ts'
+import { createLogger, logOutput } from '../logging/logger.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { type RouterOptions, resolveOptions } from './options.ts'
 
@@ -36,7 +36,8 @@ async function startWorker(options: RouterOptions): Promise<void> {
   process.on('SIGTERM', () => undefined)
   process.on('disconnect', () => process.exit(1))
   const { runWorker } = await import('./worker.ts')
-  const log = pino({ base: { part: 'router', router: options.name, pid: process.pid } })
+  const base = { part: 'router', router: options.name, pid: process.pid }
+  const output = logOutput(base)
   runWorker(
     options,
     {
@@ -49,14 +50,14 @@ async function startWorker(options: RouterOptions): Promise<void> {
         for (const message of early) listener(message)
       },
     },
-    log,
+    { log: createLogger({ base }, output), lines: output },
     (code) => process.exit(code),
   )
   setTimeout(flushCompileCache, FLUSH_AFTER_MS)
 }
 
 async function startPrimary(): Promise<void> {
-  const log = pino({ base: { part: 'router', pid: process.pid } })
+  const log = createLogger({ base: { part: 'router', pid: process.pid } })
   try {
     const options = resolveOptions(process.argv.slice(2), process.env)
     // The processes accept for themselves, from one shared socket: what a process that dies had not accepted yet goes

@@ -1,5 +1,6 @@
 import { randomFillSync, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
+import type { LineOutput } from '../logging/line-output.ts'
 import { AccessLog } from './access-log.ts'
 import { Bulk, minorCollector } from './bulk.ts'
 import { Certificates } from './certificates.ts'
@@ -25,7 +26,12 @@ export type Channel = {
 }
 
 /** A process that carries traffic. It gets its first table before it listens. */
-export function runWorker(options: RouterOptions, channel: Channel, log: Logger, exit: (code: number) => void): void {
+export function runWorker(
+  options: RouterOptions,
+  channel: Channel,
+  { log, lines }: { log: Logger; lines: LineOutput },
+  exit: (code: number) => void,
+): void {
   const metrics = new Metrics()
   const sessions = new Sessions()
   const rebalances = new RebalanceNotes()
@@ -39,7 +45,7 @@ export function runWorker(options: RouterOptions, channel: Channel, log: Logger,
     onIdle: () => channel.send({ type: 'beat', beat: beat(false) }),
     onDraining: (endpoint, timeoutMs) => drains.add(endpoint, timeoutMs),
   })
-  const accessLog = new AccessLog(options.accessLog, process.stdout, Math.random)
+  const accessLog = new AccessLog(options.accessLog, lines, Math.random)
   const chain = pipeline({
     options,
     routes,

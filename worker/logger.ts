@@ -1,7 +1,5 @@
-import { type Logger as Pino, pino } from 'pino'
+import { createLogger as createSharedLogger, type Logger as Shared } from '../logging/logger.ts'
 
-export type Logger = Pick<Pino, 'debug' | 'info' | 'warn' | 'error'>
+export type Logger = Pick<Shared, 'debug' | 'info' | 'warn' | 'error'>
 
-/** Structured lines on stdout; the supervisor writes them to a bounded file (DESIGN D16). */
-export const createLogger = (level: string): Pino =>
-  pino({ level, base: { process: 'worker' }, timestamp: pino.stdTimeFunctions.isoTime })
+export const createLogger = (level: string): Shared => createSharedLogger({ base: { process: 'worker' }, level })

@@ -42,7 +42,7 @@ await runTemporalWorker(
       now: Date.now,
       resolveSource: async () => '/',
       secretsOf: async () => [],
-      openBuildLog: async () => ({ write: () => {}, close: async () => {} }),
+      openBuildLog: () => ({ write: () => {}, close: () => {} }),
     }),
     store,
     logger,
