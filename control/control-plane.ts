@@ -1,9 +1,10 @@
 /** The control plane as one object: listens, signs its sign of life, stops gracefully. */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import express from 'express'
+import express, { type RequestHandler } from 'express'
 import type { Logger } from 'pino'
 import { CoppiceError } from '../domain/errors.ts'
+import { judgeBodyType, judgeOrigin, OWN_PAGES_ONLY } from '../domain/web-origin.ts'
 import type { Store } from '../store/store.ts'
 import { AppReader } from './app-reader.ts'
 import { appsApi } from './apps-api.ts'
@@ -100,11 +101,12 @@ function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Expre
   api.disable('x-powered-by')
   api.disable('etag')
   api.set('query parser', 'simple')
-  api.get('/healthz', (_request, response) => void response.json({ status: 'ok', inventory: store.inventory }))
+  api.use(keepPagesOut(options.apiHosts))
+  api.get('/healthz', (_request, response) => void response.json({ status: 'ok' }))
   // Clients of the product ask for this before they have credentials; they take 404 for "no single sign-on here".
   api.get('/.well-known/databricks-config', noSuchPath)
   api.use(authenticate(deps.token, store.tokens))
-  // Any type: clients that send JSON without saying so mean JSON. An upload is not read here.
+  // `keepPagesOut` has looked at the type. An upload is not read here.
   const json = express.json({ limit: '1mb', strict: false, type: () => true })
   api.use((request, response, next) => (request.path === SOURCES ? next() : json(request, response, next)))
   api.get('/api/2.0/preview/scim/v2/Me', (_request, response) => {
@@ -127,6 +129,18 @@ function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Expre
 }
 
 const SOURCES = '/api/coppice/v1/sources'
+const BODY_TYPES = ['application/json']
+const UPLOAD_TYPES = ['application/gzip', 'application/x-gzip', 'application/x-tar', 'application/octet-stream']
+
+/** Before anything else, who asks: what is said here without a token is not said to web pages either (R13.7). */
+function keepPagesOut(names: readonly string[]): RequestHandler {
+  const own = { names: new Set(names), namesOption: '--api-hosts (COPPICE_API_HOSTS)' }
+  return ({ path, headers }, response, next) => {
+    response.set(OWN_PAGES_ONLY)
+    const refused = judgeOrigin(headers, own) ?? judgeBodyType(headers, path === SOURCES ? UPLOAD_TYPES : BODY_TYPES)
+    next(refused ?? undefined)
+  }
+}
 
 function listen(server: Server, { host, port }: ControlOptions['listen']): Promise<void> {
   return new Promise((resolve, reject) => {

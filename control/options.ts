@@ -14,6 +14,11 @@ export type ControlOptions = {
    * programs on this machine, and the token crosses the network in clear text: put TLS in front (R13.5).
    */
   listen: Listen
+  /**
+   * Names by which the API is reached, besides addresses and `localhost`; others are refused, because a web page can
+   * make its own name lead here (R13.7). Default: the one in `listen`. Add those of a proxy in front, or of a container.
+   */
+  apiHosts: string[]
   temporal: TemporalOptions
   /** File with the API's bearer token; made with mode 0600 if missing. Default `<home>/token`. */
   tokenFile: string
@@ -38,6 +43,7 @@ export type TemporalOptions = { address: string; namespace: string }
 const FLAGS = {
   home: { type: 'string' },
   'api-listen': { type: 'string' },
+  'api-hosts': { type: 'string' },
   'temporal-address': { type: 'string' },
   'temporal-namespace': { type: 'string' },
   'token-file': { type: 'string' },
@@ -70,24 +76,29 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     ...Object.fromEntries(SHARED.map((flag) => [envName(flag), text(flag)])),
     COPPICE_HOME: text('home') ?? join(projectRoot(), '.coppice'),
   })
+  const listen = listenOf('api-listen', text('api-listen') ?? '127.0.0.1:7400')
   return {
     store,
-    listen: listenOf('api-listen', text('api-listen') ?? '127.0.0.1:7400'),
+    listen,
+    apiHosts: [listen.host, ...listOf(text('api-hosts'))].map((name) => name.toLowerCase()),
     temporal: {
       address: text('temporal-address') ?? '127.0.0.1:7233',
       namespace: text('temporal-namespace') ?? 'default',
     },
     tokenFile: resolve(text('token-file') ?? join(store.home, 'token')),
     sourceRoots: (text('source-roots')?.split(':').filter(Boolean) ?? [projectRoot()]).map((root) => resolve(root)),
-    domains: text('domains')
-      ?.split(',')
-      .map((domain) => domain.trim())
-      .filter(Boolean) ?? ['localhost'],
+    domains: text('domains') === undefined ? ['localhost'] : listOf(text('domains')),
     urlTemplate: template('url-template', text('url-template')),
     workspaceId: text('workspace-id') ?? '1',
     logLevel: text('log-level') ?? 'info',
   }
 }
+
+const listOf = (text = ''): string[] =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean)
 
 const envName = (flag: Flag): string => `COPPICE_${flag.toUpperCase().replaceAll('-', '_')}`
 

@@ -30,6 +30,13 @@ export const ERRORS = {
     false,
     'Send "Authorization: Bearer <token>": the one in the file "token" of the data directory, or one that an admin made with "coppice tokens create".',
   ),
+  ForeignOrigin: row(
+    403,
+    'PERMISSION_DENIED',
+    false,
+    'Call it from a program, from a page of its own, or by an address or "localhost"; web pages of others may not.',
+  ),
+  UnsupportedMediaType: row(415, 'INVALID_PARAMETER_VALUE', false, 'Say so in the header Content-Type.'),
   PermissionDenied: row(403, 'PERMISSION_DENIED', false, 'Ask a workspace admin.'),
   NotFound: row(404, 'RESOURCE_DOES_NOT_EXIST', false, 'List what there is: coppice apps list.'),
   NoSuchEndpoint: row(404, 'ENDPOINT_NOT_FOUND', false, 'Check the path and the method.'),

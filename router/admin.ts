@@ -3,9 +3,11 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { withHint } from '../domain/errors.ts'
+import { judgeBodyType, judgeOrigin, OWN_PAGES_ONLY, type OwnOrigin } from '../domain/web-origin.ts'
 import { listenOn } from './listener.ts'
 import { exposition, type MetricsSnapshot } from './metrics.ts'
-import type { Listen, RouterOptions } from './options.ts'
+import { HOSTS_OPTION, type Listen, type RouterOptions } from './options.ts'
 import type { RouterStatus } from './primary.ts'
 
 export type AdminParts = {
@@ -26,9 +28,13 @@ export class Admin {
   private readonly server: Server
   private tokenDigest = Buffer.alloc(32)
   private port = 0
+  private readonly own: OwnOrigin
 
   constructor(parts: AdminParts) {
     this.parts = parts
+    const { admin, hosts } = parts.options
+    const own = admin !== null && 'host' in admin ? [admin.host.toLowerCase()] : []
+    this.own = { names: new Set([...own, ...hosts]), namesOption: HOSTS_OPTION }
     this.server = createServer((req, res) => {
       this.handle(req, res).catch((error: Error) =>
         send(res, 500, { error_code: 'INTERNAL_ERROR', message: error.message }),
@@ -69,6 +75,15 @@ export class Admin {
   }
 
   private async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    for (const [name, value] of Object.entries(OWN_PAGES_ONLY)) res.setHeader(name, value)
+    const refused = judgeOrigin(req.headers, this.own) ?? judgeBodyType(req.headers, ['application/json'])
+    if (refused !== null) {
+      send(res, refused.row.status, {
+        error_code: refused.row.apiCode,
+        message: withHint(refused.code, refused.message),
+      })
+      return
+    }
     const given = /^Bearer (.+)$/.exec(req.headers.authorization ?? '')?.[1] ?? ''
     if (!timingSafeEqual(digest(given), this.tokenDigest)) {
       send(res, 401, { error_code: 'UNAUTHENTICATED', message: 'Send "Authorization: Bearer <admin token>".' })

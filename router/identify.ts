@@ -2,15 +2,25 @@ import { randomUUID } from 'node:crypto'
 import type { RequestHandler } from 'express'
 import { digestKey, isMinted, keyFromHeader } from '../domain/affinity.ts'
 import { loopbackCookie } from '../domain/product.ts'
+import { isOwnHost } from '../domain/web-origin.ts'
 import { Exchange } from './exchange.ts'
 import type { Peers } from './peer.ts'
+import { REFUSALS } from './refusal.ts'
 import type { HeadReader, RequestHead } from './request-head.ts'
 import { readRouterCookies } from './router-cookie.ts'
 import type { Routes } from './routes.ts'
 
+export type IdentifyParts = {
+  heads: HeadReader
+  peers: Peers
+  routes: Routes
+  /** See RouterOptions. */
+  hosts: readonly string[]
+}
+
 /** First in the chain: who asks, for which app, in which session. Malformed requests get their refusal here. */
-export function identify(parts: { heads: HeadReader; peers: Peers; routes: Routes }): RequestHandler {
-  const { heads, peers, routes } = parts
+export function identify({ heads, peers, routes, hosts }: IdentifyParts): RequestHandler {
+  const names: ReadonlySet<string> = new Set(hosts)
   return (req, res, next) => {
     const peer = peers.of(req.socket)
     if (peer.closing) return
@@ -29,7 +39,18 @@ export function identify(parts: { heads: HeadReader; peers: Peers; routes: Route
     exchange.requestId = head.requestId ?? randomUUID()
     exchange.hasBody = head.chunked || (head.contentLength !== null && head.contentLength !== '0')
     exchange.idempotent = !exchange.hasBody && isIdempotent(req.method)
-    exchange.app = routes.forPort(peer.localPort) ?? routes.forHost(hostName(head.host)) ?? null
+    const ofHost = routes.forHost(hostName(head.host))
+    const ofPort = routes.forPort(peer.localPort)
+    exchange.app = ofPort ?? ofHost ?? null
+    // A port is all that a page needs to guess; then its own name leads to the app, and the app's answers are its own.
+    if (
+      ofPort !== undefined &&
+      ofPort !== ofHost &&
+      !peer.trusted &&
+      head.host !== null &&
+      !isOwnHost(head.host, names)
+    )
+      exchange.refusal = REFUSALS.foreignHost
     if (exchange.app?.row.affinity === true) findSession(exchange, head)
     else if (head.cookies !== null) head.cookies = readRouterCookies(head.cookies, null).rest
     next()

@@ -16,6 +16,12 @@ export type RouterOptions = {
   stateDir: string | null
   /** Stable name; two routers of one control plane must not share it. */
   name: string
+  /**
+   * Names in lower case, besides addresses, `localhost` and the host names of apps, by which ports of apps and the admin
+   * listener are reached; others are refused there, because a web page can make its own name lead here (R13.7).
+   * Trusted proxies have judged it themselves. Default: the name of this machine.
+   */
+  hosts: string[]
   /** The admin listener; null for none. Keep it on loopback: it tells everything about every app. */
   admin: Listen | null
   /** File with the bearer token of the admin listener; made, mode 0600, in the state directory if not given. */
@@ -132,6 +138,7 @@ export const FLAGS = {
   routes: { type: 'string' },
   'state-dir': { type: 'string' },
   name: { type: 'string' },
+  hosts: { type: 'string' },
   admin: { type: 'string' },
   'admin-token-file': { type: 'string' },
   processes: { type: 'string' },
@@ -173,15 +180,12 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     routes: text('routes') ?? null,
     stateDir: text('state-dir') ?? null,
     name: text('name') ?? `router-${hostname()}`,
+    hosts: listOf(text('hosts') ?? hostname()).map((name) => name.toLowerCase()),
     admin: text('admin') === undefined ? null : parseListen('admin', text('admin') as string),
     adminTokenFile: text('admin-token-file') ?? null,
     processes: wholeNumber('processes', text('processes') ?? String(Math.min(2, availableParallelism())), 1, 64),
     servedBy: on('served-by'),
-    trustedProxies:
-      text('trusted-proxies')
-        ?.split(',')
-        .map((s) => s.trim())
-        .filter(Boolean) ?? [],
+    trustedProxies: listOf(text('trusted-proxies')),
     tls: tlsOptions(text),
     exposeUnconfinedApps: on('expose-unconfined-apps'),
     accessLog: { sample: fraction('access-log', text('access-log') ?? '0') },
@@ -218,7 +222,16 @@ function parseFlags(argv: readonly string[]) {
   }
 }
 
+const listOf = (text = ''): string[] =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean)
+
 const envName = (flag: string): string => `COPPICE_ROUTER_${flag.toUpperCase().replaceAll('-', '_')}`
+
+/** For messages to whom it would help. */
+export const HOSTS_OPTION = `--hosts (${envName('hosts')})`
 
 const invalid = (flag: string, message: string) =>
   new CoppiceError('InvalidInput', `--${flag} (${envName(flag)}): ${message}`, { field: flag })
@@ -237,13 +250,7 @@ export const isLoopbackHost = (host: string): boolean =>
 
 function tlsOptions(text: (flag: 'tls-cert' | 'tls-key' | 'tls-self-signed') => string | undefined): TlsOptions | null {
   const [cert, key, names] = [text('tls-cert'), text('tls-key'), text('tls-self-signed')]
-  if (names !== undefined)
-    return {
-      selfSigned: names
-        .split(',')
-        .map((s) => s.trim())
-        .filter(Boolean),
-    }
+  if (names !== undefined) return { selfSigned: listOf(names) }
   if (cert === undefined && key === undefined) return null
   if (cert === undefined || key === undefined) throw invalid('tls-cert', '--tls-cert and --tls-key go together')
   return { cert, key }

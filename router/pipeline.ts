@@ -53,7 +53,7 @@ export function pipeline(parts: PipelineParts): Pipeline {
   app.disable('x-powered-by')
   app.disable('etag')
   app.set('query parser', false)
-  app.use(identify({ heads, peers, routes }))
+  app.use(identify({ heads, peers, routes, hosts: options.hosts }))
   app.use(admit({ limits: options.limits, stopping: parts.stopping }))
   app.use(choose.middleware)
   app.use(

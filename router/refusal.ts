@@ -2,6 +2,7 @@
  * Every answer that the router gives itself. `reason` is what clients, logs and metrics see; the header
  * `X-Coppice-Router` carries it, and only the router's own answers have that header.
  */
+import { HOSTS_OPTION } from './options.ts'
 
 export type Refusal = {
   readonly status: number
@@ -21,6 +22,7 @@ export type RefusalReason =
   | 'MethodNotAllowed'
   | 'RequestTimeout'
   | 'NoSuchApp'
+  | 'ForeignHost'
   | 'AppStarting'
   | 'AppStopped'
   | 'AppHeld'
@@ -52,6 +54,7 @@ export const REFUSALS = {
   connect: refusal(405, 'MethodNotAllowed', 'CONNECT is not offered here.', { close: true }),
   requestTimeout: refusal(408, 'RequestTimeout', 'The request did not arrive in time.', { close: true }),
   noSuchApp: refusal(404, 'NoSuchApp', 'There is no app at this address.'),
+  foreignHost: refusal(421, 'ForeignHost', `This port is not reached by that name; add it to ${HOSTS_OPTION}.`),
   starting: refusal(503, 'AppStarting', 'The app is starting.', { retryAfter: 2 }),
   stopped: refusal(503, 'AppStopped', 'The app is stopped.', { retryAfter: 30 }),
   held: refusal(503, 'AppHeld', 'The traffic of the app is held back for the moment.', { retryAfter: 5 }),

@@ -17,6 +17,7 @@ const FLAG_WORDS: Record<keyof typeof FLAGS, [value: string, words: string, fall
   routes: ['FILE', 'a route table in a file, watched, for a router that stands alone', 'none'],
   'state-dir': ['FOLDER', 'where the last table is kept, so that a restart needs no control plane', 'none'],
   name: ['NAME', 'stable, and another one for each router of a control plane', 'router-<hostname>'],
+  hosts: ['LIST', 'more names that lead to ports of apps; addresses and their own always do', '<hostname>'],
   admin: ['HOST:PORT', 'metrics and state, behind a token; keep it on loopback', 'none'],
   'admin-token-file': ['FILE', 'bearer token of the admin listener', 'made in --state-dir'],
   processes: ['1…64', 'processes that carry traffic; not more than there are cores', '2, or 1 on one core'],

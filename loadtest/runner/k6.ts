@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -122,14 +123,17 @@ type Control = { url: string; answer: 'go on' | 'stop'; stopTold: boolean; close
 
 /** Where users ask, once DURATION is over, whether to go on. */
 async function startControl(): Promise<Control> {
-  const server = createServer((_request, response) => {
+  // A path that nobody can guess: a web page that comes by must not end a run.
+  const path = `/${randomUUID()}`
+  const server = createServer((request, response) => {
+    if (request.url !== path) return void response.writeHead(404).end()
     if (control.answer === 'stop') control.stopTold = true
     response.end(control.answer)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const control: Control = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${path}`,
     answer: 'go on',
     stopTold: false,
     close: () => {

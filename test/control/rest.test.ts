@@ -12,6 +12,7 @@ beforeAll(async () => {
 })
 afterAll(() => control?.stop())
 
+const JSON_TYPE = { 'content-type': 'application/json' }
 const APPS = '/api/2.0/apps'
 const DEPLOYMENTS = `${APPS}/there/deployments`
 
@@ -175,7 +176,7 @@ describe('R13.3 400 with the field and the reason, and nothing changed, for', ()
   })
 
   it('a body that is no JSON', async () => {
-    const answer = await control.raw(APPS, { method: 'POST', body: '{"name":' })
+    const answer = await control.raw(APPS, { method: 'POST', headers: JSON_TYPE, body: '{"name":' })
     expect(answer.status).toBe(400)
     expect(await answer.json()).toMatchObject({
       error_code: 'INVALID_PARAMETER_VALUE',
@@ -184,13 +185,15 @@ describe('R13.3 400 with the field and the reason, and nothing changed, for', ()
   })
 
   it('a body of more than 1 MiB', async () => {
-    const answer = await control.raw(APPS, { method: 'POST', body: JSON.stringify({ name: 'x'.repeat(1_100_000) }) })
+    const body = JSON.stringify({ name: 'x'.repeat(1_100_000) })
+    const answer = await control.raw(APPS, { method: 'POST', headers: JSON_TYPE, body })
     expect(answer.status).toBe(400)
     expect(await answer.json()).toMatchObject({ message: expect.stringContaining('1 MiB') })
   })
 
   it('an upload that is no tar, and leaves nothing behind', async () => {
-    const answer = await control.raw('/api/coppice/v1/sources', { method: 'POST', body: 'nonsense' })
+    const headers = { 'content-type': 'application/gzip' }
+    const answer = await control.raw('/api/coppice/v1/sources', { method: 'POST', headers, body: 'nonsense' })
     expect(answer.status).toBe(400)
     expect(await answer.json()).toMatchObject({ error_code: 'INVALID_PARAMETER_VALUE' })
     expect((await readdir(join(control.home, 'sources', 'kept')).catch(() => [])).length).toBe(0)
@@ -266,7 +269,7 @@ describe('R13.5 the API needs its token:', () => {
   })
 
   it('nothing is created without it', async () => {
-    await fetch(control.url + APPS, { method: 'POST', body: '{"name":"sneaky"}' })
+    await fetch(control.url + APPS, { method: 'POST', headers: JSON_TYPE, body: '{"name":"sneaky"}' })
     expect(await control.store.apps.get('sneaky')).toBeNull()
   })
 

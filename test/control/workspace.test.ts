@@ -158,7 +158,8 @@ describe('R4.3 artifacts', () => {
       tar.finalize()
       const chunks: Buffer[] = []
       for await (const chunk of tar) chunks.push(chunk as Buffer)
-      const answer = await control.raw('/api/coppice/v1/sources', { method: 'POST', body: Buffer.concat(chunks) })
+      const upload = { method: 'POST', headers: { 'content-type': 'application/gzip' }, body: Buffer.concat(chunks) }
+      const answer = await control.raw('/api/coppice/v1/sources', upload)
       return ((await answer.json()) as { digest: string }).digest
     }
     const [kept, gone] = [await upload('a'), await upload('b')]
