@@ -36,7 +36,17 @@ export type HealthSpec = {
 
 export type Observation =
   | { state: 'absent' }
-  | { state: 'running'; address: string; pid: number; startedAt: number }
+  | {
+      state: 'running'
+      address: string
+      pid: number
+      startedAt: number
+      /**
+       * It is there and nothing of what answers at its address does anything, until somebody lets it go on: its processes
+       * were stopped by a signal, its container is paused. As of the provider's last look.
+       */
+      suspended: boolean
+    }
   | { state: 'exited'; code: number | null; signal: string | null; at: number }
 
 /**
@@ -56,8 +66,11 @@ export interface Provider {
   listeners(id: string): Promise<string[]>
   /** The last lines the instance wrote, oldest first; also after it is gone. */
   logLines(id: string, count: number): Promise<string[]>
-  /** Calls back when an instance that this process watches has exited; returns the way to stop that. */
-  onExit(listener: (id: string) => void): () => void
+  /**
+   * Calls back when an instance that this process watches has exited, was suspended, or goes on: within a second of it,
+   * and after `observe` says so. Returns the way to stop that.
+   */
+  onChange(listener: (id: string) => void): () => void
 }
 
 /** Ports that are written down before they are used and rest in quarantine afterwards; kept by the store. */

@@ -14,7 +14,7 @@ export type HealthOptions = {
   id: string
   spec: Pick<InstanceSpec, 'health' | 'mode' | 'portVariables' | 'command'>
   running: Extract<Observation, { state: 'running' }>
-  provider: Pick<Provider, 'observe' | 'listeners' | 'logLines' | 'onExit'>
+  provider: Pick<Provider, 'observe' | 'listeners' | 'logLines' | 'onChange'>
   clock: Clock
   /** Ends the waiting with the signal's reason; the instance is left as it is. */
   signal: AbortSignal
@@ -55,14 +55,14 @@ export async function waitUntilHealthy(options: HealthOptions): Promise<Healthy>
   const { clock, running, signal, spec } = options
   const { timeoutMs } = spec.health
   const deadline = Math.max(running.startedAt + timeoutMs, clock.now() + Math.min(timeoutMs, LEAST_WAIT_MS))
-  let exit = new AbortController()
-  const stopListening = options.provider.onExit((id) => id === options.id && exit.abort())
+  let change = new AbortController()
+  const stopListening = options.provider.onChange((id) => id === options.id && change.abort())
   try {
     let progress = ''
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * PAUSE_GROWTH, MAX_PAUSE_MS)) {
       signal.throwIfAborted()
-      exit = new AbortController()
-      const wake = AbortSignal.any([signal, exit.signal])
+      change = new AbortController()
+      const wake = AbortSignal.any([signal, change.signal])
       await failIfGone(options)
       const left = deadline - clock.now()
       const { address, finding, own } = await look(options, Math.max(Math.min(ASK_LIMIT_MS, left), LEAST_ASK_MS), wake)
@@ -162,6 +162,14 @@ async function diagnosis(options: HealthOptions, finding: Finding): Promise<Copp
   const listening = await options.provider.listeners(options.id)
   const elsewhere = listening.filter((address) => portOf(address) !== port)
   const details = { found: listening, port }
+  const seen = await options.provider.observe(options.id)
+  if (seen.state === 'running' && seen.suspended)
+    return failure(
+      options,
+      'HealthCheckTimedOut',
+      `The app was stopped by a signal, and did not go on ${within}.`,
+      details,
+    )
   switch (finding.kind) {
     case 'status':
       return failure(

@@ -101,7 +101,7 @@ export class InstanceActor {
   }
 
   /** Its process has ended. While it starts or stops, those who wait for it see that themselves. */
-  exited(): void {
+  changed(): void {
     if (!this.#watch) return
     void this.#inTurn(() => this.#handleExit()).catch((error) => {
       // The reconciler finds it down and tries again.
@@ -237,7 +237,7 @@ export class InstanceActor {
         .catch((err) => logger.warn({ err, instance: this.id }, 'could not forget its crashes'))
     this.#watch = { startedAt, cancel: crashes > 0 ? clock.after(provedAfterMs, forget) : () => {} }
     // It may have ended before anybody listened.
-    if ((await provider.observe(this.id)).state !== 'running') this.exited()
+    if ((await provider.observe(this.id)).state !== 'running') this.changed()
   }
 
   #unwatch(): void {

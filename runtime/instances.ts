@@ -50,7 +50,7 @@ class InstanceRegistry implements Instances {
       slots: new Slots(options.setUps ?? 8),
       health: options.health ?? {},
     }
-    this.#stopListening = options.provider.onExit((id) => this.#actors.get(id)?.exited())
+    this.#stopListening = options.provider.onChange((id) => this.#actors.get(id)?.changed())
     if (options.reconcileEveryMs) this.#reconcileEvery(options.reconcileEveryMs)
   }
 

@@ -59,3 +59,12 @@ spawn('sh', ['-c', 'setsid "$0" -e "$1" & exit 0', process.execPath, stubborn], 
 process.on('SIGTERM', () => console.log('not going'))
 createServer((_, response) => response.end('ok')).listen(${PORT}, '0.0.0.0')
 `
+
+/** A parent and a child that accept from one socket, as servers with workers do; says who the child is. */
+export const forksWorker = `
+import { fork } from 'node:child_process'
+import { createServer } from 'node:http'
+const server = createServer((_, response) => response.end(String(process.pid)))
+if (process.send) process.on('message', (message, handle) => server.listen(handle, () => console.log('child ' + process.pid)))
+else server.listen(${PORT}, '0.0.0.0', () => fork('app.mjs').send('serve', server))
+`

@@ -62,6 +62,12 @@ export async function createBench(options: Partial<ProcessProviderOptions> = {})
         ...more,
       }
     },
+    suspend({ pid }: { pid: number }): void {
+      process.kill(-pid, 'SIGSTOP')
+    },
+    resume({ pid }: { pid: number }): void {
+      process.kill(-pid, 'SIGCONT')
+    },
     async close(): Promise<void> {
       for (const id of await provider.list()) await provider.remove(id, { graceMs: 0 })
       for (const each of opened) each.close()

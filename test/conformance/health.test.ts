@@ -137,6 +137,14 @@ describe('fails at the deadline', () => {
     expect(error).toMatchObject({ code: 'HealthCheckTimedOut', details: { logLines: ['got a request'] } })
   })
 
+  it('R12.2 an app that a signal stopped, and says so rather than that it does not answer', async () => {
+    const { error } = await check(`setTimeout(() => process.kill(process.pid, 'SIGSTOP'), 50)`, { health: SHORT })
+    expect(error).toMatchObject({
+      code: 'HealthCheckTimedOut',
+      message: expect.stringContaining('stopped by a signal'),
+    })
+  })
+
   it('an app whose port somebody else took before it listened: the answer of another program does not count', async () => {
     const foreign = createServer((_, response) => response.end('ok'))
     const spec = await bench.spec(apps.listensNowhere, { health: SHORT })

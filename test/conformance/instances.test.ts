@@ -154,7 +154,7 @@ describe('start', () => {
       remove: bench.provider.remove.bind(bench.provider),
       listeners: bench.provider.listeners.bind(bench.provider),
       logLines: bench.provider.logLines.bind(bench.provider),
-      onExit: bench.provider.onExit.bind(bench.provider),
+      onChange: bench.provider.onChange.bind(bench.provider),
     })
     try {
       const { address } = await open({ provider }).start(ID)

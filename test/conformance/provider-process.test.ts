@@ -206,6 +206,101 @@ describe('the process provider alone', () => {
     expect(await bench.provider.logLines(ID, 1)).toEqual(['got SIGTERM'])
   })
 
+  describe('R12.2 of what is stopped by a signal', () => {
+    const isSuspended = async () => {
+      const seen = await bench.provider.observe(ID)
+      return seen.state === 'running' && seen.suspended
+    }
+    /** Every process that was started before was seen by then as it is now. */
+    const twoLooks = async () => {
+      const witness = { ...(await bench.spec(apps.wellBehaved)), id: 'witness-00000001-0' }
+      const running = await bench.provider.ensure(witness)
+      for (const [name, suspended] of [['SIGSTOP', true] as const, ['SIGCONT', false] as const]) {
+        process.kill(running.pid, name)
+        await until(
+          () => bench.provider.observe(witness.id),
+          (seen) => seen.state === 'running' && seen.suspended === suspended,
+        )
+      }
+      await bench.provider.remove(witness.id, { graceMs: 0 })
+    }
+    const childOf = async () =>
+      Number(
+        (
+          await until(
+            () => bench.provider.logLines(ID, 1),
+            ([line]) => /child/.test(line ?? ''),
+          )
+        )[0]?.split(' ')[1],
+      )
+
+    it('a server below a shell is suspended, though its shell is not; a shell that is stopped alone changes nothing', async () => {
+      const spec = await bench.spec(apps.wellBehaved, { command: ['sh', '-c', `${process.execPath} app.mjs; exit $?`] })
+      const running = await bench.provider.ensure(spec)
+      const { pid } = JSON.parse(await get(running.address))
+      expect(pid).not.toBe(running.pid)
+      process.kill(running.pid, 'SIGSTOP')
+      await twoLooks()
+      expect(await isSuspended()).toBe(false)
+      process.kill(running.pid, 'SIGCONT')
+      process.kill(pid, 'SIGSTOP')
+      await until(isSuspended)
+      process.kill(pid, 'SIGCONT')
+      await until(async () => !(await isSuspended()))
+      await get(running.address)
+    })
+
+    it('a parent whose workers accept from its socket is not suspended without them, nor they without it', async () => {
+      const { pid, address } = await bench.provider.ensure(await bench.spec(apps.forksWorker))
+      await get(address)
+      const child = await childOf()
+      for (const [stopped, going] of [
+        [pid, child],
+        [child, pid],
+      ] as const) {
+        process.kill(stopped, 'SIGSTOP')
+        await twoLooks()
+        expect(await isSuspended()).toBe(false)
+        process.kill(going, 'SIGSTOP')
+        await until(isSuspended)
+        process.kill(going, 'SIGCONT')
+        await until(async () => !(await isSuspended()))
+        process.kill(stopped, 'SIGCONT')
+      }
+    })
+
+    it('a helper that has nothing to do with the socket suspends nobody, nor one that is stopped before anybody listens', async () => {
+      const helper = `
+        import { spawn } from 'node:child_process'
+        import { createServer } from 'node:http'
+        console.log('child ' + spawn('sleep', ['600'], { stdio: 'ignore' }).pid)
+        setTimeout(() => createServer((_, response) => response.end()).listen(process.env.PORT, '0.0.0.0'), 500)`
+      const { address } = await bench.provider.ensure(await bench.spec(helper))
+      process.kill(await childOf(), 'SIGSTOP')
+      await twoLooks()
+      expect(await isSuspended()).toBe(false)
+      await get(address)
+      await twoLooks()
+      expect(await isSuspended()).toBe(false)
+    })
+
+    it.each([
+      ['that its launcher started in a session of its own', 'setsid "$0" app.mjs & exec sleep 600'],
+      ['that lost its parent as well', '(setsid "$0" app.mjs &); exec sleep 600'],
+    ])('a server %s serves on while its launcher is stopped, and is suspended with it', async (_, script) => {
+      const command = ['sh', '-c', script, process.execPath]
+      const running = await bench.provider.ensure(await bench.spec(apps.wellBehaved, { command }))
+      const { pid } = JSON.parse(await get(running.address))
+      process.kill(running.pid, 'SIGSTOP')
+      await twoLooks()
+      expect(await isSuspended()).toBe(false)
+      process.kill(pid, 'SIGSTOP')
+      await until(isSuspended)
+      process.kill(pid, 'SIGCONT')
+      await until(async () => !(await isSuspended()))
+    })
+  })
+
   it('R1.5 gives the app a writable copy of a sealed artifact, with links into layers, and takes all of it away', async () => {
     const layer = await bench.artifact({ 'left-pad/index.js': 'module.exports = 1' })
     const artifactPath = await bench.artifact({

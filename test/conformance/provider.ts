@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { InstanceSpec, PortLeases, Provider } from '../../runtime/contracts.ts'
+import type { InstanceSpec, Observation, PortLeases, Provider } from '../../runtime/contracts.ts'
 import { hardToEnd, listensNowhere, wellBehaved } from './apps.ts'
 import { exited, get, until } from './bench.ts'
 
@@ -13,6 +13,9 @@ export type ConformanceBench = {
   ports: PortLeases & { leases: Record<string, number>; next: number[]; replaced: number[] }
   spec(source: string, more?: Partial<InstanceSpec>): Promise<InstanceSpec>
   artifact(files: Record<string, string>): Promise<string>
+  /** Makes an instance stand still from outside, as an operator would: a signal, a pause. */
+  suspend(running: Extract<Observation, { state: 'running' }>): void
+  resume(running: Extract<Observation, { state: 'running' }>): void
   close(): Promise<void>
 }
 
@@ -97,7 +100,7 @@ export function defineProviderConformance(name: string, createBench: () => Promi
     it('tells how an instance ended, at once, and starts it again in a fresh working directory', async () => {
       const spec = await bench.spec(wellBehaved)
       const told: string[] = []
-      const stop = provider.onExit((id) => told.push(id))
+      const stop = provider.onChange((id) => told.push(id))
       const first = await provider.ensure(spec)
       await get(first.address, '/write')
       await get(first.address, '/exit?code=7')
@@ -113,12 +116,56 @@ export function defineProviderConformance(name: string, createBench: () => Promi
       expect(told).toHaveLength(1)
     })
 
+    it('R12.2 tells within a second that an instance is suspended and that it goes on, and of both only once', async () => {
+      const spec = await bench.spec(wellBehaved)
+      const running = await provider.ensure(spec)
+      await get(running.address)
+      const told: Array<[string, unknown]> = []
+      provider.onChange(async (id) => told.push([id, await provider.observe(id)]))
+      const suspended = { ...running, suspended: true }
+      for (let times = 1; times <= 2; times++) {
+        bench.suspend(running)
+        await until(() => told.length === times * 2 - 1)
+        bench.resume(running)
+        await until(() => told.length === times * 2)
+      }
+      expect(told).toEqual([suspended, running, suspended, running].map((seen) => [spec.id, seen]))
+      await get(running.address)
+    })
+
+    it('R12.2 an instance that ends while it is suspended has ended, and its next run is not suspended', async () => {
+      const spec = await bench.spec(wellBehaved)
+      const running = await provider.ensure(spec)
+      await get(running.address)
+      bench.suspend(running)
+      const isSuspended = (seen: Observation) => seen.state === 'running' && seen.suspended
+      await until(() => provider.observe(spec.id), isSuspended)
+      expect(isSuspended(await provider.ensure(spec))).toBe(true)
+      process.kill(running.pid, 'SIGKILL')
+      await exited(provider, spec.id)
+      expect(await provider.ensure(spec)).toMatchObject({ state: 'running', suspended: false })
+    })
+
+    it('R12.2 the next worker sees at its first look that an instance is suspended, and that it goes on', async () => {
+      const spec = await bench.spec(wellBehaved)
+      const running = await provider.ensure(spec)
+      await get(running.address)
+      bench.suspend(running)
+      const next = bench.open()
+      expect(await next.observe(spec.id)).toEqual({ ...running, suspended: true })
+      const told: string[] = []
+      next.onChange((id) => told.push(id))
+      bench.resume(running)
+      await until(() => told.length > 0)
+      expect(await next.observe(spec.id)).toEqual(running)
+    })
+
     it('R10.2 leaves nothing of a removed instance: no process, no address, no lease, no id', async () => {
       const spec = await bench.spec(wellBehaved)
       const { address } = await provider.ensure(spec)
       await get(address)
       const told: string[] = []
-      provider.onExit((id) => told.push(id))
+      provider.onChange((id) => told.push(id))
       await provider.remove(spec.id, { graceMs: 15_000 })
       expect(await provider.observe(spec.id)).toEqual({ state: 'absent' })
       expect(await provider.list()).toEqual([])
@@ -170,7 +217,7 @@ export function defineProviderConformance(name: string, createBench: () => Promi
       await get(first.address)
       const next = bench.open()
       const told: string[] = []
-      next.onExit((id) => told.push(id))
+      next.onChange((id) => told.push(id))
       expect(await next.list()).toEqual([spec.id])
       expect(await next.observe(spec.id)).toEqual(first)
       expect(await next.ensure(spec)).toEqual(first)

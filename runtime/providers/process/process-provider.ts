@@ -10,12 +10,13 @@ import { type FindListeners, systemListeners } from '../../listeners.ts'
 import { lastLines, pruneLogs, rotateLog } from '../../log-file.ts'
 import { commandOf, environmentOf, HOME_VARIABLE, INSTANCE_VARIABLE } from './app-environment.ts'
 import { confinement } from './confinement.ts'
-import { endFamily, familyOf, type Leader } from './family.ts'
+import { endFamily, familyOf } from './family.ts'
 import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
 import { homeMarker } from './home-marker.ts'
 import { furnish, instanceDirectory, readRecord, removeDirectory, writeRecord } from './instance-directory.ts'
 import { launch } from './launch.ts'
 import { isAlive, type ProcessTable, systemProcessTable } from './process-table.ts'
+import { Suspensions, type Watched } from './suspensions.ts'
 
 export type ProcessProviderOptions = {
   /** Directory with one directory an instance. One provider of one worker at a time (DESIGN D11). */
@@ -33,7 +34,10 @@ export type ProcessProviderOptions = {
   keepLogsMs?: number
   /** How many of them at most, default 200. */
   keepLogs?: number
-  /** How often processes of an earlier worker are looked at, in ms, default 500; our own tell by themselves. */
+  /**
+   * How often processes are looked at, in ms, default 500: whether they are stopped, and whether those of an earlier
+   * worker have ended, as only our own tell by themselves. Lower it where a stopped instance has to be seen sooner.
+   */
   watchIntervalMs?: number
   table?: ProcessTable
   findListeners?: FindListeners
@@ -47,7 +51,7 @@ export type CrashPoint = (typeof CRASH_POINTS)[number]
 
 type Running = Extract<Observation, { state: 'running' }>
 type Exited = Extract<Observation, { state: 'exited' }>
-type OwnChild = { running: Running; exited: Exited | null }
+type OwnChild = { watched: Watched; running: Running; exited: Exited | null }
 
 /** Runs each instance as a process group of this machine; DESIGN D11 tells how they outlive their worker. */
 export function createProcessProvider(options: ProcessProviderOptions): Provider & { close(): void } {
@@ -64,10 +68,15 @@ class ProcessProvider implements Provider {
   /** Those that this process started: the kernel tells us how they end. */
   readonly #own = new Map<string, OwnChild>()
   /** Those that an earlier worker started: they are somebody else's children, so we have to look. */
-  readonly #adopted = new Map<string, Leader>()
+  readonly #adopted = new Map<string, Watched>()
+  readonly #suspensions: Suspensions
+  readonly #suspended = new Set<string>()
+  /** Looks are taken one after the other; who asks for one while another goes on shares the next. */
+  #lastLook: Promise<void> = Promise.resolve()
+  #nextLook: Promise<void> | null = null
   readonly #tails = new Map<string, Promise<unknown>>()
   readonly #beingRemoved = new Set<string>()
-  readonly #exitListeners = new Set<(id: string) => void>()
+  readonly #listeners = new Set<(id: string) => void>()
   readonly #cancelTimers: Array<() => void>
 
   constructor(options: ProcessProviderOptions) {
@@ -83,8 +92,13 @@ class ProcessProvider implements Provider {
         logger: options.logger,
       }),
     )
+    this.#suspensions = new Suspensions({
+      table: this.#table,
+      findListeners: this.#findListeners,
+      family: async (id) => familyOf(await this.#family(id)),
+    })
     this.#cancelTimers = [
-      this.#every(options.watchIntervalMs ?? 500, () => this.#lookAtAdopted()),
+      this.#every(options.watchIntervalMs ?? 500, () => this.#look()),
       this.#every(options.logIntervalMs ?? 5_000, () => this.#boundLogs()),
     ]
   }
@@ -99,13 +113,15 @@ class ProcessProvider implements Provider {
 
   async observe(id: string): Promise<Observation> {
     const own = this.#own.get(id)
-    if (own) return own.exited ?? own.running
+    if (own) return own.exited ?? { ...own.running, suspended: this.#suspended.has(id) }
     const record = await readRecord(this.#directory(id))
     if (record?.phase !== 'started') return { state: 'absent' }
-    const { pid, startTime, startedAt } = record
+    const { pid, startTime, startedAt, port } = record
     if (await isAlive(this.#table, pid, startTime)) {
-      this.#adopted.set(id, { pid, startTime })
-      return { state: 'running', address: `127.0.0.1:${record.port}`, pid, startedAt }
+      const known = this.#adopted.has(id)
+      this.#adopted.set(id, { pid, startTime, port })
+      if (!known) await this.#look()
+      return { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt, suspended: this.#suspended.has(id) }
     }
     return { state: 'exited', code: null, signal: null, at: this.#clock.now() }
   }
@@ -118,8 +134,7 @@ class ProcessProvider implements Provider {
         // The directory goes last: until then a rerun finds the instance.
         await this.#options.ports.release(id)
         await removeDirectory(this.#directory(id))
-        this.#own.delete(id)
-        this.#adopted.delete(id)
+        this.#forget(id)
       } finally {
         this.#beingRemoved.delete(id)
       }
@@ -138,22 +153,22 @@ class ProcessProvider implements Provider {
 
   async listeners(id: string): Promise<string[]> {
     const family = await familyOf(await this.#family(id))
-    return (this.#options.findListeners ?? systemListeners())(family.map(({ pid }) => pid))
+    return this.#findListeners(family.map(({ pid }) => pid))
   }
 
   logLines(id: string, count: number): Promise<string[]> {
     return lastLines(this.#logPath(id), count)
   }
 
-  onExit(listener: (id: string) => void): () => void {
-    this.#exitListeners.add(listener)
-    return () => this.#exitListeners.delete(listener)
+  onChange(listener: (id: string) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
   /** Ends the watching; instances run on. */
   close(): void {
     for (const cancel of this.#cancelTimers) cancel()
-    this.#exitListeners.clear()
+    this.#listeners.clear()
   }
 
   async #start(spec: InstanceSpec): Promise<Running> {
@@ -163,14 +178,14 @@ class ProcessProvider implements Provider {
     const homeId = await this.#homeId()
     // What an earlier run left behind would hold the port, and share the new one's directories.
     await this.#end(id, 0)
-    this.#own.delete(id)
+    this.#forget(id)
     await writeRecord(directory, { phase: 'intent', id })
     await at('intent')
     const port = await freePort(this.#options.ports, id, this.#options.isPortFree ?? isPortFree)
     const environment = environmentOf(spec, { port, directory, homeId })
     await furnish(directory, spec.artifactPath, spec.links)
     await at('furnished')
-    let running: Running | undefined
+    let own: OwnChild | undefined
     const child = await launch({
       command: commandOf(spec, port),
       prefix: await this.#prefix(),
@@ -181,42 +196,71 @@ class ProcessProvider implements Provider {
         await at('spawned')
         const row = await this.#table.row(pid)
         if (!row) throw new CoppiceError('Internal', `the process ${pid} of ${id} ended before it began`)
+        const watched = { pid, startTime: row.startTime, port }
         const startedAt = this.#clock.now()
-        await writeRecord(directory, { phase: 'started', id, pid, startTime: row.startTime, port, startedAt })
-        running = { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt }
+        await writeRecord(directory, { phase: 'started', id, ...watched, startedAt })
+        const running = { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt, suspended: false } as const
+        own = { watched, running, exited: null }
         await at('recorded')
       },
     })
-    if (!running) throw new Error('launched without a record')
-    this.#watchOwn(id, child, running)
+    if (!own) throw new Error('launched without a record')
+    this.#watchOwn(id, child, own)
     await at('started')
-    return running
+    return own.running
   }
 
-  #watchOwn(id: string, child: ChildProcess, running: Running): void {
-    const own: OwnChild = { running, exited: null }
+  #watchOwn(id: string, child: ChildProcess, own: OwnChild): void {
     this.#own.set(id, own)
     this.#adopted.delete(id)
     const ended = () => {
       own.exited = { state: 'exited', code: child.exitCode, signal: child.signalCode, at: this.#clock.now() }
-      if (this.#own.get(id) === own) this.#tellExit(id)
+      if (this.#own.get(id) === own) this.#tell(id)
     }
     if (child.exitCode !== null || child.signalCode !== null) ended()
     else child.once('exit', ended)
   }
 
-  async #lookAtAdopted(): Promise<void> {
-    for (const [id, { pid, startTime }] of this.#adopted) {
-      if (await isAlive(this.#table, pid, startTime)) continue
-      if (this.#adopted.get(id)?.pid !== pid) continue
-      this.#adopted.delete(id)
-      this.#tellExit(id)
+  #look(): Promise<void> {
+    this.#nextLook ??= this.#lastLook.then(async () => {
+      this.#nextLook = null
+      this.#lastLook = this.#lookAtAll().catch((error) =>
+        this.#options.logger.warn({ err: error }, 'could not look at the processes of instances'),
+      )
+      await this.#lastLook
+    })
+    return this.#nextLook
+  }
+
+  async #lookAtAll(): Promise<void> {
+    const watched = new Map(this.#adopted)
+    for (const [id, own] of this.#own) if (own.exited === null) watched.set(id, own.watched)
+    if (watched.size === 0) return
+    const found = await this.#suspensions.look(watched)
+    for (const [id, leader] of watched) {
+      // It may have been started anew, or removed, while we looked.
+      const adopted = this.#adopted.get(id)?.pid === leader.pid
+      if (!adopted && this.#own.get(id)?.watched !== leader) continue
+      const suspended = found.get(id) ?? false
+      const ended = adopted && !found.has(id)
+      if (ended) this.#adopted.delete(id)
+      if (ended || suspended !== this.#suspended.has(id)) {
+        if (suspended) this.#suspended.add(id)
+        else this.#suspended.delete(id)
+        this.#tell(id)
+      }
     }
   }
 
-  #tellExit(id: string): void {
+  #forget(id: string): void {
+    this.#own.delete(id)
+    this.#adopted.delete(id)
+    this.#suspended.delete(id)
+  }
+
+  #tell(id: string): void {
     if (this.#beingRemoved.has(id)) return
-    for (const listener of this.#exitListeners) listener(id)
+    for (const listener of this.#listeners) listener(id)
   }
 
   async #end(id: string, graceMs: number): Promise<void> {
@@ -227,6 +271,10 @@ class ProcessProvider implements Provider {
     const record = await readRecord(this.#directory(id))
     const leader = record?.phase === 'started' ? { pid: record.pid, startTime: record.startTime } : null
     return { table: this.#table, homeId: await this.#homeId(), id, leader }
+  }
+
+  get #findListeners(): FindListeners {
+    return this.#options.findListeners ?? systemListeners()
   }
 
   async #boundLogs(): Promise<void> {

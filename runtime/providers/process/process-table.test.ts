@@ -12,7 +12,10 @@ it('reads a stat line whose command holds spaces and parentheses', () => {
     session: 40,
     startTime: 'boot:987654',
     zombie: false,
+    stopped: false,
   })
+  expect(parseStat(`4711 (a) ${after.replace('S', 'T')}`, 'boot')?.stopped).toBe(true)
+  expect(parseStat(`4711 (a) ${after.replace('S', 't')}`, 'boot')?.stopped).toBe(true)
   expect(parseStat('', 'boot')).toBeNull()
 })
 
@@ -20,8 +23,24 @@ it('reads the lines of ps, with zombies', () => {
   const text =
     '  501   1   501      0 Ss   Mon Nov 23 04:27:20 2026\n  502 501   501      0 Z+   Mon Nov 23 04:27:21 2026\n'
   expect(parsePs(text)).toEqual([
-    { pid: 501, parent: 1, group: 501, session: 0, startTime: 'Mon Nov 23 04:27:20 2026', zombie: false },
-    { pid: 502, parent: 501, group: 501, session: 0, startTime: 'Mon Nov 23 04:27:21 2026', zombie: true },
+    {
+      pid: 501,
+      parent: 1,
+      group: 501,
+      session: 0,
+      startTime: 'Mon Nov 23 04:27:20 2026',
+      zombie: false,
+      stopped: false,
+    },
+    {
+      pid: 502,
+      parent: 501,
+      group: 501,
+      session: 0,
+      startTime: 'Mon Nov 23 04:27:21 2026',
+      zombie: true,
+      stopped: false,
+    },
   ])
   expect(
     parsePsEnvironments('  501 node app.js --x ID=a-1 HOME_ID=h PATH=/bin\n 502 node\n', ['ID', 'HOME_ID']),

@@ -14,12 +14,15 @@ export type ProcessRow = {
   /** Opaque; equal for the same process, different for another one that got its pid. */
   startTime: string
   zombie: boolean
+  /** By a signal (SIGSTOP, SIGTSTP), or by a debugger: it does nothing until it is let go on. */
+  stopped: boolean
 }
 
 export interface ProcessTable {
   /** The process, dead or alive; null when there is none. */
   row(pid: number): Promise<ProcessRow | null>
-  rows(): Promise<ProcessRow[]>
+  /** All processes; those of `except` need not be among them. */
+  rows(except?: ReadonlySet<number>): Promise<ProcessRow[]>
   /** Processes that were started with all these variables, and their values, none of which may hold white space. */
   tagged(names: string[]): Promise<Tagged[]>
 }
@@ -48,8 +51,9 @@ function procTable(): ProcessTable {
       .map(Number)
   return {
     row: async (pid) => row(pid),
-    rows: async () =>
+    rows: async (except) =>
       pids()
+        .filter((pid) => !except?.has(pid))
         .map(row)
         .filter((found) => found !== null),
     tagged: async (names) =>
@@ -87,6 +91,7 @@ export function parseStat(text: string, boot: string): ProcessRow | null {
     startTime: `${boot}:${ticks}`,
     // X: dead, for the instant in which it is taken out of the table.
     zombie: state === 'Z' || state === 'X',
+    stopped: state === 'T' || state === 't',
   }
 }
 
@@ -136,6 +141,7 @@ export function parsePs(text: string): ProcessRow[] {
         session: Number.parseInt(session ?? '', 10) || 0,
         startTime: started.join(' '),
         zombie: state.startsWith('Z'),
+        stopped: state.startsWith('T'),
       },
     ]
   })
