@@ -8,7 +8,7 @@ import { CoppiceError } from '../domain/errors.ts'
 import { type Change, type Plan, planOperation } from '../domain/plan.ts'
 import type { App, Operation } from '../domain/records.ts'
 import { type Apps, getApp } from './apps.ts'
-import { type StoreContext, transact } from './context.ts'
+import { read, type StoreContext, write } from './context.ts'
 import { insertDeployment, type NewDeployment } from './deployments.ts'
 import { addEvent } from './events.ts'
 import { insertStandby, servingInstances } from './instances.ts'
@@ -63,7 +63,7 @@ export class Admissions {
    *   changed then.
    */
   request(request: Request): Promise<Operation> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const app = await this.#freeApp(tx, request.app, request.id)
       const deployment =
         request.deployment === undefined
@@ -88,7 +88,7 @@ export class Admissions {
 
   /** @throws CoppiceError NotFound; OperationInProgress with who is running what. */
   async assertFree(app: string): Promise<void> {
-    await transact(this.#context, (tx) => this.#freeApp(tx, app, ''))
+    await read(this.#context, (tx) => this.#freeApp(tx, app, ''))
   }
 
   /**
@@ -97,7 +97,7 @@ export class Admissions {
    * @throws as `request`
    */
   dryRun(app: string, wanted: RequestedChange): Promise<Plan> {
-    return transact(this.#context, async (tx) => {
+    return read(this.#context, async (tx) => {
       const record = await this.#freeApp(tx, app, '')
       return this.#plan(tx, record, await this.#settle(tx, record, wanted), 'dry-run', null)
     })
@@ -110,7 +110,7 @@ export class Admissions {
    */
   async admit(admission: Admission): Promise<Plan> {
     const port = admission.byHand === null ? null : await this.#apps.offerPort()
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const known = await getOperation(tx, admission.id)
       if (known !== null && known.state !== 'REQUESTED' && known.state !== 'RUNNING')
         throw new CoppiceError('OperationEnded', `Operation ${known.id} has ended already as ${known.state}`)

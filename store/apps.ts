@@ -1,7 +1,7 @@
 import { CoppiceError } from '../domain/errors.ts'
 import type { App } from '../domain/records.ts'
 import type { AppMode } from '../domain/states.ts'
-import { type Db, parseJson, type StoreContext, transact } from './context.ts'
+import { type Db, parseJson, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import type { PortRange } from './ports.ts'
 import { raiseRouteVersion } from './routes.ts'
@@ -60,7 +60,7 @@ export class Apps {
   /** @throws CoppiceError AlreadyExists, PreviewDisabled, LimitExceeded */
   async create(app: NewApp): Promise<App> {
     const port = await this.offerPort()
-    return transact(this.#context, (tx) => this.createIn(tx, { ...app, port }))
+    return write(this.#context, (tx) => this.createIn(tx, { ...app, port }))
   }
 
   /**
@@ -114,11 +114,9 @@ export class Apps {
   }
 
   async describe(name: string, description: string): Promise<void> {
-    await this.#context.db
-      .updateTable('apps')
-      .set({ description, updated_at: this.#context.now() })
-      .where('name', '=', name)
-      .execute()
+    await write(this.#context, (tx) =>
+      tx.updateTable('apps').set({ description, updated_at: this.#context.now() }).where('name', '=', name).execute(),
+    )
   }
 
   /**
@@ -128,7 +126,7 @@ export class Apps {
    * @throws CoppiceError NotFound; InvalidState for a standard app, which always has them.
    */
   async optOutOfPreinstalled(name: string): Promise<void> {
-    await transact(this.#context, async (tx) => {
+    await write(this.#context, async (tx) => {
       const app = await getApp(tx, name)
       if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`, { app: name })
       if (app.mode === 'standard')
@@ -146,11 +144,13 @@ export class Apps {
 
   /** Remembers what an update through the API started; null where everything was done at once. */
   async noteUpdate(name: string, update: LastUpdate): Promise<void> {
-    await this.#context.db
-      .updateTable('apps')
-      .set({ last_update: JSON.stringify(update) })
-      .where('name', '=', name)
-      .execute()
+    await write(this.#context, (tx) =>
+      tx
+        .updateTable('apps')
+        .set({ last_update: JSON.stringify(update) })
+        .where('name', '=', name)
+        .execute(),
+    )
   }
 
   /** Null when the app was never updated. */

@@ -1,5 +1,5 @@
 import type { Deployment, HealthCheck } from '../domain/records.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 import { toDeployment } from './rows.ts'
 
 /** One environment variable of a deployment: a value, or the name of a secret. */
@@ -68,7 +68,7 @@ export class Deployments {
       .flatMap((deployments) => deployments.slice(keep))
       .filter((row) => row.id !== row.active_deployment)
     for (const { id } of old)
-      await transact(this.#context, async (tx) => {
+      await write(this.#context, async (tx) => {
         // An operation that is about to run it again holds a pin of its own and has it named in its plan.
         const wanted = await tx
           .selectFrom('operations')

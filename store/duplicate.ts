@@ -2,7 +2,7 @@
 import { CoppiceError } from '../domain/errors.ts'
 import type { App } from '../domain/records.ts'
 import { type Apps, getApp } from './apps.ts'
-import { type StoreContext, transact } from './context.ts'
+import { type StoreContext, write } from './context.ts'
 import { sealContext } from './deployments.ts'
 import { addEvent } from './events.ts'
 import type { Secrets } from './secrets.ts'
@@ -27,7 +27,7 @@ export async function duplicateApp(
   { from, name, withSecrets, creator }: Duplicate,
 ): Promise<App> {
   const port = await parts.apps.offerPort()
-  return transact(context, async (tx) => {
+  return write(context, async (tx) => {
     const source = await getApp(tx, from)
     if (source === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${from}`)
     await parts.apps.createIn(tx, { ...source, name, creator, desired: 'stopped', port })

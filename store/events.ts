@@ -1,6 +1,6 @@
 /** What happened, in the order in which it happened: the source of the server-sent events and of the history. */
 import type { HistoryEvent } from '../domain/records.ts'
-import type { Db, StoreContext } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 import { toEvent } from './rows.ts'
 
 export type NewEvent = Pick<HistoryEvent, 'app' | 'kind' | 'message'> &
@@ -30,7 +30,7 @@ export class Events {
   }
 
   add(event: NewEvent): Promise<void> {
-    return addEvent(this.#context, this.#context.db, event)
+    return write(this.#context, (tx) => addEvent(this.#context, tx, event))
   }
 
   /** Events after `seq`, oldest first. */
@@ -55,9 +55,11 @@ export class Events {
   /** Keeps the newest `keep` events (R14.4). */
   async trim(keep: number): Promise<void> {
     const last = await this.lastSeq()
-    await this.#context.db
-      .deleteFrom('events')
-      .where('seq', '<=', last - keep)
-      .execute()
+    await write(this.#context, (tx) =>
+      tx
+        .deleteFrom('events')
+        .where('seq', '<=', last - keep)
+        .execute(),
+    )
   }
 }

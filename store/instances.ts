@@ -2,7 +2,7 @@
 import type { Selectable } from 'kysely'
 import type { Instance } from '../domain/records.ts'
 import type { InstanceRecord, ObservedPatch } from '../runtime/contracts.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import { restPorts } from './ports.ts'
 import { isUp, raiseRouteVersion } from './routes.ts'
@@ -44,7 +44,7 @@ export class InstanceRows {
 
   /** Writes what the worker saw. What routers go by (the address, whether it is up) goes out with a new table. */
   observe(id: string, patch: ObservedPatch): Promise<void> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const row = await tx.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
       if (row === undefined) return
       await tx
@@ -69,7 +69,9 @@ export class InstanceRows {
   }
 
   async retire(id: string): Promise<void> {
-    await this.#context.db.updateTable('instances').set({ desired: 'retired' }).where('id', '=', id).execute()
+    await write(this.#context, (tx) =>
+      tx.updateTable('instances').set({ desired: 'retired' }).where('id', '=', id).execute(),
+    )
   }
 
   /**
@@ -77,7 +79,7 @@ export class InstanceRows {
    * that operation's end takes it out, together with the table that no longer has it.
    */
   forget(id: string): Promise<void> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const row = await tx.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
       if (row === undefined || row.desired !== 'retired') return
       const owned = await tx.selectFrom('apps').select('operation').where('name', '=', row.app).executeTakeFirst()
@@ -93,13 +95,15 @@ export class InstanceRows {
     message: string
     logLines?: string[]
   }): Promise<void> {
-    await addEvent(this.#context, this.#context.db, {
-      app: event.app,
-      instance: event.instance,
-      kind: event.kind,
-      message: event.message,
-      data: event.logLines === undefined ? null : { logLines: event.logLines },
-    })
+    await write(this.#context, (tx) =>
+      addEvent(this.#context, tx, {
+        app: event.app,
+        instance: event.instance,
+        kind: event.kind,
+        message: event.message,
+        data: event.logLines === undefined ? null : { logLines: event.logLines },
+      }),
+    )
   }
 
   #select() {

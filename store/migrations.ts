@@ -179,6 +179,8 @@ export function migrate(
   raw: DatabaseSync,
   { migrations = MIGRATIONS, backUp }: MigrateOptions = {},
 ): { from: number; to: number } {
+  // The usual start changes nothing, and need not wait for anybody.
+  if (schemaVersion(raw) === migrations.length) return { from: migrations.length, to: migrations.length }
   raw.exec('begin immediate')
   try {
     const from = schemaVersion(raw)

@@ -13,7 +13,7 @@ import { CoppiceError } from '../domain/errors.ts'
 import type { Operation, OperationFailure, Step } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
 import { computeRest, getApp } from './apps.ts'
-import { type Db, parseJson, type StoreContext, transact } from './context.ts'
+import { type Db, parseJson, read, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import { toOperation, toStep } from './rows.ts'
 import type { Schema } from './schema.ts'
@@ -87,11 +87,13 @@ export class Operations {
   }
 
   async setRun(id: string, run: { workflowId: string; runId: string }): Promise<void> {
-    await this.#context.db
-      .updateTable('operations')
-      .set({ workflow_id: run.workflowId, run_id: run.runId })
-      .where('id', '=', id)
-      .execute()
+    await write(this.#context, (tx) =>
+      tx
+        .updateTable('operations')
+        .set({ workflow_id: run.workflowId, run_id: run.runId })
+        .where('id', '=', id)
+        .execute(),
+    )
   }
 
   /**
@@ -101,7 +103,7 @@ export class Operations {
    * @throws CoppiceError Fenced when the operation does not own the app any more.
    */
   async transactionStep<T>(ref: StepRef, effect: (tx: Transaction<Schema>) => Promise<T>): Promise<T> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const done = await outcomeOf<T>(tx, ref)
       if (done !== null) return done.outcome
       await this.#fence(tx, ref.operation)
@@ -114,7 +116,7 @@ export class Operations {
 
   /** The beginning of a step whose effect lies outside of the store. Returns the outcome when it is done already. */
   async beginStep<T>(ref: StepRef): Promise<{ outcome: T } | null> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const done = await outcomeOf<T>(tx, ref)
       if (done !== null) return done
       await this.#fence(tx, ref.operation)
@@ -125,7 +127,7 @@ export class Operations {
 
   /** The end of such a step; `effect` runs in the same transaction. */
   async endStep<T>(ref: StepRef, outcome: T, effect?: (tx: Transaction<Schema>) => Promise<void>): Promise<T> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       await this.#fence(tx, ref.operation)
       await effect?.(tx)
       await this.#end(tx, ref, outcome)
@@ -135,7 +137,7 @@ export class Operations {
 
   /** What a step is at, or why it failed, for people. Changes nothing when the operation lost the app. */
   async noteStep(ref: StepRef, detail: string, state: 'running' | 'failed' = 'running'): Promise<void> {
-    await transact(this.#context, async (tx) => {
+    await write(this.#context, async (tx) => {
       const operation = await getOperation(tx, ref.operation)
       if (operation === null || (await getApp(tx, operation.app))?.operation !== operation.id) return
       await tx
@@ -156,7 +158,7 @@ export class Operations {
    * @throws CoppiceError TooLateToCancel, Fenced
    */
   async assertUndoable(id: string, owner: string): Promise<void> {
-    await transact(this.#context, async (tx) => {
+    await read(this.#context, async (tx) => {
       await assertCompensable(tx, id)
       await this.#fence(tx, owner)
     })
@@ -164,7 +166,7 @@ export class Operations {
 
   /** Ends an operation that was refused before it changed anything; gives the app back when it owned it. */
   async refuse(id: string, failure: OperationFailure): Promise<void> {
-    await transact(this.#context, async (tx) => {
+    await write(this.#context, async (tx) => {
       const operation = await getOperation(tx, id)
       if (operation === null || operation.state !== 'REQUESTED') return
       await closeOperation(this.#context, tx, operation, 'FAILED', failure)

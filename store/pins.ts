@@ -1,5 +1,5 @@
 /** Who needs which artifact, layer or source (DESIGN D6): operations while they run, deployments while they are kept. */
-import type { StoreContext } from './context.ts'
+import { type StoreContext, write } from './context.ts'
 
 export class Pins {
   readonly #context: StoreContext
@@ -9,15 +9,17 @@ export class Pins {
   }
 
   async pin(key: string, holder: string): Promise<void> {
-    await this.#context.db
-      .insertInto('pins')
-      .values({ key, holder })
-      .onConflict((conflict) => conflict.doNothing())
-      .execute()
+    await write(this.#context, (tx) =>
+      tx
+        .insertInto('pins')
+        .values({ key, holder })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute(),
+    )
   }
 
   async unpin(holder: string): Promise<void> {
-    await this.#context.db.deleteFrom('pins').where('holder', '=', holder).execute()
+    await write(this.#context, (tx) => tx.deleteFrom('pins').where('holder', '=', holder).execute())
   }
 
   /**
@@ -25,12 +27,13 @@ export class Pins {
    * workflow may have added late, and of deployments that are gone.
    */
   async dropOrphans(): Promise<void> {
-    const { db } = this.#context
-    await db
-      .deleteFrom('pins')
-      .where('holder', 'not in', db.selectFrom('deployments').select('id').where('artifact', 'is not', null))
-      .where('holder', 'not in', db.selectFrom('operations').select('id').where('ended_at', 'is', null))
-      .execute()
+    await write(this.#context, (tx) =>
+      tx
+        .deleteFrom('pins')
+        .where('holder', 'not in', tx.selectFrom('deployments').select('id').where('artifact', 'is not', null))
+        .where('holder', 'not in', tx.selectFrom('operations').select('id').where('ended_at', 'is', null))
+        .execute(),
+    )
   }
 
   async isPinned(key: string): Promise<boolean> {

@@ -3,7 +3,7 @@
  * never reach another app at an address that it still knows.
  */
 import { CoppiceError } from '../domain/errors.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 
 export type PortRange = { first: number; last: number }
 
@@ -23,11 +23,11 @@ export class Ports {
   }
 
   acquire(instance: string): Promise<number> {
-    return transact(this.#context, (tx) => this.#lease(tx, instance))
+    return write(this.#context, (tx) => this.#lease(tx, instance))
   }
 
   replace(instance: string, port: number): Promise<number> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       await tx
         .updateTable('ports')
         .set({ state: 'foreign', instance: null, until: this.#context.now() + FOREIGN_REST_MS })
@@ -39,7 +39,7 @@ export class Ports {
   }
 
   release(instance: string): Promise<void> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const row = await tx.selectFrom('instances').select('role').where('id', '=', instance).executeTakeFirst()
       // In a table still: how long it rests is known only when its row goes (restPorts). Never in one: free at once.
       const inTable = row !== undefined && row.role !== 'standby'

@@ -7,7 +7,7 @@
  * must not be used again while any router may still hold a table with it.
  */
 import type { ReportAnswer, RouterReport } from '../domain/route-table.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 import { routeVersion } from './routes.ts'
 
 export type RouterOptions = { leaseMs: number; leaseMarginMs: number }
@@ -54,7 +54,7 @@ export class Routers {
 
   report(report: RouterReport): Promise<ReportAnswer> {
     const { inventory, now } = this.#context
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const current = await routeVersion(tx)
       const known = await tx.selectFrom('routers').selectAll().where('id', '=', report.router).executeTakeFirst()
       const version = report.inventory === inventory ? report.version : -1
@@ -89,7 +89,7 @@ export class Routers {
 
   /** A router that stops on purpose signs off; so does an operator for one that will not come back. */
   async remove(id: string): Promise<boolean> {
-    const result = await this.#context.db.deleteFrom('routers').where('id', '=', id).executeTakeFirst()
+    const result = await write(this.#context, (tx) => tx.deleteFrom('routers').where('id', '=', id).executeTakeFirst())
     return result.numDeletedRows > 0n
   }
 
@@ -118,12 +118,14 @@ export class Routers {
     for (const router of await this.list()) {
       if (!router.counted || router.version >= version) continue
       if (!controlPlaneDown && (await this.#leaseEnd(this.#context.db, router.seenAt)) <= this.#context.now()) {
-        await this.#context.db
-          .updateTable('routers')
-          .set({ counted: 0 })
-          .where('id', '=', router.id)
-          .where('seen_at', '=', router.seenAt)
-          .execute()
+        await write(this.#context, (tx) =>
+          tx
+            .updateTable('routers')
+            .set({ counted: 0 })
+            .where('id', '=', router.id)
+            .where('seen_at', '=', router.seenAt)
+            .execute(),
+        )
         continue
       }
       waitingFor.push(router.id)
@@ -144,12 +146,14 @@ export class Routers {
   /** The control plane's sign of life, every second. Leases count at the earliest from its own start. */
   async signControlPlane(options: { starting: boolean }): Promise<void> {
     const value = String(this.#context.now())
-    for (const key of options.starting ? [CONTROL_STARTED, CONTROL_SEEN] : [CONTROL_SEEN])
-      await this.#context.db
-        .insertInto('meta')
-        .values({ key, value })
-        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
-        .execute()
+    await write(this.#context, async (tx) => {
+      for (const key of options.starting ? [CONTROL_STARTED, CONTROL_SEEN] : [CONTROL_SEEN])
+        await tx
+          .insertInto('meta')
+          .values({ key, value })
+          .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+          .execute()
+    })
   }
 
   async #controlPlaneAlive(): Promise<boolean> {

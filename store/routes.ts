@@ -4,7 +4,7 @@
  */
 import { DEFAULTS } from '../domain/limits.ts'
 import type { AppRoute, RouteTable } from '../domain/route-table.ts'
-import { type Db, parseJson, type StoreContext, transact } from './context.ts'
+import { type Db, parseJson, read, type StoreContext, write } from './context.ts'
 import type { Schema } from './schema.ts'
 
 const VERSION = 'route_version'
@@ -52,7 +52,7 @@ export class Routes {
    */
   apply({ domains }: HostOptions): Promise<'changed' | 'same'> {
     const value = JSON.stringify([domains, this.#drainTimeoutMs])
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const last = await tx.selectFrom('meta').select('value').where('key', '=', SETTINGS).executeTakeFirst()
       if (last?.value === value) return 'same'
       await tx
@@ -67,7 +67,7 @@ export class Routes {
 
   /** The current table; what a router gets. */
   table(options: HostOptions): Promise<RouteTable> {
-    return transact(this.#context, async (tx) => {
+    return read(this.#context, async (tx) => {
       const version = await routeVersion(tx)
       const apps = await tx.selectFrom('apps').selectAll().orderBy('name').execute()
       const instances = await tx

@@ -1,7 +1,7 @@
 /** Secrets of apps (R3.7): set, named, removed, never read back; opened for the start of an instance alone. */
 import { CoppiceError } from '../domain/errors.ts'
 import { getApp } from './apps.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 
 export class Secrets {
   readonly #context: StoreContext
@@ -12,7 +12,7 @@ export class Secrets {
 
   /** Takes effect at the next start of an instance. @throws CoppiceError NotFound */
   async set(app: string, name: string, value: string): Promise<void> {
-    await transact(this.#context, async (tx) => {
+    await write(this.#context, async (tx) => {
       if ((await getApp(tx, app)) === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${app}`)
       const sealed = { value: this.#context.seal.close(value, contextOf(app, name)), updated_at: this.#context.now() }
       await tx
@@ -25,11 +25,9 @@ export class Secrets {
 
   /** @returns whether there was one. */
   async remove(app: string, name: string): Promise<boolean> {
-    const result = await this.#context.db
-      .deleteFrom('secrets')
-      .where('app', '=', app)
-      .where('name', '=', name)
-      .executeTakeFirst()
+    const result = await write(this.#context, (tx) =>
+      tx.deleteFrom('secrets').where('app', '=', app).where('name', '=', name).executeTakeFirst(),
+    )
     return result.numDeletedRows > 0n
   }
 

@@ -9,7 +9,7 @@ import {
   type SessionRanks,
 } from '../domain/sessions.ts'
 import { getApp } from './apps.ts'
-import { type Db, parseJson, type StoreContext, transact } from './context.ts'
+import { type Db, parseJson, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import { servingInstances } from './instances.ts'
 import { raiseRouteVersion } from './routes.ts'
@@ -41,7 +41,7 @@ export class Sessions {
    * @throws CoppiceError NotFound, OperationInProgress, InvalidState
    */
   rebalance(app: string): Promise<Rebalanced> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const record = await getApp(tx, app)
       if (record === null) throw notFound(app)
       if (record.operation !== null)

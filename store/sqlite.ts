@@ -1,58 +1,171 @@
 /**
  * `node:sqlite` under Kysely: nothing in `npm ci` has to be compiled (DESIGN D0).
  *
- * One connection a process, WAL mode. `synchronous=NORMAL` keeps every committed transaction through the death of any
- * process; only the loss of power may take the last ones (SQLite "Atomic commit", WAL), and then the database is still
- * consistent.
+ * Two connections a process, WAL mode: one reads, one writes. Readers never wait for whoever writes, in this process or
+ * another (https://sqlite.org/wal.html, "Concurrency"). The driver is synchronous, so nothing may wait inside of SQLite:
+ * its busy timeout is 0, and who finds the inventory locked asks again later, while the event loop goes on.
+ *
+ * `synchronous=NORMAL` keeps every committed transaction through the death of any process; only the loss of power may
+ * take the last ones (SQLite "Atomic commit", WAL), and then the database is still consistent.
  */
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   CompiledQuery,
   type DatabaseConnection,
   type Driver,
   Kysely,
+  type QueryResult,
   SqliteAdapter,
   type SqliteDatabase,
   SqliteDialect,
   type SqliteDialectConfig,
   SqliteDriver,
   type SqliteStatement,
+  type Transaction,
 } from 'kysely'
+import { CoppiceError } from '../domain/errors.ts'
 
 export type SqliteOptions = {
   /** Path of the database file. */
   file: string
-  /** How long a statement waits for another process's transaction, in ms. Ours last under 5 ms; 10 s is for a stalled disk. */
-  busyTimeoutMs?: number
+  /** Brings a database that is opened to where it can be used. Whatever it waits for it waits inside of SQLite. */
+  prepare?: (raw: DatabaseSync) => void
+  /** How long to wait for another process's transaction, in ms. Ours last under 5 ms; 10 s is for a stalled disk. */
+  patienceMs?: number
 }
 
-export function openSqlite<Schema>(options: SqliteOptions): { db: Kysely<Schema>; raw: DatabaseSync } {
-  const raw = new DatabaseSync(options.file, { timeout: options.busyTimeoutMs ?? 10_000 })
-  raw.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;')
-  const db = new Kysely<Schema>({ dialect: new ImmediateSqliteDialect({ database: adapt(raw) }) })
-  return { db, raw }
+export type Sqlite<Schema> = {
+  /** For reads: what is committed, and in a transaction one state of it. A write through it fails. */
+  reader: Kysely<Schema>
+  /**
+   * Runs `work` in a transaction that holds the write lock from its beginning: one that read first and wrote later would
+   * fail when another process wrote in between. One after the other, in the order of the calls.
+   *
+   * @throws CoppiceError Unavailable when the lock cannot be had in time
+   */
+  write<T>(work: (tx: Transaction<Schema>) => Promise<T>): Promise<T>
+  close(): Promise<void>
 }
 
-/**
- * Takes the write lock at the beginning of a transaction. A deferred one that reads first and writes later fails with
- * SQLITE_BUSY when another process wrote in between, and no busy timeout helps there.
- */
-class ImmediateSqliteDriver extends SqliteDriver {
-  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
-    await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+const PATIENCE_MS = 10_000
+
+export function openSqlite<Schema>({ file, prepare, patienceMs = PATIENCE_MS }: SqliteOptions): Sqlite<Schema> {
+  const raw = new DatabaseSync(file, { timeout: patienceMs })
+  try {
+    raw.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;')
+    prepare?.(raw)
+    raw.exec('PRAGMA busy_timeout=0')
+  } catch (error) {
+    raw.close()
+    throw error
+  }
+  const fromNow = () => performance.now() + patienceMs
+  /** Of the one whose turn it is to write. Its patience began when it was asked for, not with its turn. */
+  let deadline = 0
+  let last: Promise<unknown> = Promise.resolve()
+  const writer = kyselyOver<Schema>(raw, { begin: 'begin immediate', deadline: () => deadline })
+  const snapshots = new DatabaseSync(file, { readOnly: true, timeout: 0 })
+  const reader = kyselyOver<Schema>(snapshots, { begin: 'begin deferred', deadline: fromNow })
+  return {
+    reader,
+    write: (work) => {
+      const own = fromNow()
+      const turn = last.then(() => {
+        deadline = own
+        return writer.transaction().execute(work)
+      })
+      last = turn.catch(() => {})
+      return turn
+    },
+    close: async () => {
+      await reader.destroy()
+      // The last to go: it alone can put the journal away.
+      await writer.destroy()
+    },
   }
 }
 
-class ImmediateSqliteDialect extends SqliteDialect {
-  readonly #config: SqliteDialectConfig
+type Patience = {
+  begin: string
+  /** Until when to ask again, by the monotonic clock. */
+  deadline: () => number
+}
 
-  constructor(config: SqliteDialectConfig) {
+const kyselyOver = <Schema>(raw: DatabaseSync, patience: Patience): Kysely<Schema> =>
+  new Kysely<Schema>({ dialect: new PatientDialect({ database: adapt(raw) }, patience) })
+
+/** Pauses between two looks, in ms; the last one goes on. SQLite's own busy handler begins like this. */
+const PAUSES_MS = [1, 2, 5, 10, 15, 20, 25]
+
+/** Asks again while another process holds the lock, and lets everything else go on meanwhile. */
+class PatientConnection implements DatabaseConnection {
+  readonly #inner: DatabaseConnection
+  readonly #deadline: () => number
+
+  constructor(inner: DatabaseConnection, deadline: () => number) {
+    this.#inner = inner
+    this.#deadline = deadline
+  }
+
+  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    const deadline = this.#deadline()
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#inner.executeQuery<R>(query)
+      } catch (error) {
+        if (!isBusy(error)) throw error
+        if (performance.now() >= deadline)
+          throw new CoppiceError(
+            'Unavailable',
+            'The inventory has been locked for too long by another process of this data directory, which is stopped or hangs',
+            {},
+            { cause: error },
+          )
+      }
+      await sleep(PAUSES_MS[attempt] ?? PAUSES_MS.at(-1))
+    }
+  }
+
+  streamQuery<R>(query: CompiledQuery, chunkSize: number): AsyncIterableIterator<QueryResult<R>> {
+    return this.#inner.streamQuery<R>(query, chunkSize)
+  }
+}
+
+/** SQLITE_BUSY and its extended codes, https://sqlite.org/rescode.html#busy */
+export const isBusy = (error: unknown): boolean => ((error as { errcode?: number }).errcode ?? 0) % 256 === 5
+
+class PatientDriver extends SqliteDriver {
+  readonly #patience: Patience
+  #connection: PatientConnection | null = null
+
+  constructor(config: SqliteDialectConfig, patience: Patience) {
+    super(config)
+    this.#patience = patience
+  }
+
+  override async acquireConnection(): Promise<DatabaseConnection> {
+    this.#connection ??= new PatientConnection(await super.acquireConnection(), this.#patience.deadline)
+    return this.#connection
+  }
+
+  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw(this.#patience.begin))
+  }
+}
+
+class PatientDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig
+  readonly #patience: Patience
+
+  constructor(config: SqliteDialectConfig, patience: Patience) {
     super(config)
     this.#config = config
+    this.#patience = patience
   }
 
   override createDriver(): Driver {
-    return new ImmediateSqliteDriver(this.#config)
+    return new PatientDriver(this.#config, this.#patience)
   }
 
   override createAdapter(): SqliteAdapter {

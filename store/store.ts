@@ -52,6 +52,8 @@ export type StoreOptions = {
   routerLeaseMarginMs?: number
   /** What stays of the backups in the data directory (R14.4). */
   backups?: BackupBounds
+  /** How long to wait for another process that writes, in ms; default 10 s. For tests. */
+  lockPatienceMs?: number
   /** For tests. */
   migrations?: readonly string[]
   /** Unix ms; for tests. */
@@ -91,26 +93,27 @@ export type Store = {
 export async function openStore(options: StoreOptions): Promise<Store> {
   mkdirSync(options.home, { recursive: true, mode: 0o700 })
   const file = join(options.home, 'inventory.db')
-  const { db, raw } = openSqlite<Schema>({ file })
-  try {
-    migrate(raw, {
-      migrations: options.migrations,
-      backUp: (from) =>
-        backUpInventory(options.home, {
-          name: `inventory-v${from}`,
-          now: (options.now ?? Date.now)(),
-          bounds: options.backups ?? BACKUP_BOUNDS,
-        }),
-    })
-  } catch (error) {
-    raw.close()
-    throw error
-  }
   const newId = options.newId ?? randomUUID
-  raw.prepare(`insert or ignore into meta (key, value) values ('inventory', ?), ('route_version', '0')`).run(newId())
-  const { value: inventory } = raw.prepare(`select value from meta where key = 'inventory'`).get() as { value: string }
+  let inventory = ''
+  const database = openSqlite<Schema>({
+    file,
+    patienceMs: options.lockPatienceMs,
+    prepare: (raw) => {
+      migrate(raw, {
+        migrations: options.migrations,
+        backUp: (from) =>
+          backUpInventory(options.home, {
+            name: `inventory-v${from}`,
+            now: (options.now ?? Date.now)(),
+            bounds: options.backups ?? BACKUP_BOUNDS,
+          }),
+      })
+      inventory = identityOf(raw, newId)
+    },
+  })
   const context: StoreContext = {
-    db,
+    db: database.reader,
+    writing: database.write,
     now: options.now ?? Date.now,
     newId,
     seal: openSeal(join(options.home, 'secret.key')),
@@ -156,7 +159,16 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     watch,
     async close() {
       watch.close()
-      await db.destroy()
+      await database.close()
     },
   }
+}
+
+/** What this inventory is told from others by; made with it. */
+function identityOf(raw: DatabaseSync, newId: () => string): string {
+  const read = () =>
+    raw.prepare(`select value from meta where key = 'inventory'`).get() as { value: string } | undefined
+  if (read() === undefined)
+    raw.prepare(`insert or ignore into meta (key, value) values ('inventory', ?), ('route_version', '0')`).run(newId())
+  return (read() as { value: string }).value
 }

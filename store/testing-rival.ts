@@ -1,10 +1,18 @@
 /** The second process of `startRival` in `testing.ts`. */
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import type { AppMode } from '../domain/states.ts'
 import type { Request } from './admissions.ts'
 import { openStore } from './store.ts'
 
 const store = await openStore({ home: process.argv[2] as string, workspace: { horizontalScaling: true } })
-process.on('message', async (message: { request?: Request; create?: string; mode?: AppMode }) => {
+const holder = new DatabaseSync(join(process.argv[2] as string, 'inventory.db'))
+process.on('message', async (message: { request?: Request; create?: string; mode?: AppMode; sql?: string }) => {
+  if (message.sql !== undefined) {
+    holder.exec(message.sql)
+    process.send?.('done')
+    return
+  }
   const work =
     message.request === undefined
       ? store.apps.create({

@@ -41,10 +41,7 @@ export async function openTestStore(options: Partial<StoreOptions> = {}): Promis
   })
 }
 
-/**
- * A second process on the same inventory. It has to be one: two connections of one process wait for each other without
- * letting the event loop go on.
- */
+/** A second process on the same inventory, which races with this one or stands in its way. */
 export async function startRival(home: string) {
   const child = fork(join(import.meta.dirname, 'testing-rival.ts'), [home])
   await once(child, 'message')
@@ -57,7 +54,19 @@ export async function startRival(home: string) {
     /** `won`, or the code of the error. */
     request: (request: Request) => ask({ request }),
     create: (name: string, mode: AppMode = 'standard') => ask({ create: name, mode }),
+    /** Takes the write lock and stands still with it, as a process that is stopped in the middle of a transaction. */
+    standStill: async () => {
+      await ask({ sql: `begin immediate; insert into meta (key, value) values ('half', 'done')` })
+      child.kill('SIGSTOP')
+    },
+    /** Goes on, and takes back what it had begun. */
+    goOn: async () => {
+      child.kill('SIGCONT')
+      await ask({ sql: 'rollback' })
+    },
     stop: async () => {
+      // After a test that failed while it stood still.
+      child.kill('SIGCONT')
       child.disconnect()
       await once(child, 'exit')
     },

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { CoppiceError } from '../domain/errors.ts'
 import type { Role } from '../domain/records.ts'
-import { type StoreContext, transact } from './context.ts'
+import { type StoreContext, write } from './context.ts'
 
 export type Token = { name: string; role: Role; createdAt: number; createdBy: string }
 
@@ -18,7 +18,7 @@ export class Tokens {
    * @throws CoppiceError AlreadyExists
    */
   create({ name, role, createdBy }: Omit<Token, 'createdAt'>): Promise<Token & { token: string }> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const taken = await tx.selectFrom('tokens').select('name').where('name', '=', name).executeTakeFirst()
       if (taken !== undefined) throw new CoppiceError('AlreadyExists', `There is a token named ${name} already`)
       const token = `coppice_${randomBytes(32).toString('base64url')}`
@@ -53,7 +53,9 @@ export class Tokens {
 
   /** @returns whether there was one. */
   async remove(name: string): Promise<boolean> {
-    const { numDeletedRows } = await this.#context.db.deleteFrom('tokens').where('name', '=', name).executeTakeFirst()
+    const { numDeletedRows } = await write(this.#context, (tx) =>
+      tx.deleteFrom('tokens').where('name', '=', name).executeTakeFirst(),
+    )
     return numDeletedRows > 0n
   }
 }

@@ -9,7 +9,7 @@ import type { Plan, PlannedInstance } from '../domain/plan.ts'
 import type { Operation, OperationFailure } from '../domain/records.ts'
 import type { EndedInstance } from '../runtime/contracts.ts'
 import { getApp } from './apps.ts'
-import { parseJson, type StoreContext, transact } from './context.ts'
+import { parseJson, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import { deleteInstances } from './instances.ts'
 import { assertCompensable, closeOperation, getOperation, insertOperation, type Operations } from './operations.ts'
@@ -92,7 +92,7 @@ export class Transitions {
     end: { state: 'FAILED' | 'CANCELLED'; failure: OperationFailure },
     owner: string = id,
   ): Promise<void> {
-    await transact(this.#context, async (tx) => {
+    await write(this.#context, async (tx) => {
       const operation = await getOperation(tx, id)
       if (operation === null || operation.endedAt !== null) return
       await assertCompensable(tx, id)
@@ -125,7 +125,7 @@ export class Transitions {
    * @returns the operation to end, or null when there is nothing to repair any more.
    */
   takeOver(repair: { id: string; app: string; workflowId: string; runId: string }): Promise<Operation | null> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       const app = await getApp(tx, repair.app)
       if (app === null || app.operation === null) return null
       const owner = await getOperation(tx, app.operation)

@@ -6,7 +6,7 @@
  */
 import type { Selectable } from 'kysely'
 import type { ObservedState } from '../domain/states.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 import type { Schema } from './schema.ts'
 
 export const METER_MS = 10_000
@@ -40,7 +40,7 @@ export async function meterEnd(context: StoreContext, tx: Db, ids: string[]): Pr
 
 /** Counts what has passed for every instance that is known to run. Call it only when what is observed is up to date. */
 export function meter(context: StoreContext): Promise<void> {
-  return transact(context, async (tx) => {
+  return write(context, async (tx) => {
     const now = context.now()
     const rows = await tx.selectFrom('instances').selectAll().where('metered_at', 'is not', null).execute()
     for (const row of rows) await add(tx, row.compute_size, now - (row.metered_at as number))

@@ -3,7 +3,7 @@
  * has the value that the program was started with.
  */
 import { CoppiceError } from '../domain/errors.ts'
-import { type Db, type StoreContext, transact } from './context.ts'
+import { type Db, type StoreContext, write } from './context.ts'
 import { usedMs } from './usage.ts'
 
 export type WorkspaceSettings = {
@@ -56,7 +56,7 @@ export class Workspace {
   }
 
   async change(patch: Partial<WorkspaceSettings>): Promise<WorkspaceSettings> {
-    return transact(this.#context, async (tx) => {
+    return write(this.#context, async (tx) => {
       for (const [key, value] of Object.entries(patch))
         await tx
           .insertInto('settings')
