@@ -14,10 +14,7 @@ export function answer(exchange: Exchange, refusal: Refusal): void {
   const { type, body } = refusalBody(refusal, exchange.head?.accept ?? null, exchange.requestId)
   // Unless its body has arrived whole, nobody knows where the next request on this connection begins.
   const close = refusal.close === true || bodyIsComing(exchange)
-  if (close) {
-    exchange.peer.closing = true
-    res.shouldKeepAlive = false
-  }
+  if (close) res.shouldKeepAlive = false
   const headers = ['content-type', type, 'content-length', String(Buffer.byteLength(body)), 'cache-control', 'no-store']
   headers.push(OWN_ANSWER_HEADER, refusal.reason, 'x-request-id', exchange.requestId)
   if (refusal.retryAfter !== undefined) headers.push('retry-after', String(refusal.retryAfter))

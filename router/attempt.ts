@@ -117,7 +117,6 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     if (this.parts.servedBy) headers.push('x-served-by', this.endpoint.servedBy)
     if (exchange.hasBody && !req.complete) {
       // The rest of the body may never be read: this connection can carry no further request.
-      exchange.peer.closing = true
       res.shouldKeepAlive = false
       headers.push('connection', 'close')
     }

@@ -35,16 +35,13 @@ export function forward(parts: ForwardParts): RequestHandler {
     const exchange = req.exchange
     const turn = new Turn(exchange, parts)
     let over = false
-    const closed = () => {
+    res.on('close', () => {
+      // A tunnel says so itself, though its connection may have been closed before.
       if (over) return
       over = true
-      req.socket.off('close', closed)
       turn.clientClosed()
       next()
-    }
-    res.on('close', closed)
-    // Pipelined behind another that is still being answered: node tells such a response nothing of the connection's end.
-    if (res.socket === null) req.socket.setMaxListeners(0).on('close', closed)
+    })
     if (req.url === '*' && exchange.refusal === null) res.writeHead(200, ['content-length', '0']).end()
     else turn.go()
   }

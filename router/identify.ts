@@ -23,7 +23,6 @@ export function identify({ heads, peers, routes, hosts }: IdentifyParts): Reques
   const names: ReadonlySet<string> = new Set(hosts)
   return (req, res, next) => {
     const peer = peers.of(req.socket)
-    if (peer.closing) return
     const exchange = new Exchange(req, res, peer, performance.now())
     req.exchange = exchange
     const head = heads.read(req, peer.trusted)

@@ -1,14 +1,14 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo, Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
 import type { Request } from 'express'
-import type { Exchange } from './exchange.ts'
+import { ClientConnection, type ClientSocket, linger, whenAnswered } from './client-connection.ts'
 import type { Metrics } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
 import type { Pipeline } from './pipeline.ts'
-import { OWN_ANSWER_HEADER, REFUSALS, type Refusal, refusalBody } from './refusal.ts'
+import { badRequest, OWN_ANSWER_HEADER, REFUSALS, type Refusal, refusalBody } from './refusal.ts'
 
 export type ListenerParts = {
   options: RouterOptions
@@ -21,7 +21,8 @@ export type ListenerParts = {
 /** A request whose client waits for `100 Continue` before it sends the body. */
 export type ExpectingRequest = IncomingMessage & { askForBody?: () => void }
 
-type ClientSocket = Socket & { _httpMessage?: ServerResponse | null; coppiceRefused?: boolean }
+/** A client that was told that its connection ends, or will be when the answer under way is sent. */
+type RefusedSocket = ClientSocket & { coppiceRefused?: boolean }
 
 /**
  * An HTTP server as strict as node:http can be made; what it still lets through, `request-head.ts` refuses.
@@ -59,10 +60,12 @@ export function createListener(parts: ListenerParts): Server {
   // Past 1,000 headers node would judge fewer than it passes on; the limit of our own is far below.
   server.maxHeadersCount = 0
   server.maxConnections = options.limits.maxConnections
-  server.on('connection', () => {
+  server.on('connection', (socket) => {
     metrics.connections++
+    socket.once('close', () => metrics.connections--)
   })
-  server.on('connection', (socket: Socket) => socket.once('close', () => metrics.connections--))
+  // Behind node's own listener, which gives the connection its parser.
+  server.on(tls === null ? 'connection' : 'secureConnection', (socket) => new ClientConnection(socket as ClientSocket))
   server.on('request', handle)
   // Left alone, node would ask for the body before anybody knows whether it is wanted (RFC 9110 10.1.1).
   server.on('checkContinue', (req: ExpectingRequest, res: ServerResponse) => {
@@ -70,69 +73,78 @@ export function createListener(parts: ListenerParts): Server {
     handle(req, res)
   })
   server.on('checkExpectation', handle)
-  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) =>
-    upgrade(parts, req, socket as Socket, head),
-  )
+  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const client = takeOver(socket)
+    whenAnswered(client, () => upgrade(parts, req, client, head))
+  })
   server.on('connect', (_req: IncomingMessage, socket: Duplex) => {
-    takeOver(socket)
-    const client = socket as ClientSocket
-    afterAnswers(client, () => refuse(parts, client, REFUSALS.connect))
+    const client = takeOver(socket)
+    whenAnswered(client, () => refuse(parts, client, REFUSALS.connect))
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    const client = socket as ClientSocket
-    const pending = client._httpMessage as
-      | (ServerResponse & { req: IncomingMessage & { exchange?: Exchange } })
-      | undefined
-    if (error.code === 'ECONNRESET' || !client.writable) client.destroy()
-    else if (!pending) refuse(parts, client, refusalFor(error))
-    // The router's own answer is written already, and whole.
-    else if (pending.headersSent && pending.req.exchange?.refusal) client.destroySoon()
-    // The body of the request under way is at fault, and nobody has answered it yet.
-    else if (!pending.headersSent && !pending.req.complete) refuse(parts, client, refusalFor(error))
-    // Words in the middle of an answer would become part of it; before it, they would be taken for it.
-    else endBehindAnswers(client)
+    const client = socket as RefusedSocket
+    if (error.code === 'HPE_PAUSED') client.connection?.hold(error as never)
+    else if (error.code === 'ECONNRESET' || !client.writable) client.destroy()
+    else if (client.coppiceRefused !== true) {
+      client.coppiceRefused = true
+      cannotRead(parts, client, refusalFor(error))
+    }
   })
   return server
 }
 
-/** What was asked properly is still answered, then the connection ends. */
-function endBehindAnswers(client: ClientSocket): void {
-  if (client.coppiceRefused === true) return
-  client.coppiceRefused = true
-  afterAnswers(client, () => client.destroySoon())
-}
-
-/** Acts at once, or when the requests that were pipelined before have their answers. */
-function afterAnswers(client: ClientSocket, act: () => void): void {
-  const pending = client._httpMessage
-  if (pending) pending.once('close', () => setImmediate(() => afterAnswers(client, act)))
-  else act()
-}
-
-/** Node takes its own error handler off a socket that it hands out; an error without any would end the process. */
-function takeOver(socket: Duplex): void {
-  socket.on('error', () => socket.destroy())
+/** What the client sends is no request, or no body of the request under way. */
+function cannotRead(parts: ListenerParts, client: ClientSocket, refusal: Refusal): void {
+  const underWay = client._httpMessage
+  // What was asked properly is still answered. Words in the middle of an answer would become part of it; before it, they
+  // would be taken for it.
+  if (!underWay || underWay.req.complete) whenAnswered(client, () => refuse(parts, client, refusal))
+  // Its body is at fault.
+  else if (!underWay.headersSent) refuse(parts, client, refusal)
+  // The router's own answer is written already, and whole.
+  else if (underWay.req.exchange?.refusal) client.destroySoon()
+  else whenAnswered(client, () => client.destroySoon())
 }
 
 /**
- * Other upgrades (h2c, say), and those pipelined behind a request that is still being answered, are treated as if they
- * had not been asked for (RFC 9110 7.8).
+ * Node takes its own listeners off a socket that it hands out. An error without any would end the process, and an answer
+ * still under way has to hear that it may go on.
  */
+function takeOver(socket: Duplex): ClientSocket {
+  const client = socket as ClientSocket
+  client.on('error', () => client.destroy())
+  const underWay = client._httpMessage
+  if (underWay) client.on('drain', () => underWay.emit('drain'))
+  return client
+}
+
+/** Other upgrades (h2c, say) are treated as if they had not been asked for (RFC 9110 7.8). */
 function isWebSocket(req: IncomingMessage): boolean {
-  if (req.method !== 'GET' || req.headers.upgrade?.toLowerCase() !== 'websocket') return false
-  return !(req.socket as ClientSocket)._httpMessage
+  return req.method === 'GET' && req.headers.upgrade?.toLowerCase() === 'websocket'
 }
 
 /** A WebSocket takes the same chain as every request, with a response that can answer "no". */
 function upgrade(parts: ListenerParts, req: IncomingMessage, socket: ClientSocket, head: Buffer): void {
-  takeOver(socket)
+  // The answer before it was the last one of this connection.
+  if (!socket.writable) {
+    socket.destroy()
+    return
+  }
+  if (isWebSocket(req)) (req as Request).upgradeHead = head
+  // Another upgrade gets here only from behind an answer that was under way. Its body would be in what nobody parses now.
+  else if (hasBody(req)) {
+    refuse(parts, socket, badRequest('The request asks for an upgrade and has a body.'))
+    return
+  }
   const res = new parts.pipeline.classes.ServerResponse(req)
   res.shouldKeepAlive = false
   res.assignSocket(socket)
   res.on('finish', () => socket.destroySoon())
-  ;(req as Request).upgradeHead = head
   parts.pipeline.handle(req as never, res as never)
 }
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
 
 function refusalFor(error: NodeJS.ErrnoException): Refusal {
   switch (error.code) {
@@ -149,17 +161,14 @@ function refusalFor(error: NodeJS.ErrnoException): Refusal {
 
 /** An answer without a request: what arrived could not be read as one. */
 function refuse(parts: ListenerParts, socket: ClientSocket, refusal: Refusal): void {
-  if (socket.coppiceRefused === true || !socket.writable) return
-  socket.coppiceRefused = true
+  if (!socket.writable) return
   parts.metrics.refused(refusal.reason)
   const { type, body } = refusalBody(refusal, null, parts.requestId())
-  socket.end(
+  socket.write(
     `HTTP/1.1 ${refusal.status} ${refusal.reason}\r\nContent-Type: ${type}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n${OWN_ANSWER_HEADER}: ${refusal.reason}\r\n\r\n${body}`,
   )
-  // The client may be in the middle of a body: read on for a moment, or a reset makes it lose the answer.
-  socket.resume()
-  setTimeout(() => socket.destroy(), 1000).unref()
+  linger(socket)
 }
 
 /** @returns the port, once it listens; throws what listen() failed with */

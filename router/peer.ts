@@ -9,8 +9,6 @@ export type Peer = {
   readonly tls: boolean
   /** The port of the router that it came to. */
   readonly localPort: number
-  /** The answer under way is the last one on this connection: what was pipelined behind it is not read (RFC 9112 9.6). */
-  closing: boolean
 }
 
 type KnownSocket = Socket & { coppicePeer?: Peer; encrypted?: boolean }
@@ -43,7 +41,6 @@ export class Peers {
       loopback: ip === '::1' || ip.startsWith('127.'),
       tls: socket.encrypted === true,
       localPort: socket.localPort ?? 0,
-      closing: false,
     }
     socket.coppicePeer = peer
     return peer

@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { residentMb as residentMbOf } from './support/memory.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
 import { type OriginProcess, spawnOrigin } from './support/origin-process.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
@@ -28,10 +28,7 @@ describe(`a slow peer and ${MB} MB`, () => {
     await Promise.all([origin.end(), slowOrigin.close()])
   })
 
-  async function residentMb(): Promise<number> {
-    const [pid] = await router.workers()
-    return (Number((await readFile(`/proc/${pid}/statm`, 'utf8')).split(' ')[1]) * 4096) / 1e6
-  }
+  const residentMb = async () => residentMbOf((await router.workers())[0] as number)
 
   /** Highest growth over the memory at the beginning, while something goes on. */
   async function growth(during: () => Promise<void>): Promise<number> {

@@ -1,0 +1,106 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Exchange } from './exchange.ts'
+
+/** What llhttp takes as "stop here" from the callback behind a head. */
+const HPE_PAUSED = 21
+/** How long a client may go on sending what nobody reads, so that it finds the answer before it. */
+const LINGER_MS = 1000
+
+/** A connection of a client with what node:http keeps on it. */
+export type ClientSocket = Socket & {
+  /** The answer under way. */
+  _httpMessage?: (ServerResponse & { req: IncomingMessage & { exchange?: Exchange } }) | null
+  /** Null once the connection has ended or was handed over for an upgrade. */
+  parser: Parser | null
+  connection?: ClientConnection
+}
+
+type Head = IncomingMessage & { upgrade?: boolean }
+type Parser = { onIncoming(req: Head, keepAlive: boolean): number; resume(): void }
+type Paused = NodeJS.ErrnoException & { rawPacket: Buffer; bytesParsed: number }
+
+/**
+ * Lets the requests of one connection in one after the other: the next is begun when the answer before it has been
+ * sent (RFC 9112 9.3.2). node:http hands all that a client has pipelined to the handler at once, by which one client
+ * opens thousands of connections to an instance, and unsafe requests overtake each other.
+ *
+ * States: `open`, until a head comes while an answer is under way; then the parser stops right behind that head and the
+ * connection is `held`, until the answer is sent. Of what the client sent beyond it at most two reads (64 kB each) are
+ * kept; the rest stays in the kernel. Reading goes on within that bound, so a client that goes away is noticed. With
+ * nothing pipelined this costs a request one comparison.
+ */
+export class ClientConnection {
+  private readonly socket: ClientSocket
+  private readonly parser: Parser
+  private readonly begin: Parser['onIncoming']
+  /** node's own listener: it asks the parser whether the end is one, so it must not hear of it before the parser has all. */
+  private readonly onEnd: () => void
+  /** What came behind the head that waits; null while open. */
+  private rest: Buffer | null = null
+
+  constructor(socket: ClientSocket) {
+    this.socket = socket
+    this.parser = socket.parser as Parser
+    this.begin = this.parser.onIncoming
+    this.onEnd = socket.listeners('end').at(-1) as () => void
+    this.parser.onIncoming = (req, keepAlive) => this.incoming(req, keepAlive)
+    socket.connection = this
+  }
+
+  private incoming(req: Head, keepAlive: boolean): number {
+    const { socket } = this
+    const underWay = socket._httpMessage
+    if (!underWay && socket.writable) return this.begin(req, keepAlive)
+    // What comes behind the last answer of a connection is not carried out (RFC 9112 9.6): it stays held.
+    // An upgrade is handed over by node, with the connection; whoever takes it waits (`whenAnswered`).
+    if (underWay && !req.upgrade) whenAnswered(socket, () => this.next(req, keepAlive))
+    return HPE_PAUSED
+  }
+
+  /** The parser has stopped behind a head, by the word of `incoming`. */
+  hold(paused: Paused): void {
+    const { socket } = this
+    this.rest = paused.rawPacket.subarray(paused.bytesParsed)
+    // A listener takes the reading away from the parser, which would read past a pause.
+    socket.on('data', ignore).off('data', ignore)
+    socket.pause()
+    socket.off('end', this.onEnd)
+    // If an answer ends the connection, what is held makes the kernel reset it.
+    socket.destroySoon = () => linger(socket)
+  }
+
+  private next(req: Head, keepAlive: boolean): void {
+    const { socket, parser, rest } = this
+    // The client has gone, or the answer before it was the last.
+    if (socket.parser !== parser || !socket.writable || rest === null) return
+    this.rest = null
+    socket.on('end', this.onEnd)
+    this.begin(req, keepAlive)
+    parser.resume()
+    socket.resume()
+    socket.emit('data', rest)
+    // The end was told while node could not hear it.
+    if (this.rest === null && socket.readableEnded) this.onEnd()
+  }
+}
+
+/** Acts at once, or when the answer under way has been sent; a turn of the event loop later, which is that of others. */
+export function whenAnswered(socket: ClientSocket, act: () => void): void {
+  const underWay = socket._httpMessage
+  if (underWay) underWay.once('close', () => setImmediate(act))
+  else act()
+}
+
+/**
+ * Ends a connection on which the client may still be sending. Closed at once, the kernel would answer the rest with a
+ * reset, which makes the client lose the answer before it (RFC 9112 9.6).
+ */
+export function linger(socket: Socket): void {
+  socket.end()
+  socket.removeAllListeners('data').on('data', ignore)
+  socket.resume()
+  setTimeout(() => socket.destroy(), LINGER_MS).unref()
+}
+
+function ignore(): void {}
