@@ -101,7 +101,7 @@ async function fill(
   await copyTree(artifactPath, directory.work)
   for (const [name, target] of Object.entries(links)) {
     const link = join(directory.work, name)
-    await removeTree(link)
+    await rm(link, { recursive: true, force: true })
     await mkdir(dirname(link), { recursive: true })
     await symlink(target, link)
   }
