@@ -167,9 +167,14 @@ export class Api {
       .pipeThrough(new TextDecoderStream())
       .pipeThrough(new EventSourceParserStream({ maxBufferSize: 16 * 1024 * 1024 }))
     try {
-      for await (const { id, event, data } of events)
+      for await (const { id, event, data } of events) {
+        // The stream has failed: it says why instead of what comes next.
+        const failed = event === 'error' ? refusalOf(500, parse(data)) : null
+        if (failed !== null) throw failed
         yield { id: id ?? '', event: event ?? 'message', data: JSON.parse(data) }
+      }
     } catch (error) {
+      if (error instanceof ApiError) throw error
       if (!options.signal.aborted) throw this.#unreachable(error)
     }
   }
@@ -215,20 +220,21 @@ export class Api {
 
 async function refusal(response: Response, apiUrl: string): Promise<Error> {
   const text = await response.text()
-  const body = parse(text) as { error_code?: string; message?: string; coppice?: Record<string, unknown> } | null
-  const own = body?.coppice
-  if (own !== undefined && isErrorCode(own.code))
-    return new ApiError(
-      response.status,
-      own.code,
-      String(own.message),
-      String(own.hint),
-      own.field === undefined ? undefined : String(own.field),
+  return (
+    refusalOf(response.status, parse(text)) ??
+    new Unreachable(
+      `${apiUrl} answered ${response.status} and is not a Coppice API: ${text.slice(0, 200)}`,
+      'Check --api-url and COPPICE_API_URL.',
     )
-  return new Unreachable(
-    `${apiUrl} answered ${response.status} and is not a Coppice API: ${text.slice(0, 200)}`,
-    'Check --api-url and COPPICE_API_URL.',
   )
+}
+
+/** Null when the body is none of this API. */
+function refusalOf(status: number, body: unknown): ApiError | null {
+  const own = (body as { coppice?: Record<string, unknown> } | null)?.coppice
+  if (own === undefined || !isErrorCode(own.code)) return null
+  const field = own.field === undefined ? undefined : String(own.field)
+  return new ApiError(status, own.code, String(own.message), String(own.hint), field)
 }
 
 function parse(text: string): unknown {

@@ -10,10 +10,13 @@ import { AppReader } from './app-reader.ts'
 import { appsApi } from './apps-api.ts'
 import { artifactsApi, type KeptThings } from './artifacts-api.ts'
 import { authenticate, principalOf } from './auth.ts'
+import { Changes } from './changes.ts'
 import { changesApi } from './changes-api.ts'
 import { coppiceApi, type SourceReceiver } from './coppice-api.ts'
 import { type Check, Doctor } from './doctor.ts'
 import { answerErrors, noSuchPath } from './errors.ts'
+import { EventFeed } from './event-feed.ts'
+import { EventStreams } from './event-stream.ts'
 import { eventsApi } from './events-api.ts'
 import type { InstanceLogs } from './logs.ts'
 import { OperationStarter } from './operations.ts'
@@ -55,7 +58,9 @@ const SIGN_MS = 1_000
 export async function startControlPlane(deps: ControlPlaneDeps): Promise<ControlPlane> {
   const { store, options, log } = deps
   const stopping = new AbortController()
-  const api = createApi(deps, stopping.signal)
+  const changes = new Changes(store.watch)
+  const streams = new EventStreams({ log, stopping: stopping.signal, limits: options.streams })
+  const api = createApi(deps, { changes, streams })
   const signed = Promise.withResolvers<void>()
   // Whoever cannot listen must not sign, and a router's report must not be judged before the sign (routers.ts).
   const server = createServer((request, response) => void signed.promise.then(() => api(request, response)))
@@ -76,6 +81,7 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
       clearInterval(signs)
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       stopping.abort()
+      changes.close()
       server.closeIdleConnections()
       const late = setTimeout(() => server.closeAllConnections(), graceMs)
       await closed
@@ -84,7 +90,10 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
   }
 }
 
-function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Express {
+function createApi(
+  deps: ControlPlaneDeps,
+  { changes, streams }: { changes: Changes; streams: EventStreams },
+): express.Express {
   const { options, store, temporal, log } = deps
   const apps = new AppReader(store, { ...options, computeLimits: deps.computeLimits })
   const operations = new OperationStarter(store, temporal, log)
@@ -116,13 +125,13 @@ function createApi(deps: ControlPlaneDeps, stopping: AbortSignal): express.Expre
   })
   api.use('/api/2.0/apps', appsApi({ ...deps, apps, operations }))
   api.use('/api/2.0/apps', updatesApi({ store, apps, operations }))
-  api.use('/api/coppice/v1', routersApi({ store, domains: options.domains, stopping }))
-  api.use('/api/coppice/v1', eventsApi({ store, stopping }))
+  api.use('/api/coppice/v1', routersApi({ store, domains: options.domains, changes, streams }))
+  api.use('/api/coppice/v1', eventsApi({ feed: new EventFeed(store.events, changes, streams.turns), streams }))
   api.use('/api/coppice/v1', changesApi({ store, apps, operations }))
   api.use('/api/coppice/v1', secretsApi({ store, apps }))
   api.use('/api/coppice/v1', workspaceApi(deps))
   api.use('/api/coppice/v1', artifactsApi(deps))
-  api.use('/api/coppice/v1', coppiceApi({ ...deps, apps, operations, doctor, stopping }))
+  api.use('/api/coppice/v1', coppiceApi({ ...deps, apps, operations, doctor, changes, streams }))
   api.use(noSuchPath)
   api.use(answerErrors(log))
   return api

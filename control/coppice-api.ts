@@ -1,4 +1,5 @@
 /** What the product's API has no words for: operations with their steps, instances, logs, uploads. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Router } from 'express'
 import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
@@ -6,9 +7,10 @@ import { appNameSchema } from '../domain/names.ts'
 import type { Store } from '../store/store.ts'
 import type { AppReader } from './app-reader.ts'
 import { emptySchema, flagSchema, read, readBody } from './bodies.ts'
+import { type Changes, SharedLooks } from './changes.ts'
 import type { Doctor } from './doctor.ts'
-import { onEveryChange, openEventStream } from './event-stream.ts'
-import { type InstanceLogs, isInstanceOf } from './logs.ts'
+import { type EventStream, type EventStreams, eventText } from './event-stream.ts'
+import { type FollowedLog, type InstanceLogs, isInstanceOf } from './logs.ts'
 import type { OperationStarter } from './operations.ts'
 import { pageQuery, pageSize, pageStart, toPage } from './paging.ts'
 import { instanceView, operationView, stepView } from './views.ts'
@@ -25,11 +27,22 @@ export type CoppiceApiDeps = {
   logs: InstanceLogs
   receiveSource: SourceReceiver
   doctor: Doctor
-  stopping: AbortSignal
+  changes: Changes
+  streams: EventStreams
 }
 
-export function coppiceApi({ store, apps, operations, logs, receiveSource, doctor, stopping }: CoppiceApiDeps): Router {
+export function coppiceApi({
+  store,
+  apps,
+  operations,
+  logs,
+  receiveSource,
+  doctor,
+  changes,
+  streams,
+}: CoppiceApiDeps): Router {
   const router = Router()
+  const instancesOf = new SharedLooks(changes, (app: string) => store.instances.ofApp(app))
 
   router.get('/apps/:name/instances', async (request, response) => {
     const { name } = await apps.record(request.params.name)
@@ -44,21 +57,34 @@ export function coppiceApi({ store, apps, operations, logs, receiveSource, docto
       const parts = chosen.map(async (id) => ({ instance: id, lines: await logs.lastLines(id, lines) }))
       return void response.json({ instances: await Promise.all(parts) })
     }
-    const stream = openEventStream(request, response, { stopping })
-    const followed = new Map<string, Promise<void>>()
-    const add = (id: string) => {
-      if (followed.has(id)) return
-      const send = (line: string) => stream.send({ event: 'line', data: { instance: id, line } })
-      followed.set(id, logs.follow(id, { signal: stream.closed, lines }, send))
-    }
-    for (const id of chosen) add(id)
-    // Without a choice also those that a deployment brings later.
-    if (instance === undefined)
-      await onEveryChange(store.watch, stream.closed, async () => {
-        for (const { id } of await store.instances.ofApp(name)) add(id)
-      })
-    await Promise.all(followed.values())
+    await streams.serve(request, response, (stream) => followLogs(stream, name, chosen, instance === undefined, lines))
   })
+
+  /** @param andLater also the instances that a deployment brings later. */
+  async function followLogs(
+    stream: EventStream,
+    app: string,
+    chosen: string[],
+    andLater: boolean,
+    lines: number,
+  ): Promise<void> {
+    const followed = new Map<string, FollowedLog>()
+    for (;;) {
+      const present = andLater ? (await instancesOf.now(app)).map(({ id }) => id) : []
+      for (const id of [...chosen, ...present])
+        if (!followed.has(id)) followed.set(id, await logs.follow(id, { lines }))
+      let silent = true
+      for (const [id, log] of followed) {
+        await streams.turns.next()
+        const written = await log.more()
+        if (written.length === 0) continue
+        silent = false
+        const events = written.map((line) => eventText({ event: 'line', data: { instance: id, line } }))
+        await stream.send(Buffer.from(events.join('')))
+      }
+      if (silent) await sleep(logs.pollMs, undefined, { signal: stream.closed })
+    }
+  }
 
   /** An app that a failed creation took away again still left its logs. */
   async function appWithLogs(name: string): Promise<string> {

@@ -8,11 +8,11 @@
  */
 import { Router } from 'express'
 import { z } from 'zod'
-import type { Store } from '../store/store.ts'
 import { read } from './bodies.ts'
-import { onEveryChange, openEventStream } from './event-stream.ts'
+import type { EventFeed } from './event-feed.ts'
+import type { EventStreams } from './event-stream.ts'
 
-export type EventsApiDeps = { store: Pick<Store, 'events' | 'watch'>; stopping: AbortSignal }
+export type EventsApiDeps = { feed: EventFeed; streams: EventStreams }
 
 const seq = z.coerce.number('must be the number of an event').int().min(0)
 const querySchema = z.strictObject({
@@ -21,21 +21,17 @@ const querySchema = z.strictObject({
   after: seq.optional(),
 })
 
-const BATCH = 500
-
-export function eventsApi({ store, stopping }: EventsApiDeps): Router {
+export function eventsApi({ feed, streams }: EventsApiDeps): Router {
   const router = Router()
   router.get('/events', async (request, response) => {
-    const { app, operation, after } = read(querySchema, request.query)
+    const { after, ...filter } = read(querySchema, request.query)
     const resumed = request.get('last-event-id')
-    let last = resumed === undefined ? (after ?? (await store.events.lastSeq())) : read(seq, resumed)
-    const stream = openEventStream(request, response, { stopping })
-    await onEveryChange(store.watch, stream.closed, async () => {
-      for (let more = true; more && !stream.closed.aborted; ) {
-        const events = await store.events.after(last, { app, operation, limit: BATCH })
-        for (const event of events) stream.send({ id: String(event.seq), event: event.kind, data: event })
-        last = events.at(-1)?.seq ?? last
-        more = events.length === BATCH
+    let last = resumed === undefined ? (after ?? (await feed.head())) : read(seq, resumed)
+    await streams.serve(request, response, async (stream) => {
+      for (;;) {
+        const page = await feed.next(last, filter, stream.closed)
+        await stream.send(page.bytes)
+        last = page.last
       }
     })
   })

@@ -1,5 +1,5 @@
 /** The logs of instances, read from the files that the worker's provider has them write. */
-import { open, readdir } from 'node:fs/promises'
+import { open, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { StringDecoder } from 'node:string_decoder'
 
@@ -14,11 +14,21 @@ export type InstanceLogsOptions = {
   pollMs?: number
 }
 
+/** A log from some place on; not for two readers at a time. */
+export type FollowedLog = {
+  /** The lines that have been written since the last call, or as many as one call reads; none when there is nothing new. */
+  more(): Promise<string[]>
+}
+
 export class InstanceLogs {
+  readonly pollMs: number
   readonly #options: InstanceLogsOptions
+  /** The last look at the size of each file, which all who follow it share. */
+  readonly #sizes = new Map<string, { at: number; size: Promise<number> }>()
 
   constructor(options: InstanceLogsOptions) {
     this.#options = options
+    this.pollMs = options.pollMs ?? 200
   }
 
   /** Ids of the instances of `app` that left a log, also those that are gone. */
@@ -32,52 +42,52 @@ export class InstanceLogs {
     return this.#options.lastLines(this.#path(instance), count)
   }
 
-  /** Calls back with the last `lines` and then with each one that is written, until the signal is aborted. */
-  async follow(
-    instance: string,
-    { signal, lines }: { signal: AbortSignal; lines: number },
-    onLine: (line: string) => void,
-  ): Promise<void> {
+  /** Begins with the last `lines` of what is there. */
+  async follow(instance: string, { lines }: { lines: number }): Promise<FollowedLog> {
+    const { lines: past, end } = await this.#options.lastWholeLines(this.#path(instance), lines)
+    let unread = past
     let decoder = new StringDecoder('utf8')
     let rest = ''
-    const past = await this.#options.lastWholeLines(this.#path(instance), lines)
-    let offset = past.end
-    for (const line of past.lines) onLine(line)
-    while (!signal.aborted) {
-      await pause(this.#options.pollMs ?? 200, signal)
-      const size = await this.#size(instance)
-      // Rotated by copy and truncate: it goes on at the beginning.
-      if (size < offset) {
-        offset = 0
-        rest = ''
-        decoder = new StringDecoder('utf8')
-      }
-      while (offset < size && !signal.aborted) {
+    let offset = end
+    return {
+      more: async () => {
+        if (unread.length > 0) return unread.splice(0, MAX_LINES)
+        const size = await this.#size(instance)
+        // Rotated by copy and truncate: it goes on at the beginning.
+        if (size < offset) {
+          offset = 0
+          rest = ''
+          decoder = new StringDecoder('utf8')
+        }
+        if (size === offset) return []
         const chunk = await this.#read(instance, offset, Math.min(size - offset, READ_BYTES))
-        if (chunk.length === 0) break
         offset += chunk.length
         const written = (rest + decoder.write(chunk)).split('\n')
         rest = written.pop() ?? ''
-        for (const line of written) onLine(line.replace(/\r$/, ''))
         if (rest.length > MAX_LINE_CHARS) {
-          onLine(rest)
+          written.push(rest)
           rest = ''
         }
-      }
+        unread = written.map((line) => line.replace(/\r$/, ''))
+        return unread.splice(0, MAX_LINES)
+      },
     }
   }
 
-  async #size(instance: string): Promise<number> {
-    const file = await open(this.#path(instance)).catch(() => null)
-    if (file === null) return 0
-    return file
-      .stat()
-      .then((found) => found.size)
-      .finally(() => file.close())
+  #size(instance: string): Promise<number> {
+    const now = performance.now()
+    const known = this.#sizes.get(instance)
+    if (known !== undefined && now - known.at < this.pollMs / 2) return known.size
+    const size = stat(this.#path(instance)).then((found) => found.size, ifMissing(0))
+    // Those of logs that nobody follows any more go.
+    if (known === undefined)
+      for (const [id, { at }] of this.#sizes) if (now - at > FORGET_SIZE_MS) this.#sizes.delete(id)
+    this.#sizes.set(instance, { at: now, size })
+    return size
   }
 
   async #read(instance: string, offset: number, bytes: number): Promise<Buffer> {
-    const file = await open(this.#path(instance)).catch(() => null)
+    const file = await open(this.#path(instance)).catch(ifMissing(null))
     if (file === null) return Buffer.alloc(0)
     try {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, offset)
@@ -93,20 +103,19 @@ export class InstanceLogs {
 }
 
 const READ_BYTES = 64 * 1024
+/** Of one call: many short lines take longer than few long ones. */
+const MAX_LINES = 1_000
 const MAX_LINE_CHARS = 64 * 1024
+const FORGET_SIZE_MS = 60_000
 
 /** Whether `id` is one of `app`'s; the only ids that ever become part of a path. See `instanceId` in domain/names.ts. */
 export const isInstanceOf = (app: string, id: string): boolean =>
   id.startsWith(`${app}-`) && /^[0-9A-Za-z]{1,8}-\d{1,2}$/.test(id.slice(app.length + 1))
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-  })
-}
+/** A log that is not there yet, or not any more, is empty; one that cannot be read is an error. */
+const ifMissing =
+  <T>(value: T) =>
+  (error: NodeJS.ErrnoException): T => {
+    if (error.code === 'ENOENT') return value
+    throw error
+  }

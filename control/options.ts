@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
 import { storeOptionsFrom } from '../store/settings.ts'
 import type { StoreOptions } from '../store/store.ts'
+import { STREAM_LIMITS, type StreamLimits } from './event-stream.ts'
 
 /** Everything the control plane can be told. Resolved once: flag, then environment, then default. */
 export type ControlOptions = {
@@ -33,6 +34,8 @@ export type ControlOptions = {
   urlTemplate: string | null
   /** Given to apps and to clients that ask for it; a number as text. */
   workspaceId: string
+  /** What streams of events, logs and route tables may take. */
+  streams: StreamLimits
   /** pino level: debug, info, warn, error, silent. */
   logLevel: string
 }
@@ -55,6 +58,9 @@ const FLAGS = {
   'drain-timeout-ms': { type: 'string' },
   'max-instances': { type: 'string' },
   'workspace-id': { type: 'string' },
+  'max-streams': { type: 'string' },
+  'max-streams-per-token': { type: 'string' },
+  'stream-stall-ms': { type: 'string' },
   'log-level': { type: 'string' },
 } as const
 
@@ -90,6 +96,15 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     domains: text('domains') === undefined ? ['localhost'] : listOf(text('domains')),
     urlTemplate: template('url-template', text('url-template')),
     workspaceId: text('workspace-id') ?? '1',
+    streams: {
+      maxStreams: wholeNumber('max-streams', text('max-streams'), STREAM_LIMITS.maxStreams),
+      maxStreamsPerToken: wholeNumber(
+        'max-streams-per-token',
+        text('max-streams-per-token'),
+        STREAM_LIMITS.maxStreamsPerToken,
+      ),
+      stallMs: wholeNumber('stream-stall-ms', text('stream-stall-ms'), STREAM_LIMITS.stallMs),
+    },
     logLevel: text('log-level') ?? 'info',
   }
 }
@@ -99,6 +114,11 @@ const listOf = (text = ''): string[] =>
     .split(',')
     .map((item) => item.trim())
     .filter(Boolean)
+function wholeNumber(flag: Flag, text: string | undefined, fallback: number): number {
+  if (text === undefined) return fallback
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw invalid(flag, `"${text}" is not a whole number from 1 on`)
+  return Number(text)
+}
 
 const envName = (flag: Flag): string => `COPPICE_${flag.toUpperCase().replaceAll('-', '_')}`
 

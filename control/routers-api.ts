@@ -14,30 +14,41 @@ import { routerReportSchema } from '../domain/route-table.ts'
 import type { Store } from '../store/store.ts'
 import { requireAdmin } from './auth.ts'
 import { read, readBody } from './bodies.ts'
-import { onEveryChange, openEventStream } from './event-stream.ts'
+import { type Changes, SharedLooks } from './changes.ts'
+import { type EventStreams, eventText } from './event-stream.ts'
 
 export type RoutersApiDeps = {
-  store: Pick<Store, 'routes' | 'routers' | 'watch'>
+  store: Pick<Store, 'routes' | 'routers'>
   domains: string[]
-  stopping: AbortSignal
+  changes: Changes
+  streams: EventStreams
 }
 
 const nameSchema = z.string().min(1).max(128)
 
-export function routersApi({ store, domains, stopping }: RoutersApiDeps): Router {
+export function routersApi({ store, domains, changes, streams }: RoutersApiDeps): Router {
   const router = Router()
   // A false acknowledgement would cost other people's requests.
   router.use(['/routes', '/routers'], requireAdmin)
 
+  const version = new SharedLooks(changes, () => store.routes.version())
+  const table = new SharedLooks(changes, async () => {
+    const current = await store.routes.table({ domains })
+    const id = `${current.inventory}/${current.version}`
+    return { version: current.version, bytes: Buffer.from(eventText({ id, event: 'table', data: current })) }
+  })
   router.get('/routes/stream', async (request, response) => {
     read(z.strictObject({ router: nameSchema }), request.query)
-    const stream = openEventStream(request, response, { stopping })
-    let sent = -1
-    await onEveryChange(store.watch, stream.closed, async () => {
-      if ((await store.routes.version()) === sent) return
-      const table = await store.routes.table({ domains })
-      sent = table.version
-      stream.send({ id: `${table.inventory}/${table.version}`, event: 'table', data: table })
+    await streams.serve(request, response, async (stream) => {
+      for (let sent = -1; ; ) {
+        const { count } = changes
+        if ((await version.now('')) !== sent) {
+          const current = await table.now('')
+          sent = current.version
+          await stream.send(current.bytes)
+        }
+        await changes.past(count, stream.closed)
+      }
     })
   })
 

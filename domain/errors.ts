@@ -133,6 +133,12 @@ export const ERRORS = {
   ),
   PortUnavailable: row(503, 'TEMPORARILY_UNAVAILABLE', true, 'Free some ports of the configured range, or widen it.'),
   DiskFull: row(507, 'RESOURCE_EXHAUSTED', true, 'Free disk space; the saga goes on by itself.'),
+  TooManyStreams: row(
+    429,
+    'REQUEST_LIMIT_EXCEEDED',
+    true,
+    'Close streams that nobody reads any more, or raise the bound: --max-streams and --max-streams-per-token of the control plane.',
+  ),
   InstanceRetired: row(409, 'INVALID_STATE', false, 'The instance has been told to go and does not come back.'),
   Fenced: row(409, 'INVALID_STATE', false, 'Another operation owns the app now; nothing was changed.'),
   RoutersUnreachable: row(

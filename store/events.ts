@@ -33,21 +33,32 @@ export class Events {
     return write(this.#context, (tx) => addEvent(this.#context, tx, event))
   }
 
-  /** Events after `seq`, oldest first. */
+  /** Events after `seq` and not after `upTo`, oldest first. */
   async after(
     seq: number,
-    options: { app?: string; operation?: string; limit?: number } = {},
+    options: { app?: string; operation?: string; upTo?: number; limit?: number } = {},
   ): Promise<HistoryEvent[]> {
     let query = this.#context.db.selectFrom('events').selectAll().where('seq', '>', seq).orderBy('seq')
+    if (options.upTo !== undefined) query = query.where('seq', '<=', options.upTo)
     if (options.app !== undefined) query = query.where('app', '=', options.app)
     if (options.operation !== undefined) query = query.where('operation', '=', options.operation)
     return (await query.limit(options.limit ?? 500).execute()).map(toEvent)
   }
 
-  async lastSeq(): Promise<number> {
+  /** Of the oldest that is kept; 0 when there is none. */
+  firstSeq(): Promise<number> {
+    return this.#seq('min')
+  }
+
+  lastSeq(): Promise<number> {
+    return this.#seq('max')
+  }
+
+  /** One at a time: asked for both, SQLite reads the whole table. */
+  async #seq(which: 'min' | 'max'): Promise<number> {
     const row = await this.#context.db
       .selectFrom('events')
-      .select(({ fn }) => fn.max('seq').as('seq'))
+      .select(({ fn }) => fn[which]('seq').as('seq'))
       .executeTakeFirst()
     return Number(row?.seq ?? 0)
   }

@@ -80,7 +80,12 @@ export class ChangeWatch {
   }
 
   #read(): number {
-    return (this.#version.get() as { data_version: number }).data_version
+    try {
+      return (this.#version.get() as { data_version: number }).data_version
+    } catch {
+      // A disk that is full or failing: nothing is known to have changed, and the next look is near.
+      return this.#last
+    }
   }
 
   #stop(): void {

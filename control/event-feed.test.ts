@@ -1,0 +1,77 @@
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { openTestStore, type TestStore } from '../store/testing.ts'
+import { Changes } from './changes.ts'
+import { EventFeed, type EventFilter } from './event-feed.ts'
+import { Turns } from './turns.ts'
+
+let store: TestStore
+let changes: Changes
+
+beforeEach(async () => {
+  store = await openTestStore()
+  changes = new Changes(store.watch)
+})
+afterEach(async () => {
+  changes.close()
+  await store.dispose()
+})
+
+const idsIn = (bytes: Buffer): number[] => [...bytes.toString().matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id))
+
+it('R9.3 each follower gets what passes its filter, in order, once, whatever is written meanwhile', async () => {
+  const feed = new EventFeed(store.events, changes, new Turns())
+  const truth: Array<{ seq: number; app: string; operation: string }> = []
+  const write = async (count: number) => {
+    for (let n = 0; n < count; n++) {
+      const app = ['a', 'b', 'rare'][n % 100 === 7 ? 2 : n % 2] as string
+      const operation = `op-${n % 10}`
+      await store.events.add({ app, operation, kind: 'step', message: 'x'.repeat((n * 37) % 3_000) })
+      truth.push({ seq: truth.length + 1, app, operation })
+    }
+  }
+  await write(1_500)
+  const ended = new AbortController()
+  const follow = (from: number, filter: EventFilter) => {
+    const follower = { from, filter, cursor: from, ids: [] as number[], ended: Promise.resolve() }
+    follower.ended = (async () => {
+      while (!ended.signal.aborted) {
+        const page = await feed.next(follower.cursor, filter, ended.signal)
+        expect(page.last).toBeGreaterThan(follower.cursor)
+        follower.ids.push(...idsIn(page.bytes))
+        follower.cursor = page.last
+      }
+    })().catch((error: unknown) => {
+      if (!ended.signal.aborted) throw error
+    })
+    return follower
+  }
+  const filters: EventFilter[] = [
+    {},
+    { app: 'a' },
+    { app: 'rare' },
+    { operation: 'op-3' },
+    { app: 'b', operation: 'op-5' },
+    { app: 'none' },
+  ]
+  const followers = [0, 1, 700, 1_499, 1_500].flatMap((from) => filters.map((filter) => follow(from, filter)))
+  await write(800)
+  followers.push(follow(1_200, { app: 'a' }))
+  await write(700)
+  await expect.poll(() => Math.min(...followers.map(({ cursor }) => cursor)), { timeout: 9_000 }).toBe(3_000)
+  ended.abort()
+  for (const { from, filter, ids, ended } of followers) {
+    await ended
+    const passes = (told: { app: string; operation: string }) =>
+      (filter.app ?? told.app) === told.app && (filter.operation ?? told.operation) === told.operation
+    const wanted = truth.filter((told) => told.seq > from && passes(told))
+    expect(ids, JSON.stringify({ from, filter })).toEqual(wanted.map(({ seq }) => seq))
+  }
+})
+
+it('R9.3 what was trimmed away is passed over, and not looked through number by number', async () => {
+  for (let n = 0; n < 300; n++) await store.events.add({ app: 'a', kind: 'step', message: '' })
+  await store.events.trim(10)
+  const feed = new EventFeed(store.events, changes, new Turns())
+  const page = await feed.next(0, {}, new AbortController().signal)
+  expect(idsIn(page.bytes)).toEqual(Array.from({ length: 10 }, (_, n) => 291 + n))
+})
