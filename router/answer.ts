@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { Exchange } from './exchange.ts'
 import { OWN_ANSWER_HEADER, type Refusal, refusalBody } from './refusal.ts'
 
@@ -21,7 +22,8 @@ export function answer(exchange: Exchange, refusal: Refusal): void {
   if (close) headers.push('connection', 'close')
   exchange.status = refusal.status
   exchange.bytesSent = body.length
-  res.writeHead(refusal.status, headers)
+  // In words too: an answer of the instance that could not be passed on may have left its own behind.
+  res.writeHead(refusal.status, STATUS_CODES[refusal.status], headers)
   endLingering(exchange, req.method === 'HEAD' ? null : body)
 }
 

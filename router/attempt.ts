@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { mintKey, type RandomWord } from '../domain/affinity.ts'
 import { endLingering } from './answer.ts'
@@ -23,6 +24,8 @@ export type Outcome =
   | { kind: 'notSent'; error: Error }
   /** It was sent and not answered. `repeatable`: whoever got it is not still at it, as far as anybody knows. */
   | { kind: 'unanswered'; error: Error; repeatable: boolean }
+  /** It was answered, but nobody can make use of the answer: another try would only carry it out once more. */
+  | { kind: 'unusable'; error: Error }
 
 export type AttemptParts = {
   heads: ResponseHeads
@@ -31,6 +34,8 @@ export type AttemptParts = {
   writeStallMs: number
   bulk: Bulk
   rebalances: RebalanceNotes
+  /** Something threw that never should: it costs one request, and is told. */
+  defect(error: Error): void
 }
 
 /**
@@ -113,13 +118,14 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     this.answered()
     const { exchange } = this
     const { req, res } = exchange
-    const { headers, isEventStream } = this.parts.heads.read(received, exchange, this.newKey())
+    const { headers, isEventStream, offersUpgrade } = this.parts.heads.read(status, received, exchange, this.newKey())
     if (this.parts.servedBy) headers.push('x-served-by', this.endpoint.servedBy)
     if (exchange.hasBody && !req.complete) {
       // The rest of the body may never be read: this connection can carry no further request.
       res.shouldKeepAlive = false
-      headers.push('connection', 'close')
     }
+    // Node leaves the header alone where it is given one.
+    if (offersUpgrade) headers.push('connection', res.shouldKeepAlive ? 'Upgrade' : 'Upgrade, close')
     exchange.status = status
     if (status >= 500) this.endpoint.failedAt = performance.now()
     res.writeHead(status, reason, headers)
@@ -132,16 +138,14 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     }
   }
 
-  onInterim(status: number, headers: string[]): void {
+  onInterim(status: number, received: string[]): void {
     const { req, res } = this.exchange
-    // HTTP/1.0 knows no interim answers, and a 100 was the router's own.
-    if (this.state === 'ended' || req.httpVersion === '1.0' || res.headersSent) return
-    try {
-      if (status === 103) res.writeEarlyHints(asObject(headers))
-      else if (status === 102) res.writeProcessing()
-    } catch {
-      // A hint that Node cannot express is a hint the client does without.
-    }
+    // A 100 was the router's own; HTTP/1.0 knows no interim answers, and one whose turn has not come has no socket.
+    if (this.state === 'ended' || status === 100 || req.httpVersion === '1.0' || res.headersSent) return
+    const headers = this.parts.heads.readAside(received)
+    let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
+    for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
+    res.socket?.write(`${head}\r\n`, 'latin1')
   }
 
   onData(chunk: Buffer): void {
@@ -183,7 +187,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   onEnd(trailers: string[] | null): void {
     if (this.state === 'ended') return
     const { res } = this.exchange
-    if (trailers !== null) addTrailers(res, trailers)
+    if (trailers !== null) addTrailers(res, this.parts.heads.readAside(trailers))
     const { held } = this
     this.held = null
     this.headPending = false
@@ -202,7 +206,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     this.answered()
     const { exchange, endpoint } = this
     exchange.status = status
-    const { headers } = this.parts.heads.read(received, exchange, this.newKey())
+    const { headers } = this.parts.heads.read(status, received, exchange, this.newKey())
     if (this.parts.servedBy) headers.push('x-served-by', endpoint.servedBy)
     // From here on the tunnel holds the endpoint; it may live for days, and needs nothing of undici.
     this.state = 'ended'
@@ -222,9 +226,17 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
         this.end({ kind: 'notSent', error })
         break
       case 'sent':
-        this.end({ kind: 'unanswered', error, repeatable: !this.kept })
+        if (isMalformed(error)) this.end({ kind: 'unusable', error })
+        else this.end({ kind: 'unanswered', error, repeatable: !this.kept })
         break
       case 'answered':
+        if (!this.exchange.res.headersSent) {
+          // Something threw between the head of the answer and the client. Nothing has left, but node may hold half of it.
+          this.parts.defect(error)
+          this.exchange.res.shouldKeepAlive = false
+          this.end({ kind: 'unusable', error })
+          break
+        }
         this.writeHeld()
         // Ended properly, a chunked answer that was cut short would look whole: only a broken connection tells.
         this.exchange.res.destroy()
@@ -304,14 +316,7 @@ function addTrailers(res: Exchange['res'], trailers: string[]): void {
   }
 }
 
-function asObject(headers: string[]): Record<string, string | string[]> {
-  const result: Record<string, string[]> = {}
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = (headers[i] as string).toLowerCase()
-    result[name] = [...(result[name] ?? []), headers[i + 1] as string]
-  }
-  return result
-}
+const isMalformed = (error: Error) => error instanceof UpstreamError && error.code === 'UPSTREAM_MALFORMED'
 
 /** A blank line ends an event (HTML 9.2.5). */
 function endsEvent(chunk: Buffer): boolean {

@@ -65,6 +65,17 @@ class Turn {
   }
 
   go(): void {
+    try {
+      this.attemptOnce()
+    } catch (error) {
+      // Called by timers and by the table too, which have others to serve.
+      this.parts.defect(error as Error)
+      answer(this.exchange, REFUSALS.defect)
+      this.attempt?.abandon()
+    }
+  }
+
+  private attemptOnce(): void {
     const { exchange } = this
     if (exchange.refusal !== null) {
       answer(exchange, exchange.refusal)
@@ -123,6 +134,9 @@ class Turn {
           exchange,
           codeOf(outcome.error) === 'UPSTREAM_TIMEOUT' ? REFUSALS.upstreamTimeout : REFUSALS.upstreamFailed,
         )
+        return
+      case 'unusable':
+        answer(exchange, REFUSALS.upstreamUnusable)
         return
     }
   }

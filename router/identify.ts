@@ -7,19 +7,20 @@ import { Exchange } from './exchange.ts'
 import type { Peers } from './peer.ts'
 import { REFUSALS } from './refusal.ts'
 import type { HeadReader, RequestHead } from './request-head.ts'
-import { readRouterCookies } from './router-cookie.ts'
+import type { RouterCookies } from './router-cookie.ts'
 import type { Routes } from './routes.ts'
 
 export type IdentifyParts = {
   heads: HeadReader
   peers: Peers
   routes: Routes
+  cookies: RouterCookies
   /** See RouterOptions. */
   hosts: readonly string[]
 }
 
 /** First in the chain: who asks, for which app, in which session. Malformed requests get their refusal here. */
-export function identify({ heads, peers, routes, hosts }: IdentifyParts): RequestHandler {
+export function identify({ heads, peers, routes, cookies, hosts }: IdentifyParts): RequestHandler {
   const names: ReadonlySet<string> = new Set(hosts)
   return (req, res, next) => {
     const peer = peers.of(req.socket)
@@ -50,22 +51,22 @@ export function identify({ heads, peers, routes, hosts }: IdentifyParts): Reques
       !isOwnHost(head.host, names)
     )
       exchange.refusal = REFUSALS.foreignHost
-    if (exchange.app?.row.affinity === true) findSession(exchange, head)
-    else if (head.cookies !== null) head.cookies = readRouterCookies(head.cookies, null).rest
+    if (exchange.app?.row.affinity === true) findSession(exchange, head, cookies)
+    else if (head.cookies !== null) head.cookies = cookies.read(head.cookies, null).rest
     next()
   }
 }
 
-function findSession(exchange: Exchange, head: RequestHead): void {
+function findSession(exchange: Exchange, head: RequestHead, cookies: RouterCookies): void {
   const onPlainLoopback = exchange.peer.loopback && !isSecure(exchange)
   let cookieKey: string | null = null
   if (head.cookies !== null) {
     const twinName = onPlainLoopback ? loopbackCookie((exchange.app as { name: string }).name) : null
-    const cookies = readRouterCookies(head.cookies, twinName)
-    head.cookies = cookies.rest
+    const { key, twin, rest } = cookies.read(head.cookies, twinName)
+    head.cookies = rest
     // The twin names its app; the other cookie is shared by all apps on ports of one loopback address.
-    cookieKey = cookies.twin ?? cookies.key
-    exchange.wantsTwin = onPlainLoopback && cookies.twin === null
+    cookieKey = twin ?? key
+    exchange.wantsTwin = onPlainLoopback && twin === null
   }
   const headerKey = head.routingKey === null ? null : keyFromHeader(head.routingKey)
   exchange.key = headerKey ?? cookieKey

@@ -13,9 +13,10 @@ import type { Metrics } from './metrics.ts'
 import type { RouterOptions } from './options.ts'
 import { Peers } from './peer.ts'
 import type { RebalanceNotes } from './rebalance-count.ts'
-import { badRequest } from './refusal.ts'
+import { badRequest, REFUSALS } from './refusal.ts'
 import { HeadReader } from './request-head.ts'
 import { ResponseHeads } from './response-head.ts'
+import { RouterCookies } from './router-cookie.ts'
 import type { Routes } from './routes.ts'
 import type { Sessions } from './sessions.ts'
 import { settle } from './settle.ts'
@@ -33,6 +34,8 @@ export type PipelineParts = {
   bulk: Bulk
   rebalances: RebalanceNotes
   suspect(endpoint: Endpoint): void
+  /** Something threw that never should: it costs one request, and is told. */
+  defect(error: Error): void
   stopping(): boolean
 }
 
@@ -47,13 +50,14 @@ export function pipeline(parts: PipelineParts): Pipeline {
   const { options, routes, metrics, sessions, room, log, random } = parts
   const heads = new HeadReader(options.limits)
   const peers = new Peers(options.trustedProxies)
+  const cookies = new RouterCookies((name) => routes.forName(name) !== undefined)
   const choose = chooser({ routes, room, timeouts: options.timeouts, random: () => random() / 2 ** 32 })
 
   const app: Express = express()
   app.disable('x-powered-by')
   app.disable('etag')
   app.set('query parser', false)
-  app.use(identify({ heads, peers, routes, hosts: options.hosts }))
+  app.use(identify({ heads, peers, routes, cookies, hosts: options.hosts }))
   app.use(admit({ limits: options.limits, stopping: parts.stopping }))
   app.use(choose.middleware)
   app.use(
@@ -63,24 +67,26 @@ export function pipeline(parts: PipelineParts): Pipeline {
       room,
       random,
       suspect: parts.suspect,
+      defect: parts.defect,
       bulk: parts.bulk,
       rebalances: parts.rebalances,
-      heads: new ResponseHeads(),
+      heads: new ResponseHeads(cookies),
       servedBy: options.servedBy,
       writeStallMs: options.timeouts.writeStallMs,
     }),
   )
   app.use(settle({ metrics, sessions, log }))
 
-  /** Express reaches no middleware for a target that it cannot parse as a URL. */
-  const unparsable = (req: express.Request, res: express.Response) => {
+  /** Express reaches no middleware for a target that it cannot parse as a URL, and leaves one that throws. */
+  const unhandled = (req: express.Request, res: express.Response, error: unknown) => {
+    if (error instanceof Error) parts.defect(error)
     if (res.headersSent || res.destroyed) return
-    const exchange = new Exchange(req, res, peers.of(req.socket), performance.now())
-    exchange.refusal = badRequest('The request target is not a path.')
+    const exchange = req.exchange ?? new Exchange(req, res, peers.of(req.socket), performance.now())
+    exchange.refusal = error instanceof Error ? REFUSALS.defect : badRequest('The request target is not a path.')
     metrics.refused(exchange.refusal.reason)
     answer(exchange, exchange.refusal)
   }
-  type Handle = (req: express.Request, res: express.Response, done: () => void) => void
+  type Handle = (req: express.Request, res: express.Response, done: (error?: unknown) => void) => void
   const handle = app as unknown as Handle
-  return { handle: (req, res) => handle(req, res, () => unparsable(req, res)), classes: leanClasses(app) }
+  return { handle: (req, res) => handle(req, res, (error) => unhandled(req, res, error)), classes: leanClasses(app) }
 }

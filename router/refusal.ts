@@ -30,6 +30,7 @@ export type RefusalReason =
   | 'TooManyWaiting'
   | 'UpstreamFailed'
   | 'UpstreamTimeout'
+  | 'RouterDefect'
   | 'RouterOverloaded'
   | 'RouterStopping'
 
@@ -61,7 +62,9 @@ export const REFUSALS = {
   noInstance: refusal(503, 'NoHealthyInstance', 'No instance of the app is available.', { retryAfter: 2 }),
   tooManyWaiting: refusal(503, 'TooManyWaiting', 'Too many requests are waiting for this app.', { retryAfter: 2 }),
   upstreamFailed: refusal(502, 'UpstreamFailed', 'The instance ended the connection before it answered.'),
+  upstreamUnusable: refusal(502, 'UpstreamFailed', 'The answer of the instance is not one that HTTP/1.1 allows.'),
   upstreamTimeout: refusal(504, 'UpstreamTimeout', 'The instance did not answer in time.'),
+  defect: refusal(502, 'RouterDefect', 'The router failed at this request; its log says how.', { close: true }),
   overloaded: refusal(503, 'RouterOverloaded', 'The router is out of connections.', { retryAfter: 2 }),
   stopping: refusal(503, 'RouterStopping', 'The router is stopping.', { retryAfter: 1, close: true }),
 } as const satisfies Record<string, Refusal>

@@ -3,8 +3,18 @@ import { loopbackCookie } from '../domain/product.ts'
 import type { Exchange } from './exchange.ts'
 import { isSecure } from './identify.ts'
 import { OWN_ANSWER_HEADER } from './refusal.ts'
+import type { RouterCookies } from './router-cookie.ts'
 
-type HeaderClass = 'pass' | 'drop' | 'connection' | 'cacheControl' | 'contentType'
+type HeaderClass =
+  | 'pass'
+  | 'drop'
+  | 'connection'
+  | 'cacheControl'
+  | 'contentType'
+  | 'contentLength'
+  | 'setCookie'
+  | 'trailer'
+  | 'upgrade'
 
 const CLASSES = new Map<string, HeaderClass>([
   ['connection', 'connection'],
@@ -14,32 +24,48 @@ const CLASSES = new Map<string, HeaderClass>([
   ['proxy-authenticate', 'drop'],
   ['te', 'drop'],
   ['transfer-encoding', 'drop'],
-  ['upgrade', 'drop'],
   // By which people know the router's own answers.
   [OWN_ANSWER_HEADER.toLowerCase(), 'drop'],
   ['cache-control', 'cacheControl'],
   ['content-type', 'contentType'],
+  ['content-length', 'contentLength'],
+  ['set-cookie', 'setCookie'],
+  ['trailer', 'trailer'],
+  ['upgrade', 'upgrade'],
 ])
 
 const MAX_SPELLINGS = 1024
 
 /** What the client gets of the head of an answer. */
-export type ResponseHead = { headers: string[]; isEventStream: boolean }
+export type ResponseHead = {
+  headers: string[]
+  isEventStream: boolean
+  /** It says to which protocol the client should change, which takes a `Connection: Upgrade` beside it. */
+  offersUpgrade: boolean
+}
 
 export class ResponseHeads {
   private readonly spellings = new Map<string, HeaderClass>()
+  private readonly cookies: RouterCookies
+
+  constructor(cookies: RouterCookies) {
+    this.cookies = cookies
+  }
 
   /**
    * @param received names and values as the instance sent them
    * @param newKey key that the session gets with this answer, or null
    */
-  read(received: string[], exchange: Exchange, newKey: string | null): ResponseHead {
+  read(status: number, received: string[], exchange: Exchange, newKey: string | null): ResponseHead {
     const out: string[] = []
     let isEventStream = false
     const twinOnly = newKey === null && exchange.wantsTwin && exchange.minted && exchange.key !== null
     const setsCookie = newKey !== null || twinOnly
     let connection = ''
     let cacheControl = ''
+    let isSized = false
+    let trailer = ''
+    let upgrade = ''
     for (let i = 0; i < received.length; i += 2) {
       const name = received[i] as string
       const value = received[i + 1] as string
@@ -60,15 +86,44 @@ export class ResponseHeads {
           isEventStream = value.startsWith('text/event-stream')
           out.push(name, value)
           break
+        case 'contentLength':
+          isSized = true
+          out.push(name, value)
+          break
+        case 'setCookie':
+          if (!this.cookies.setBy(value)) out.push(name, value)
+          break
+        case 'trailer':
+          trailer += trailer === '' ? value : `, ${value}`
+          break
+        case 'upgrade':
+          // Of one connection only, but a 426 says nothing without it (RFC 9110 15.5.22); HTTP/1.0 has none.
+          if (status === 426 && exchange.req.httpVersion !== '1.0') upgrade += upgrade === '' ? value : `, ${value}`
+          break
       }
     }
     const headers = connection === '' ? out : withoutNamed(out, connection)
+    // Announced where none can come they would be false, and node throws.
+    if (trailer !== '' && !isSized && takesTrailers(status, exchange)) headers.push('trailer', trailer)
+    if (upgrade !== '') headers.push('upgrade', upgrade)
     if (setsCookie) headers.push('cache-control', privately(cacheControl))
     if (newKey !== null) addCookies(headers, exchange, newKey)
     else if (twinOnly) {
       headers.push('set-cookie', setLoopbackCookie(loopbackCookie(exchange.app?.name ?? ''), exchange.key as string))
     }
-    return { headers, isEventStream }
+    return { headers, isEventStream, offersUpgrade: upgrade !== '' }
+  }
+
+  /** What passes of the fields of an interim answer, and of trailers: nothing that frames, routes or sets our cookie. */
+  readAside(received: string[]): string[] {
+    const out: string[] = []
+    for (let i = 0; i < received.length; i += 2) {
+      const name = received[i] as string
+      const value = received[i + 1] as string
+      const kind = this.classOf(name)
+      if (kind === 'pass' || (kind === 'setCookie' && !this.cookies.setBy(value))) out.push(name, value)
+    }
+    return out
   }
 
   private classOf(name: string): HeaderClass {
@@ -94,6 +149,11 @@ function privately(cacheControl: string): string {
     .map((directive) => directive.trim())
     .filter((directive) => directive !== '' && !/^(?:public|private|s-maxage=.*)$/i.test(directive))
   return ['private', ...given].join(', ')
+}
+
+/** Only a body in chunks has room for trailers, and node sends one in chunks where it may and no length is known. */
+function takesTrailers(status: number, { req, res }: Exchange): boolean {
+  return res.useChunkedEncodingByDefault && req.method !== 'HEAD' && status !== 204 && status !== 304
 }
 
 function withoutNamed(headers: string[], connection: string): string[] {

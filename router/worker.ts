@@ -59,6 +59,7 @@ export function runWorker(
     suspect: (endpoint: Endpoint) => {
       if (endpoint.worthTelling(performance.now())) channel.send({ type: 'suspect', instance: endpoint.instance })
     },
+    defect: (error) => log.error(error, 'a request failed by a defect of the router'),
     stopping: () => stopping,
   })
   const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'

@@ -82,14 +82,18 @@ export class Connection implements ResponseSink, UpstreamControl {
       const unasked = this.reader.read(chunk)
       if (unasked > 0) this.fail(new UpstreamError('UPSTREAM_MALFORMED', 'bytes behind the end of an answer'))
     } catch (error) {
-      // Anything else that fails here fails this one answer too, not the process with all its connections.
-      const malformed = error instanceof MalformedResponse
-      this.fail(
-        malformed
-          ? new UpstreamError('UPSTREAM_MALFORMED', `the answer is not HTTP/1.1: ${error.message}`)
-          : (error as Error),
-      )
+      this.failed(error)
     }
+  }
+
+  /** Whatever was thrown while an answer was read fails this one answer, not the process with all its connections. */
+  private failed(error: unknown): void {
+    const malformed = error instanceof MalformedResponse
+    this.fail(
+      malformed
+        ? new UpstreamError('UPSTREAM_MALFORMED', `the answer is not HTTP/1.1: ${error.message}`)
+        : (error as Error),
+    )
   }
 
   onInterim(status: number, headers: string[]): void {
@@ -106,9 +110,8 @@ export class Connection implements ResponseSink, UpstreamControl {
   }
 
   onEnd(trailers: string[] | null, reusable: boolean): void {
-    const { handler } = this
+    this.handler?.onEnd(trailers)
     this.handler = null
-    handler?.onEnd(trailers)
     if (this.state !== 'busy') return
     if (!reusable) {
       this.leave()
@@ -142,7 +145,11 @@ export class Connection implements ResponseSink, UpstreamControl {
   // ---- ends ----
 
   private ended(): void {
-    if (this.state === 'busy' && this.reader.close()) return
+    try {
+      if (this.state === 'busy' && this.reader.close()) return
+    } catch (error) {
+      this.failed(error)
+    }
     this.fail(new UpstreamError('UPSTREAM_CLOSED', 'the instance closed the connection'))
   }
 

@@ -16,6 +16,8 @@ export class MalformedResponse extends Error {}
 
 const MAX_HEAD_BYTES = 64 * 1024
 const MAX_LINE_BYTES = 4096
+/** Interim answers before the answer itself. */
+const MAX_INTERIMS = 32
 
 const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
 const VALUE = '[\\t\\x20-\\x7e\\x80-\\xff]*'
@@ -41,6 +43,7 @@ export class ResponseReader {
   keepAliveHintMs: number | null = null
   private state: State = 'head'
   private left = 0
+  private interims = 0
   private reusable = true
   /** What came of a head, a chunk size or trailers, as long as they are not complete. */
   private partial: Buffer | null = null
@@ -146,6 +149,7 @@ export class ResponseReader {
     const headers = firstEnd === -1 ? [] : fields(text, firstEnd + 2)
     if (status < 200) {
       if (status === 101) throw new MalformedResponse('an upgrade that was not asked for')
+      if (++this.interims > MAX_INTERIMS) throw new MalformedResponse('interim answers without an end')
       this.sink.onInterim(status, headers)
     } else this.begin(status, reason, headers, text.charCodeAt(7) === 0x31)
     return end + 4
@@ -223,6 +227,7 @@ export class ResponseReader {
 
   private finish(trailers: string[] | null): void {
     this.state = 'head'
+    this.interims = 0
     this.done = true
     this.sink.onEnd(trailers, this.reusable)
   }

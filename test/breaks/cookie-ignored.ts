@@ -6,7 +6,7 @@ export const broken: Break = {
   edits: [
     {
       file: 'router/router-cookie.ts',
-      find: 'if (name === ROUTER_COOKIE) found.key ??= keyFromCookie(pair.slice(equals + 1).trim())',
+      find: 'if (name === ROUTER_COOKIE) found.key ??= keyOf(pair)',
       replace: 'if (name === ROUTER_COOKIE) continue',
     },
   ],
