@@ -46,7 +46,8 @@ export const SCENARIOS: Record<string, Scenario> = {
     timeline: async () => {},
   },
   failover: {
-    words: 'an instance is killed, another one hangs: nothing that could be repeated is lost',
+    words:
+      'an instance is killed, another one is stopped, a third is only busy: nothing is lost, moved or repeated that need not be',
     rules: ['R1.2', 'R12.1', 'R12.2'],
     instances: 3,
     quick: { rate: 60, durationMs: 10_000 },
@@ -54,10 +55,12 @@ export const SCENARIOS: Record<string, Scenario> = {
     lossRule: 'R12.1, R12.2',
     timeline: async (act, load) => {
       await act.warm(WARM)
-      await repeatedly(load, 25_000, async () => {
+      await repeatedly(load, 40_000, async () => {
         await act.kill()
         await act.pause(500, 1500)
         await act.hang(6_000)
+        await act.pause(500, 1500)
+        await act.busy(6_000)
       })
     },
   },
@@ -170,13 +173,12 @@ export const SCENARIOS: Record<string, Scenario> = {
           measured = true
           await act.measure()
         }
-        switch (act.random.whole(1, 7)) {
+        switch (act.random.whole(1, 8)) {
           case 1:
           case 2:
             await act.kill(act.random.whole(1, 2))
             break
           case 3:
-            // Long enough to be ejected for certain (R12.2): a shorter one may pass unnoticed.
             await act.hang(act.random.whole(4_000, 7_000))
             break
           case 4:
@@ -193,6 +195,9 @@ export const SCENARIOS: Record<string, Scenario> = {
             await act.scale(instances, `resize to ${instances}`)
             break
           }
+          case 8:
+            await act.busy(act.random.whole(2_000, 6_000))
+            break
         }
         // A fault each 10 s or so.
         await act.pause(durationMs < 60_000 ? 500 : 3_000, durationMs < 60_000 ? 1_000 : 9_000)

@@ -1,6 +1,7 @@
 // The app of the load tests: says who answers, and writes down every attempt it began to execute.
 //
 //   /?slow=300&attempt=a.1.1   JSON, after 300 ms
+//   /block?ms=6000             JSON, after the whole instance was blocked for so long
 //   /events?count=3            server-sent events, one each 100 ms, then the end
 //   any upgrade                a WebSocket that says who it is and echoes text
 //
@@ -46,6 +47,7 @@ const server = createServer((request, response) => {
   const attempt = record(url, request)
   if (attempt !== null) count += 1
   response.setHeader('Cache-Control', 'no-store')
+  if (url.pathname === '/block') block(Math.min(Number(url.searchParams.get('ms') ?? 6_000), 60_000))
   if (url.pathname === '/events') return sendEvents(response, Number(url.searchParams.get('count') ?? 3))
   let bytes = 0
   request.on('data', (chunk) => {
@@ -61,6 +63,11 @@ const server = createServer((request, response) => {
     )
   })
 })
+
+/** As `time.sleep` in an `async def` of Python: until it returns, this process does nothing else. */
+function block(ms) {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
 
 function sendEvents(response, events) {
   response.setHeader('Content-Type', 'text/event-stream')

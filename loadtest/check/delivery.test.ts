@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { executedTwice, hiddenRetries, lost, slowFailovers } from './delivery.ts'
+import { ejectedWhileBusy, executedTwice, hiddenRetries, lost, slowFailovers } from './delivery.ts'
 import { attempt, T0, world } from './testing.ts'
-import type { Fault } from './world.ts'
+import { type Fault, mayBeDown } from './world.ts'
 
 const kill: Fault = { kind: 'kill', instance: 'a-1-1', slot: 1, at: T0 + 1_000, until: T0 + 4_000 }
 const none = { executions: [], passages: [] }
@@ -72,7 +72,7 @@ describe('lost', () => {
 })
 
 describe('executed twice', () => {
-  it('R12.1 is a POST that two instances began, or one of them twice; a GET may be', () => {
+  it('R12.1 R12.2 is a POST that two instances began, or one of them twice; a GET may be when the first was lost', () => {
     const twice = attempt({ method: 'POST', body: true })
     const again = attempt({ method: 'PUT', body: true })
     const get = attempt()
@@ -82,11 +82,33 @@ describe('executed twice', () => {
       { id, instance: 'a-1-1', at: T0 + 5 },
     ])
     const same = [0, 5].map((ms) => ({ id: again.id, instance: 'a-1-0', at: T0 + ms }))
-    const found = executedTwice([twice, again, get, put], [...both, ...same])
+    const lostFirst = world({ faults: [{ ...kill, slot: 0, instance: 'a-1-0', at: T0 }] })
+    const found = executedTwice([twice, again, get, put], [...both, ...same], lostFirst)
     expect(found.map(({ message }) => message)).toEqual([
       'POST was begun by a-1-0 and a-1-1',
       'PUT was begun by a-1-0 and a-1-0',
     ])
+    // Nobody was lost, or it was only busy.
+    const busy = world({ faults: [{ ...kill, kind: 'busy', slot: 0, instance: 'a-1-0', at: T0 }] })
+    for (const calm of [world(), busy]) expect(executedTwice([get, put], both, calm)).toHaveLength(2)
+    const thrice = ['a-1-0', 'a-1-1', 'a-1-2'].map((instance) => ({ id: get.id, instance, at: T0 }))
+    expect(executedTwice([get], thrice, lostFirst)).toHaveLength(1)
+  })
+})
+
+describe('a busy instance', () => {
+  it('R12.2 that is ejected is found; one that was ejected before is not', () => {
+    const busy: Fault = { kind: 'busy', instance: 'a-1-1', slot: 1, at: T0 + 1_000, until: T0 + 7_000 }
+    const ejected = (seenAt: number, instance = 'a-1-1'): Fault => ({ ...kill, kind: 'ejected', instance, seenAt })
+    expect(ejectedWhileBusy(world({ faults: [busy, ejected(T0 + 900), ejected(T0 + 3_000, 'a-1-2')] }))).toEqual([])
+    expect(ejectedWhileBusy(world({ faults: [busy, ejected(T0 + 3_000)] }))).toHaveLength(1)
+  })
+
+  it('R12.2 excuses neither a lost request nor a move', () => {
+    const busy: Fault = { kind: 'busy', instance: 'a-1-1', slot: 1, at: T0 + 1_000, until: T0 + 7_000 }
+    const post = attempt({ at: 1_100, took: 150, ...failed, method: 'POST', body: true })
+    expect(lost([post], none, world({ faults: [busy] }))).toHaveLength(1)
+    expect(mayBeDown(world({ faults: [busy] }), 1, T0 + 2_000, T0 + 3_000)).toBe(false)
   })
 })
 

@@ -25,6 +25,8 @@ export type Passage = {
 /** How long R12.2 lets an ejection take, and what a busy machine adds to a retry. */
 const EJECTION_MS = 3_000
 const TOLERANCE_MS = 1_200
+/** Routers report at least so often. */
+const REPORT_MS = 2_000
 
 /**
  * Attempts without a good answer. A fault may cost what was in flight on its victim (R12.1): what must not be repeated,
@@ -58,7 +60,7 @@ export function lost(
 }
 
 function inFlightAt({ startedAt, endedAt }: Attempt, { kind, at }: Fault): boolean {
-  if (kind === 'ejected' || endedAt < at - SKEW_MS) return false
+  if (kind === 'ejected' || kind === 'busy' || endedAt < at - SKEW_MS) return false
   return startedAt <= at + SKEW_MS + (kind === 'hang' ? EJECTION_MS : 0)
 }
 
@@ -77,11 +79,30 @@ export function hiddenRetries(history: Attempt[], passages: Passage[]): Finding[
   return findings
 }
 
-/** Attempts that must not be repeated and were begun more than once. */
-export function executedTwice(history: Attempt[], executions: Execution[]): Finding[] {
+/**
+ * Attempts that were begun more often than they may be: once, or twice when they may be repeated and the instance that
+ * had them first was lost (R12.2).
+ */
+export function executedTwice(history: Attempt[], executions: Execution[], world: World): Finding[] {
   const byId = executionsById(executions)
+  const allowed = (attempt: Attempt, begun: Execution[]): number => {
+    if (!isRepeatable(attempt)) return 1
+    const wasLost = world.faults.some(
+      ({ kind, instance, at, until }) =>
+        (kind === 'kill' || kind === 'hang') &&
+        begun.some((execution) => execution.instance === instance) &&
+        attempt.startedAt <= until + SKEW_MS &&
+        attempt.endedAt >= at - SKEW_MS,
+    )
+    // An app may close a connection on its own account, also in mid-answer.
+    const restarts = world.operations.length > 0
+    return wasLost || restarts ? 2 : 1
+  }
   return history
-    .filter((attempt) => !isRepeatable(attempt) && (byId.get(attempt.id)?.length ?? 0) > 1)
+    .filter((attempt) => {
+      const begun = byId.get(attempt.id) ?? []
+      return begun.length > allowed(attempt, begun)
+    })
     .map((attempt) => {
       const where = byId.get(attempt.id)?.map(({ instance }) => instance)
       return finding('executed_twice', attempt, `${attempt.method} was begun by ${where?.join(' and ')}`)
@@ -100,7 +121,7 @@ export function cookiesPassedOn(history: Attempt[], executions: Execution[]): Fi
 export function slowFailovers(history: Attempt[], world: World): Finding[] {
   const limit = EJECTION_MS + 2 * world.slowestMs + TOLERANCE_MS
   const findings: Finding[] = []
-  for (const fault of world.faults.filter(({ kind }) => kind !== 'ejected')) {
+  for (const fault of world.faults.filter(({ kind }) => kind === 'kill' || kind === 'hang')) {
     for (const attempt of history) {
       if (!isRepeatable(attempt) || attempt.startedAt > fault.until || attempt.endedAt < fault.at) continue
       // It waited for the rest of what the hung one had begun. (A socket's greeting is read after the stream beside it.)
@@ -114,6 +135,23 @@ export function slowFailovers(history: Attempt[], world: World): Finding[] {
   }
   return findings
 }
+
+/** Instances that routers ejected although they were only busy (R12.2). */
+export const ejectedWhileBusy = ({ faults }: World): Finding[] =>
+  faults
+    .filter(({ kind }) => kind === 'busy')
+    .flatMap((busy) =>
+      faults
+        .filter(
+          ({ kind, instance, seenAt = 0 }) =>
+            kind === 'ejected' && instance === busy.instance && seenAt >= busy.at && seenAt <= busy.until + REPORT_MS,
+        )
+        .map(({ at }) => ({
+          kind: 'ejected_while_busy' as const,
+          at,
+          message: `slot ${busy.slot} was ejected, although it was only busy for ${busy.until - busy.at} ms`,
+        })),
+    )
 
 /** How long requests in flight at a fault took to be answered elsewhere, ms; for the report. */
 export function failoverTimes(history: Attempt[], executions: Execution[], world: World): number[] {

@@ -6,6 +6,7 @@ import { FINDING_PROMISES, type FindingKind, METRIC_PROMISES, type PromiseMetric
 import {
   cookiesPassedOn,
   type Execution,
+  ejectedWhileBusy,
   executedTwice,
   hiddenRetries,
   lost,
@@ -15,7 +16,7 @@ import {
 import type { Finding } from './finding.ts'
 import { beyondPlan, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { oldAfterNew, operationsFailed, outsideItsTime } from './succession.ts'
-import { tableTimes, type World } from './world.ts'
+import { SKEW_MS, tableTimes, type World } from './world.ts'
 
 export type Evidence = {
   history: Attempt[]
@@ -41,6 +42,9 @@ export type Row = {
   findings: Finding[]
 }
 
+/** Longer than the slowest handler takes: who waited so long had to. */
+const WAITED_MS = 1_000
+
 export type Verdict = {
   outcome: 'held' | 'broken' | 'unfit'
   rows: Row[]
@@ -64,11 +68,14 @@ export function judge(evidence: Evidence, options: { lossRule?: string } = {}): 
     ...(evidence.leftBehind != null && { left_behind: evidence.leftBehind }),
     ...(passages !== null && { hidden_retry: hiddenRetries(history, passages) }),
     ...(executions !== null && {
-      executed_twice: executedTwice(history, executions),
+      executed_twice: executedTwice(history, executions, world),
       cookie_passed_on: cookiesPassedOn(history, executions),
     }),
     ...(world.rebalances.length > 0 && { rebalanced_beyond_plan: beyondPlan(world) }),
-    ...(world.faults.some(({ kind }) => kind !== 'ejected') && { slow_failover: slowFailovers(history, world) }),
+    ...(world.faults.some(({ kind }) => kind === 'kill' || kind === 'hang') && {
+      slow_failover: slowFailovers(history, world),
+    }),
+    ...(world.faults.some(({ kind }) => kind === 'busy') && { ejected_while_busy: ejectedWhileBusy(world) }),
     ...(world.tables.length === 1 && world.faults.length === 0 && { uneven: uneven(history, world) }),
   }
   const rows: Row[] = Object.entries(found).map(([name, findings]) => {
@@ -116,7 +123,13 @@ function notCarriedOut(history: Attempt[], world: World): Finding[] {
   const missing = (at: number, message: string) => findings.push({ kind: 'not_carried_out', at, message })
   if (history.length === 0) missing(0, 'nobody asked anything')
   const times = tableTimes(world)
-  for (const fault of world.faults.filter(({ kind }) => kind !== 'ejected')) {
+  for (const { slot, at, until } of world.faults.filter(({ kind }) => kind === 'busy')) {
+    const waited = history.some(
+      (attempt) => attempt.slot === slot && attempt.startedAt < until - WAITED_MS && attempt.endedAt >= until - SKEW_MS,
+    )
+    if (!waited) missing(at, `nobody waited for slot ${slot} while it was busy`)
+  }
+  for (const fault of world.faults.filter(({ kind }) => kind === 'kill' || kind === 'hang')) {
     const hit = history.some(({ key, slot, startedAt, endedAt }) => {
       if (key === null || slot === null || slot === fault.slot || startedAt > fault.until || endedAt < fault.at)
         return false

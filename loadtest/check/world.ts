@@ -14,14 +14,19 @@ export type SeenTable = {
   endpoints: Array<{ instance: string; slot: number; state: 'serving' | 'draining'; deployment: string | null }>
 }
 
-/** A time in which an instance may not have answered; sessions at home in its slot may be elsewhere. */
+/**
+ * A time in which an instance may not have answered. After a kill, a hang (it is stopped) or an ejection sessions at home in
+ * its slot may be elsewhere; with one that is only `busy` they wait (R12.2).
+ */
 export type Fault = {
-  kind: 'kill' | 'hang' | 'ejected'
+  kind: 'kill' | 'hang' | 'busy' | 'ejected'
   instance: string
   slot: number
   at: number
   /** When it served again for certain; Infinity when it did not. */
   until: number
+  /** When the runner saw it; it began earlier where a report told it. */
+  seenAt?: number
 }
 
 export type SeenStep = { step: string; words: string; startedAt: number; endedAt: number | null; detail?: string }
@@ -81,6 +86,9 @@ function acknowledgedAt(world: World, table: SeenTable): number {
 
 /** Whether this slot may have been unreachable at some time between. */
 export const mayBeDown = (world: World, slot: number, from: number, to: number): boolean =>
-  world.faults.some((fault) => fault.slot === slot && fault.at - SKEW_MS <= to && fault.until + SKEW_MS >= from)
+  world.faults.some(
+    (fault) =>
+      fault.kind !== 'busy' && fault.slot === slot && fault.at - SKEW_MS <= to && fault.until + SKEW_MS >= from,
+  )
 
 export { SKEW_MS }

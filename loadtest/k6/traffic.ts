@@ -57,12 +57,12 @@ export const COMMON_OPTIONS: Options = {
 
 /**
  * @param size requests of one iteration
- * @param longestS how long one may take, in seconds; of visits: a hung instance holds its users for the 3 s until it is
- * ejected, and those whose request may not be repeated longer
+ * @param longestS how long one may take, in seconds; of visits: a busy instance holds its users until it goes on, a stopped one
+ * those whose request may not be repeated
  */
 export function arrivals(
   settings: Settings,
-  { rate, size, exec, longestS = 6 }: { rate: number; size: number; exec: string; longestS?: number },
+  { rate, size, exec, longestS = 9 }: { rate: number; size: number; exec: string; longestS?: number },
 ): ConstantArrivalRateScenario {
   const perSecond = rate / size
   // k6 takes whole numbers: iterations in 100 s.

@@ -100,6 +100,30 @@ export class Actions {
     })
   }
 
+  /**
+   * A handler blocks the whole instance for so long, and answers then (R12.2). Only our own app has such a handler.
+   */
+  async busy(ms: number): Promise<void> {
+    const { target, say } = this.#parts
+    const serving = await this.#serving()
+    const victim = this.random.pick(serving)
+    if (!target.own || victim.address === undefined) {
+      this.skipped.push('a handler that blocks its instance: only the app of the load tests has one')
+      return
+    }
+    const words = `a handler blocks slot ${victim.slot} for ${ms} ms`
+    say(words)
+    const fault: Fault = { kind: 'busy', instance: victim.id, slot: victim.slot, at: Date.now(), until: Infinity }
+    const mark: Mark = { at: fault.at, until: null, kind: 'fault', words }
+    this.marks.push(mark)
+    this.faults.push(fault)
+    const answer = await fetch(`http://${victim.address}/block?ms=${ms}`, { signal: this.#parts.signal })
+    if (!answer.ok) throw new Error(`the handler that blocks answered ${answer.status}`)
+    fault.until = Date.now()
+    mark.until = fault.until
+    await sleep(SETTLE_MS, undefined, { signal: this.#parts.signal })
+  }
+
   /** @param then what follows; gives the process that must not be there any more when the instance is back */
   async #fault(
     kind: 'kill' | 'hang',

@@ -20,6 +20,8 @@ export type InstanceAnswer = {
   role: 'standby' | 'serving' | 'draining'
   state: string
   pid?: number
+  /** `host:port` */
+  address?: string
 }
 
 export type RouterAnswer = { name: string; address: string; counted: boolean; behind: boolean; down: string[] }

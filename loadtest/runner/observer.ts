@@ -91,7 +91,7 @@ export class Observer {
         const slot = this.#slotOf(instance)
         if (slot === null || this.#down.has(instance)) continue
         const at = Date.now() - REPORT_DELAY_MS
-        const ejection: Fault = { kind: 'ejected', instance, slot, at, until: Infinity }
+        const ejection: Fault = { kind: 'ejected', instance, slot, at, until: Infinity, seenAt: Date.now() }
         this.#down.set(instance, ejection)
         this.ejections.push(ejection)
       }

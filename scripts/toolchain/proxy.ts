@@ -1,5 +1,8 @@
-/** Loopback never goes through a proxy (DESIGN D15), whatever the variables say. */
-const LOOPBACK = ['localhost', '127.0.0.1', '::1', '[::1]', '.localhost']
+/**
+ * Loopback never goes through a proxy (D15), whatever the variables say. Without brackets around the IPv6 address: apps
+ * inherit these variables, and Python's httpx (Gradio, many clients of APIs) refuses to start with them.
+ */
+const LOOPBACK = ['localhost', '127.0.0.1', '::1', '.localhost']
 
 export type ProxySettings = { httpProxy?: string; httpsProxy?: string; noProxy: string }
 
