@@ -18,6 +18,8 @@ export type HealthOptions = {
   clock: Clock
   /** Ends the waiting with the signal's reason; the instance is left as it is. */
   signal: AbortSignal
+  /** Unix ms; where it is not the first attempt of a start: what that has left. Default: the timeout from its start on. */
+  deadline?: number
   onProgress?: (words: string) => void
   ask?: Ask
   canConnect?: CanConnect
@@ -41,6 +43,8 @@ const ASK_LIMIT_MS = 5_000
 const LEAST_ASK_MS = 1_000
 /** Whoever was started long ago (by a worker that died) is still given this long. */
 const LEAST_WAIT_MS = 5_000
+/** Who holds the port of another for so long keeps it; another attempt on another port has to fit into the same timeout. */
+const FOREIGN_MS = 5_000
 /** So many of its last lines go with what is told of an instance. */
 export const LOG_LINES = 30
 
@@ -48,13 +52,16 @@ type Finding = Answer | { kind: 'foreign' }
 
 /**
  * Throws CoppiceError: AppCrashedAtStart and AppListensOnLoopback at once; at the deadline AppListensOnWrongPort,
- * AppDoesNotListen, HealthCheckFailed, HealthCheckTimedOut, or PortUnavailable when somebody else has the port. All
- * carry the last log lines.
+ * AppDoesNotListen, HealthCheckFailed, HealthCheckTimedOut; PortUnavailable when somebody else keeps the port. All carry
+ * the last log lines.
  */
 export async function waitUntilHealthy(options: HealthOptions): Promise<Healthy> {
   const { clock, running, signal, spec } = options
   const { timeoutMs } = spec.health
-  const deadline = Math.max(running.startedAt + timeoutMs, clock.now() + Math.min(timeoutMs, LEAST_WAIT_MS))
+  const deadline =
+    options.deadline ?? Math.max(running.startedAt + timeoutMs, clock.now() + Math.min(timeoutMs, LEAST_WAIT_MS))
+  const foreignLimitMs = Math.min(timeoutMs / 4, FOREIGN_MS)
+  let foreignSince: number | null = null
   let change = new AbortController()
   const stopListening = options.provider.onChange((id) => id === options.id && change.abort())
   try {
@@ -69,6 +76,11 @@ export async function waitUntilHealthy(options: HealthOptions): Promise<Healthy>
       if (isGood(finding, spec.health.path)) return await judgeListeners(options, address, own)
       if (wake.aborted) continue
       if (clock.now() >= deadline) throw await diagnosis(options, finding)
+      foreignSince = finding.kind === 'foreign' ? (foreignSince ?? clock.now()) : null
+      if (foreignSince !== null && clock.now() - foreignSince >= foreignLimitMs) {
+        const found = await diagnosis(options, finding)
+        if (found.code === 'PortUnavailable') throw found
+      }
       const words = await inWords(options, finding, pauseMs)
       if (words !== progress) options.onProgress?.(words)
       progress = words

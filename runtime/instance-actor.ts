@@ -168,12 +168,16 @@ export class InstanceActor {
 
   async #untilHealthy(spec: InstanceSpec, signal: AbortSignal, report: (words: string) => void) {
     const { provider, slots, clock, health } = this.#context
+    const wall = health.clock ?? clock
+    // All attempts together have the time of one.
+    let deadline: number | undefined
     for (let attempt = 1; ; attempt++) {
       report('starting its process')
       const running = await slots.use(async () => {
         signal.throwIfAborted()
         return provider.ensure(spec)
       })
+      const triedAt = wall.now()
       try {
         const healthy = await waitUntilHealthy({
           id: this.id,
@@ -182,12 +186,15 @@ export class InstanceActor {
           provider,
           clock,
           signal,
+          deadline,
           onProgress: report,
           ...health,
         })
         return { running, ...healthy }
       } catch (error) {
         if (attempt >= PORT_ATTEMPTS || !(await this.#lostItsPort(error, running))) throw error
+        deadline ??= triedAt + spec.health.timeoutMs
+        if (wall.now() >= deadline) throw error
         report('another program took its port; starting it on another one')
         await provider.remove(this.id, { graceMs: 0 })
       }
@@ -198,7 +205,10 @@ export class InstanceActor {
   async #lostItsPort(error: unknown, running: Running): Promise<boolean> {
     if (!(error instanceof CoppiceError)) return false
     if (error.code === 'PortUnavailable') return true
-    return error.code === 'AppCrashedAtStart' && (await canConnect('127.0.0.1', portOf(running.address)))
+    if (error.code !== 'AppCrashedAtStart' || !(await canConnect('127.0.0.1', portOf(running.address)))) return false
+    // A daemon that it left has the port for itself: that is no reason to try another one.
+    const own = await this.#context.provider.listeners(this.id)
+    return !own.some((address) => portOf(address) === portOf(running.address))
   }
 
   async #noteFailure(error: unknown): Promise<void> {

@@ -5,7 +5,9 @@ import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { CoppiceError } from '../domain/errors.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
+import { endLeftBuilds } from '../runtime/builders/left-builds.ts'
 import { removeGround } from '../runtime/ground.ts'
+import { homeMarker } from '../runtime/providers/process/home-marker.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
@@ -127,6 +129,7 @@ async function removeInstances(home: string): Promise<void> {
     const ids = await provider.list()
     if (ids.length > 0) say(`Stopping ${ids.length} instance${ids.length === 1 ? '' : 's'}: ${ids.join(', ')}`)
     await Promise.all(ids.map((id) => provider.remove(id, { graceMs: INSTANCE_GRACE_MS })))
+    await endLeftBuilds({ homeId: await homeMarker(folder), making: join(home, 'artifacts', 'making') })
   } finally {
     provider.close()
     await store.close()

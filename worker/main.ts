@@ -11,10 +11,13 @@ import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createBuilder } from '../runtime/builders/builder.ts'
 import { readAppConfig } from '../runtime/builders/inspect.ts'
+import { endLeftBuilds } from '../runtime/builders/left-builds.ts'
 import { secretsNeeded } from '../runtime/environment.ts'
 import { settleGround } from '../runtime/ground.ts'
 import { createInstances } from '../runtime/instances.ts'
+import { confinement } from '../runtime/providers/process/confinement.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
+import { homeMarker } from '../runtime/providers/process/home-marker.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
 import { createSources } from '../runtime/sources/sources.ts'
@@ -52,6 +55,16 @@ async function main(): Promise<void> {
   const artifacts = createArtifacts({ directory: ground.artifacts, pins: store.pins, now })
   const sources = createSources({ directory: join(home, 'sources'), pins: store.pins, now })
   const cacheDir = ground.cache
+  const confined = confinement({
+    uid: process.getuid?.() ?? -1,
+    platform: process.platform,
+    path: process.env.PATH ?? '',
+    logger,
+  })
+  const homeId = await homeMarker(ground.instances)
+  await endLeftBuilds({ homeId, making: join(ground.artifacts, 'making') }).catch((error: unknown) =>
+    logger.warn({ err: error }, 'could not end what builds have left'),
+  )
   const tools = toolPath(process.execPath, process.env)
   const builder = createBuilder({
     artifacts,
@@ -61,6 +74,8 @@ async function main(): Promise<void> {
     cacheDir,
     toolPath: tools,
     env: process.env,
+    prefix: () => confined,
+    homeId,
     preinstalledFile: options.preinstalledFile,
   })
   const provider = createProcessProvider({
@@ -68,6 +83,7 @@ async function main(): Promise<void> {
     logsDir: join(home, 'logs', 'instances'),
     ports: store.ports,
     logger,
+    prefix: () => confined,
   })
   const inventory = createInstanceInventory({ store, artifacts, builder, options, logger, toolPath: tools })
   const instances = createInstances({

@@ -23,6 +23,10 @@ export type BuilderOptions = PythonOptions & {
   toolPath: readonly string[]
   /** Environment of the worker, for proxies and package indexes only. */
   env: Readonly<Record<string, string | undefined>>
+  /** Put before each program of a build; see confinement. */
+  prefix: () => Promise<string[]>
+  /** Id of the data directory, which marks what builds start. */
+  homeId: string
   /** Default: child_process.spawn. */
   spawn?: Spawn
 }
@@ -39,7 +43,8 @@ export function createBuilder(options: BuilderOptions): Builder {
   const build: Builder['build'] = async (request, caller) => {
     const pin = (key: string) => pins.pin(key, request.holder)
     const environment = installEnvironment(options)
-    const workshop: Workshop = { artifacts, share, spawn, environment, tools, pin }
+    const box = { prefix: await options.prefix(), homeId: options.homeId }
+    const workshop: Workshop = { artifacts, share, spawn, box, environment, tools, pin }
 
     await pin(request.source)
     const source = await sources.path(request.source)

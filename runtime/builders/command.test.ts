@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { CoppiceError } from '../../domain/errors.ts'
 import { removeTree } from '../artifacts/trees.ts'
+import { controlGroup } from '../providers/process/control-group.ts'
 import { type CommandOptions, runCommand } from './command.ts'
 
 let home: string
@@ -21,6 +22,7 @@ function options(patch: Partial<CommandOptions> = {}): CommandOptions {
     log: () => undefined,
     name: 'the command',
     spawn,
+    box: { prefix: [], homeId: 'test', folder: realpathSync(home) },
     ...patch,
   }
 }
@@ -44,6 +46,20 @@ function isGone(pid: number): boolean {
     return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
   } catch {
     return true
+  }
+}
+
+function canGroup(): boolean {
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  const group = controlGroup('test-builds', `probe-${process.pid}`)
+  try {
+    group?.take(child.pid ?? 0)
+    return group?.is(/^0::(.*)$/m.exec(readFileSync(`/proc/${child.pid}/cgroup`, 'utf8'))?.[1] ?? '') === true
+  } catch {
+    return false
+  } finally {
+    child.kill('SIGKILL')
+    child.once('exit', () => group?.remove())
   }
 }
 
@@ -86,6 +102,35 @@ describe('a command', () => {
     await vi.waitFor(() => expect(isGone(pid)).toBe(true))
   })
 
+  describe.each([
+    ['a session of its own', 'setsid sh "$0"'],
+    ['an empty environment', 'setsid env -i PATH=/usr/bin:/bin sh "$0"'],
+    // The kernel keeps it in its control group, where we may make one.
+    ...(canGroup()
+      ? [['an empty environment and another directory', 'setsid env -i PATH=/usr/bin:/bin sh -c "cd /; . $0"']]
+      : []),
+  ] as Array<[string, string]>)('R13.8 that leaves a daemon with its output, in %s,', (_, start) => {
+    const leave = `(${start} &) & while [ ! -s pid ]; do sleep 0.01; done`
+    beforeEach(() => writeFileSync(join(home, 'daemon'), STUBBORN.replace('> pid', `> ${home}/pid`)))
+
+    it('ends when its own process has, and ends the daemon', async () => {
+      const running = runCommand(['/bin/sh', '-c', `${leave}; echo done`, join(home, 'daemon')], options())
+      const pid = await pidIn(home)
+      expect(await running).toBe('done\n')
+      expect(isGone(pid)).toBe(true)
+    })
+
+    it('ends at once, with the daemon, when it is aborted', async () => {
+      const controller = new AbortController()
+      const command = ['/bin/sh', '-c', `${leave}; exec sleep 600`, join(home, 'daemon')]
+      const running = runCommand(command, options({ signal: controller.signal }))
+      const pid = await pidIn(home)
+      controller.abort(new Error('cancelled'))
+      await expect(running).rejects.toThrow('cancelled')
+      expect(isGone(pid)).toBe(true)
+    })
+  })
+
   it('R10.2 ends when the process that wanted it is killed with SIGKILL', async () => {
     const script = join(home, 'worker.ts')
     writeFileSync(
@@ -94,7 +139,7 @@ describe('a command', () => {
 import { runCommand } from ${JSON.stringify(join(import.meta.dirname, 'command.ts'))}
 await runCommand(['/bin/sh', '-c', ${JSON.stringify(STUBBORN)}], {
   cwd: ${JSON.stringify(home)}, env: { PATH: '/usr/bin:/bin' }, signal: new AbortController().signal,
-  log: () => undefined, name: 'x', spawn,
+  log: () => undefined, name: 'x', spawn, box: { prefix: [], homeId: 'test', folder: null },
 })`,
     )
     const worker = spawn(process.execPath, [script], { stdio: 'ignore' })

@@ -1,7 +1,15 @@
 import type { ChildProcess, SpawnOptions } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import type { Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import { CoppiceError } from '../../domain/errors.ts'
+import { systemClock } from '../clock.ts'
 import { saysDiskFull } from '../disk.ts'
+import { HOME_VARIABLE } from '../providers/process/app-environment.ts'
+import { controlGroup } from '../providers/process/control-group.ts'
+import { endFamily, type FamilyOptions } from '../providers/process/family.ts'
+import { systemProcessTable } from '../providers/process/process-table.ts'
 
 /** Like `child_process.spawn`. */
 export type Spawn = (program: string, args: readonly string[], options: SpawnOptions) => ChildProcess
@@ -18,32 +26,67 @@ export type CommandOptions = {
   /** How the command is called in messages, e.g. `npm ci`. */
   name: string
   spawn: Spawn
+  box: Box
 }
+
+/** What a command is kept in. */
+export type Box = {
+  /** Put before the command; takes from it what root has over others. */
+  prefix: string[]
+  /** Id of the data directory. */
+  homeId: string
+  /** Nothing else works in it: whoever does was started by the build. A real path, or null. */
+  folder: string | null
+}
+
+/** Marks what a build started, with the id of the command. */
+export const BUILD_VARIABLE = 'COPPICE_BUILD_ID'
 
 /** Lines kept for the message of a failure. */
 const LAST_LINES = 20
 /** A line may be a whole minified file. */
 const MAX_LINE_CHARS = 2000
 
-/**
- * A build must not outlive the worker that wants it, not even one that was ended with SIGKILL: a second process in the
- * group waits on a pipe that only the worker holds open, and ends the group when it closes.
- */
-const DIES_WITH_ITS_PARENT = '{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 & exec "$@" 3<&-'
+/** Apart from those of instances, whose names are ids of instances. */
+export const buildGroup = (homeId: string, id: string) => controlGroup(`${homeId}-builds`, id)
+
+/** How long after the end of a command its last output may take, once nothing is left that could write more, in ms. */
+const LAST_OUTPUT_MS = 1_000
 
 /**
- * Runs a program in a process group of its own and returns its standard output. When it ends, by itself or because the
- * signal was aborted, nothing of the group is left. Throws BuildFailed with the last lines, DiskFull where they say so,
- * or the reason of the signal.
+ * A build must not outlive the worker that wants it, not even one that was ended with SIGKILL: a second process in the
+ * group waits on a pipe that only the worker holds open, and ends the group when it closes. The command begins when a
+ * line has come through it: by then it is where all that it starts can be found.
+ */
+const DIES_WITH_ITS_PARENT =
+  'read -r _ <&3 || exit 97; { read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 & exec "$@" 3<&-'
+
+/**
+ * Runs a program in a process group of its own and returns its standard output. It has ended when its process has, whoever
+ * still holds its pipes; then, or when the signal is aborted, all that it started is ended. Throws BuildFailed with the
+ * last lines, DiskFull where they say so, or the reason of the signal.
  */
 export async function runCommand(argv: readonly string[], options: CommandOptions): Promise<string> {
-  options.signal.throwIfAborted()
-  const child = options.spawn('/bin/sh', ['-c', DIES_WITH_ITS_PARENT, 'build', ...argv], {
+  const { box, signal } = options
+  signal.throwIfAborted()
+  const id = `build-${randomUUID().slice(0, 13)}`
+  const mark = { [BUILD_VARIABLE]: id, [HOME_VARIABLE]: box.homeId }
+  const [file = '', ...args] = [...box.prefix, '/bin/sh', '-c', DIES_WITH_ITS_PARENT, 'build', ...argv]
+  const child = options.spawn(file, args, {
     cwd: options.cwd,
-    env: options.env,
+    env: { ...options.env, ...mark },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
   })
+  const group = buildGroup(box.homeId, id)
+  const family: FamilyOptions = {
+    table: systemProcessTable(),
+    name: options.name,
+    mark,
+    folder: box.folder,
+    controlGroup: group,
+    leader: null,
+  }
   const killGroup = () => {
     if (child.pid === undefined) return
     try {
@@ -61,30 +104,37 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     if (lines.length > LAST_LINES) lines.shift()
     options.log(line)
   }
-  // The write end of the pipe; the child going first is no error.
-  child.stdio[3]?.on('error', () => undefined)
   readLines(child.stdout, onLine, (text) => output.push(text))
   readLines(child.stderr, onLine)
-  child.once('exit', killGroup)
-  options.signal.addEventListener('abort', killGroup)
+  const closed = new Promise((resolve) => child.once('close', resolve))
+  signal.addEventListener('abort', killGroup)
   try {
-    const { code, signal } = await closed(child)
-    options.signal.throwIfAborted()
+    const gate = child.stdio[3] as Writable | undefined
+    // The child going first is no error.
+    gate?.on('error', () => undefined)
+    if (child.pid !== undefined) group?.take(child.pid)
+    gate?.write('go\n')
+    const { code, signal: endedBy } = await exited(child)
+    killGroup()
+    await endFamily({ ...family, graceMs: 0, clock: systemClock })
+    await Promise.race([closed, sleep(LAST_OUTPUT_MS, undefined, { ref: false })])
+    signal.throwIfAborted()
     if (code === 0) return output.join('')
-    const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`
+    const how = endedBy === null ? `ended with exit code ${code}` : `was ended by ${endedBy}`
     if (saysDiskFull(lines))
       throw new CoppiceError('DiskFull', `${options.name}: the disk is full`, { logLines: lines })
     throw new CoppiceError('BuildFailed', `${options.name} ${how}`, { step: options.name, logLines: lines })
   } finally {
-    options.signal.removeEventListener('abort', killGroup)
-    child.stdio[3]?.destroy()
+    signal.removeEventListener('abort', killGroup)
+    for (const stream of child.stdio) stream?.destroy()
+    group?.remove()
   }
 }
 
-function closed(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+function exited(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
   return new Promise((resolve, reject) => {
     child.once('error', reject)
-    child.once('close', (code, signal) => resolve({ code, signal }))
+    child.once('exit', (code, signal) => resolve({ code, signal }))
   })
 }
 

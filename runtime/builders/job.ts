@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, realpath } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { ArtifactStore } from '../artifacts/artifacts.ts'
 import { sha256 } from '../artifacts/manifest.ts'
 import type { OpenSealed, Stage } from '../artifacts/sealed-store.ts'
 import { diskFull } from '../disk.ts'
 import { findProgram } from '../tool-path.ts'
-import { type CommandOptions, runCommand, type Spawn } from './command.ts'
+import { type Box, type CommandOptions, runCommand, type Spawn } from './command.ts'
 import type { InstallEnvironment } from './install-environment.ts'
 import type { Caller, SingleFlight } from './single-flight.ts'
 
@@ -15,6 +15,8 @@ export type Workshop = {
   artifacts: ArtifactStore
   share: SingleFlight
   spawn: Spawn
+  /** Without a folder: that is each stage's. */
+  box: Omit<Box, 'folder'>
   /** Made anew for each build, because files of pip and uv may have changed. */
   environment: InstallEnvironment
   tools: BuildTools
@@ -87,6 +89,7 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
   const temporary = join(home, 'tmp')
   await mkdir(temporary, { recursive: true })
   const environment = { ...workshop.environment.env, HOME: home, TMPDIR: temporary }
+  const box = { ...workshop.box, folder: await realpath(dirname(stage.scratch)) }
   return async (argv, { env = {}, skip = () => false, ...options }) => {
     caller.log(`$ ${options.name}`)
     return runCommand(argv, {
@@ -96,6 +99,7 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
       log: caller.log,
       edit: (line) => (skip(line) ? null : readable(line, stage)),
       spawn: workshop.spawn,
+      box,
     })
   }
 }

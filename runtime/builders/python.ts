@@ -76,6 +76,7 @@ export function createPythonBuilder(options: PythonOptions) {
         log: () => undefined,
         name,
         spawn: workshop.spawn,
+        box: { ...workshop.box, folder: null },
       })
     const wanted = project?.wantedPython ?? [PROMISED_PYTHON, '>=3.9']
     const interpreter = await interpreters.find(wanted, { uv, ask, env: options.env })

@@ -195,6 +195,18 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
     expect(await bench.runIn(first.artifact)).toContain('a number')
   })
 
+  it.runIf(process.platform === 'linux')('R13.4 is built without what root can do to others', async () => {
+    const files = {
+      'package.json': packageJson({
+        dependencies: {},
+        scripts: { build: 'grep Cap /proc/self/status', start: 'true' },
+      }),
+    }
+    const { log } = await bench.build(bench.folder('app', files))
+    const sets = log.flatMap((line) => /^Cap(?:Prm|Eff|Inh|Amb):\s*(\w+)/.exec(line)?.[1] ?? [])
+    expect(sets).toEqual(['0', '0', '0', '0'].map((digit) => digit.repeat(16)))
+  })
+
   it('that cannot be built fails with the last lines and leaves nothing', async () => {
     const path = bench.folder('app', {
       'package.json': packageJson({ dependencies: {}, scripts: { build: 'echo the reason; exit 3', start: 'true' } }),

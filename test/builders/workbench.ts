@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -9,11 +10,21 @@ import { createBuilder } from '../../runtime/builders/builder.ts'
 import type { Spawn } from '../../runtime/builders/command.ts'
 import type { BuildRequest, BuildResult } from '../../runtime/contracts.ts'
 import { makeEnvironment } from '../../runtime/environment.ts'
+import { confinement } from '../../runtime/providers/process/confinement.ts'
 import { createSources } from '../../runtime/sources/sources.ts'
 import { toolPath } from '../../runtime/tool-path.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
 
 const run = promisify(execFile)
+
+/** As the worker does it. */
+const prefix = () =>
+  confinement({
+    uid: process.getuid?.() ?? -1,
+    platform: process.platform,
+    path: process.env.PATH ?? '',
+    logger: { warn: () => undefined },
+  })
 
 export type Workbench = ReturnType<typeof createWorkbench>
 
@@ -43,8 +54,10 @@ export function createWorkbench(options: { cacheDir: string; preinstalled?: stri
       env: process.env,
       toolPath: toolPath(process.execPath, process.env),
       tools: { uv: async () => (await resolveTool('uv')).path },
+      prefix,
+      homeId: `test-${randomUUID().slice(0, 8)}`,
       spawn: (program, args, spawnOptions) => {
-        commands.push(args.slice(3))
+        commands.push(args.slice(args.indexOf('build') + 1))
         return (options.spawn ?? spawn)(program, args, spawnOptions)
       },
     })

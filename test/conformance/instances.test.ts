@@ -164,6 +164,31 @@ describe('start', () => {
       foreign.close()
     }
   })
+
+  it('R12.8 of an app that loses every port it gets fails within its timeout, not after one for each port', async () => {
+    const spec = await bench.spec(apps.listensNowhere, { health: { path: null, timeoutMs: 6_000 } })
+    inventory.add(spec)
+    const { createServer } = await import('node:http')
+    const foreign: Array<ReturnType<typeof createServer>> = []
+    const provider = Object.create(bench.provider) as Provider
+    const methods = ['observe', 'remove', 'listeners', 'logLines', 'onChange'] as const
+    for (const name of methods) Object.assign(provider, { [name]: bench.provider[name].bind(bench.provider) })
+    provider.ensure = async (asked) => {
+      const running = await bench.provider.ensure(asked)
+      const server = createServer((_, response) => response.end('not yours'))
+      foreign.push(server)
+      await new Promise<void>((resolve) => server.listen(Number(running.address.split(':').at(-1)), '0.0.0.0', resolve))
+      return running
+    }
+    const begun = Date.now()
+    try {
+      await expect(open({ provider }).start(ID)).rejects.toMatchObject({ code: 'PortUnavailable' })
+      expect(foreign.length).toBeGreaterThan(1)
+      expect(Date.now() - begun).toBeLessThan(2 * spec.health.timeoutMs)
+    } finally {
+      for (const server of foreign) server.close()
+    }
+  })
 })
 
 describe('stop', () => {

@@ -4,6 +4,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, st
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import type { InstanceSpec } from '../../runtime/contracts.ts'
+import { controlGroup } from '../../runtime/providers/process/control-group.ts'
 import { CRASH_POINTS, type CrashPoint } from '../../runtime/providers/process/process-provider.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import * as apps from './apps.ts'
@@ -23,6 +24,21 @@ async function marked({ home }: Bench, id = ID): Promise<number[]> {
   const tagged = await table.tagged(['COPPICE_INSTANCE_ID', 'HOME'])
   const ours = tagged.filter(({ values }) => values.HOME === join(home, id, 'home'))
   return ours.map(({ pid }) => pid).filter(isRunning)
+}
+
+/** Whether we may make groups of cgroup v2. */
+function canGroup(): boolean {
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  const group = controlGroup('test', `probe-${process.pid}`)
+  try {
+    group?.take(child.pid ?? 0)
+    return group?.is(/^0::(.*)$/m.exec(readFileSync(`/proc/${child.pid}/cgroup`, 'utf8'))?.[1] ?? '') === true
+  } catch {
+    return false
+  } finally {
+    child.kill('SIGKILL')
+    child.once('exit', () => group?.remove())
+  }
 }
 
 const one = (pids: number[]) => pids.length === 1
@@ -196,6 +212,84 @@ describe('the process provider alone', () => {
     expect(isRunning(child)).toBe(true)
     await bench.provider.remove(ID, { graceMs: 0 })
     expect(isRunning(child)).toBe(false)
+  })
+
+  describe.each([
+    ['works in its directory', ''],
+    // The kernel keeps it in its control group, where we may make one.
+    ...(canGroup() ? [['works elsewhere', 'cd /; ']] : []),
+  ] as Array<[string, string]>)(
+    'a daemon that wiped its environment and left its group and its parent, but %s,',
+    (_, go) => {
+      const daemonizes = (then: string) => `
+      import { spawn } from 'node:child_process'
+      const daemon = "${go}exec sleep 600"
+      const child = spawn('sh', ['-c', 'setsid env -i /bin/sh -c "$0" & echo $!', daemon], { stdio: ['ignore', 'pipe', 'inherit'] })
+      child.stdout.once('data', (pid) => { console.log(String(pid).trim()); ${then} })
+      setInterval(() => {}, 1000)`
+      const daemonOf = async () => {
+        const [line] = await until(
+          () => bench.provider.logLines(ID, 1),
+          (seen) => seen.length === 1,
+        )
+        // setsid forks where it leads a group; whoever runs the command is told by it.
+        return until(
+          () => table.row(Number(line)),
+          (row) => row !== null,
+        ).then((row) => row?.pid as number)
+      }
+
+      it('R10.2 is ended with the instance', async () => {
+        await bench.provider.ensure(await bench.spec(daemonizes('')))
+        const pid = await daemonOf()
+        await bench.provider.remove(ID, { graceMs: 0 })
+        expect(isRunning(pid)).toBe(false)
+      })
+
+      it('R10.2 is ended before the instance is started again, and seen by a worker that comes later', async () => {
+        const spec = await bench.spec(daemonizes('process.exit(1)'))
+        await bench.provider.ensure(spec)
+        await exited(bench.provider, ID)
+        const pid = await daemonOf()
+        execFileSync('rm', ['-rf', join(bench.home, ID)])
+        const next = bench.open()
+        expect(await next.list()).toEqual([ID])
+        await next.ensure({ ...spec, command: ['sleep', '600'] })
+        expect(isRunning(pid)).toBe(false)
+      })
+    },
+  )
+
+  it('R3.7 the environment of an app begins behind the gate: nothing before it loads what the app names, and no argument shows it', async () => {
+    const value = `it's "quoted", \\ and $HOME\nin two lines; \u00e9`
+    const source = `
+      import { readFileSync } from 'node:fs'
+      console.log(JSON.stringify({ value: process.env.VALUE, env: readFileSync('/proc/self/environ', 'utf8').includes('COPPICE_INSTANCE_ID=') }))
+      setInterval(() => {}, 1000)`
+    const preload = join(bench.root, 'not-there.so')
+    const spec = await bench.spec(source)
+    let arguments_ = ''
+    const provider = bench.open({
+      crashPoint: async (point) => {
+        if (point !== 'recorded') return
+        const [pid] = await marked(bench)
+        arguments_ = readFileSync(`/proc/${pid}/cmdline`, 'utf8') + readFileSync(`/proc/${pid}/environ`, 'utf8')
+      },
+    })
+    await provider.ensure({
+      ...spec,
+      env: { ...spec.env, VALUE: value, LD_PRELOAD: preload, UID: '5', PS4: '$(touch x)' },
+    })
+    const lines = await until(
+      () => provider.logLines(ID, 9),
+      (seen) => seen.some((line) => line.startsWith('{')),
+    )
+    // The loader complains once for each program into which it should have loaded it: once, for the app itself.
+    expect(lines.filter((line) => line.includes('not-there.so'))).toHaveLength(1)
+    expect(JSON.parse(lines.at(-1) ?? '')).toEqual({ value, env: true })
+    expect(arguments_).toContain(ID)
+    expect(arguments_).not.toContain('not-there.so')
+    expect(arguments_).not.toContain('quoted')
   })
 
   it('ends an instance that is stopped by a signal, within its grace', async () => {

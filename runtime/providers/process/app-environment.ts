@@ -7,7 +7,15 @@ export const INSTANCE_VARIABLE = 'COPPICE_INSTANCE_ID'
 /** Marks which data directory the instance belongs to: two stacks on one machine leave each other alone. */
 export const HOME_VARIABLE = 'COPPICE_HOME_ID'
 
-const FALLBACK_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+export const FALLBACK_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+/** What tells whose process it is, before anything of the app runs. */
+export function marksOf(
+  id: string,
+  { directory, homeId }: { directory: InstanceDirectory; homeId: string },
+): Record<string, string> {
+  return { HOME: directory.home, TMPDIR: directory.tmp, [INSTANCE_VARIABLE]: id, [HOME_VARIABLE]: homeId }
+}
 
 /**
  * The whole environment of the app: nothing of the worker's own gets in. Throws AppConfigInvalid for names that a
@@ -21,10 +29,7 @@ export function environmentOf(
     PATH: FALLBACK_PATH,
     ...spec.env,
     ...Object.fromEntries(spec.portVariables.map((name) => [name, String(given.port)])),
-    HOME: given.directory.home,
-    TMPDIR: given.directory.tmp,
-    [INSTANCE_VARIABLE]: spec.id,
-    [HOME_VARIABLE]: given.homeId,
+    ...marksOf(spec.id, given),
   }
   for (const [name, value] of Object.entries(environment)) {
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) {

@@ -1,6 +1,6 @@
 import { CoppiceError } from '../../../domain/errors.ts'
 import { type Clock, sleep } from '../../clock.ts'
-import { HOME_VARIABLE, INSTANCE_VARIABLE } from './app-environment.ts'
+import type { ControlGroup } from './control-group.ts'
 import type { ProcessRow, ProcessTable } from './process-table.ts'
 
 /** The process that was started; all that it forks is found from it, or by the mark in the environment. */
@@ -8,8 +8,14 @@ export type Leader = { pid: number; startTime: string }
 
 export type FamilyOptions = {
   table: ProcessTable
-  homeId: string
-  id: string
+  /** For messages: whose family it is. */
+  name: string
+  /** Variables that all of them were started with. */
+  mark: Readonly<Record<string, string>>
+  /** Whoever works in it, or has it as root, is one of them; a real path. Null for a family without one. */
+  folder: string | null
+  /** Its group of cgroup v2, where there may be one. */
+  controlGroup: ControlGroup | null
   /** Null when nobody wrote down who it is. */
   leader: Leader | null
   /** Members that were seen before, as pid → start time: in the middle of an exec a process shows no environment. */
@@ -17,28 +23,47 @@ export type FamilyOptions = {
 }
 
 /**
- * The living processes of an instance: its process group, whatever carries its mark (children that called setsid),
- * and all their descendants. A process that leaves the group, wipes its environment and loses its parent is out of
- * reach; the process tier cannot do better (docs/security.md).
+ * The living processes of an instance or a build: its process group, its control group, whatever carries its mark
+ * (children that called setsid) or works in its folder (daemons that wiped their environment), and all their descendants.
+ * Where there are no control groups, a process that leaves all of that behind is out of reach; the process tier cannot do
+ * better (docs/security.md).
+ *
+ * Who has a terminal is a person who looks around in the folder, and we ourselves may have been started there.
  */
 export async function familyOf(options: FamilyOptions): Promise<ProcessRow[]> {
-  const { table, leader } = options
-  const tagged = await table.tagged([INSTANCE_VARIABLE, HOME_VARIABLE])
-  const marked = new Set(
+  const { table, leader, folder, mark } = options
+  const tagged = await table.tagged(Object.keys(mark))
+  const own = new Set(
     tagged
-      .filter(({ values }) => values[INSTANCE_VARIABLE] === options.id && values[HOME_VARIABLE] === options.homeId)
+      .filter(({ values }) => Object.entries(mark).every(([name, value]) => values[name] === value))
       .map(({ pid }) => pid),
   )
+  for (const { pid, folders, controlGroup, hasTerminal } of await table.places()) {
+    const works = folder !== null && !hasTerminal && folders.some((path) => isWithin(path, folder))
+    if (works || options.controlGroup?.is(controlGroup)) own.add(pid)
+  }
   const rows = await table.rows()
   const inGroup = leader ? groupTest(rows, leader) : () => false
   const isKnown = (row: ProcessRow) => options.known?.get(row.pid) === row.startTime
-  const members = rows.filter((row) => marked.has(row.pid) || inGroup(row) || isKnown(row))
+  const ourselves = ancestry(rows, process.pid)
+  const members = rows.filter((row) => !ourselves.has(row.pid) && (own.has(row.pid) || inGroup(row) || isKnown(row)))
   const family = new Set(members.map(({ pid }) => pid))
   for (let before = -1; before < family.size; ) {
     before = family.size
     for (const row of rows) if (family.has(row.parent)) family.add(row.pid)
   }
-  return rows.filter((row) => family.has(row.pid) && !row.zombie && row.pid !== process.pid)
+  return rows.filter((row) => family.has(row.pid) && !row.zombie && !ourselves.has(row.pid))
+}
+
+function ancestry(rows: ProcessRow[], pid: number): Set<number> {
+  const parents = new Map(rows.map((row) => [row.pid, row.parent]))
+  const found = new Set<number>()
+  for (let at: number | undefined = pid; at !== undefined && !found.has(at); at = parents.get(at)) found.add(at)
+  return found
+}
+
+function isWithin(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(`${folder}/`) || path === `${folder} (deleted)`
 }
 
 /**
@@ -85,13 +110,15 @@ export async function endFamily(options: FamilyOptions & { graceMs: number; cloc
   }
   const survives = async () => {
     const rest = await look()
+    // First all at once, so that whoever forks faster than we look gets away with nothing.
+    options.controlGroup?.kill()
     if (leader && rest.some((row) => row.group === leader.pid)) signal(-leader.pid, 'SIGKILL')
     for (const { pid } of rest) signal(pid, 'SIGKILL')
     return rest.length > 0
   }
   if ((await untilGone(survives, KILL_TIMEOUT_MS, clock)) === 'timedOut') {
     const pids = (await look()).map(({ pid }) => pid)
-    throw new CoppiceError('Unavailable', `processes ${pids.join(', ')} of ${options.id} do not end on SIGKILL`)
+    throw new CoppiceError('Unavailable', `processes ${pids.join(', ')} of ${options.name} do not end on SIGKILL`)
   }
 }
 

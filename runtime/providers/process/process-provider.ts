@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
-import { readdir } from 'node:fs/promises'
+import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { CoppiceError } from '../../../domain/errors.ts'
@@ -8,8 +8,9 @@ import type { InstanceSpec, Observation, PortLeases, Provider } from '../../cont
 import { diskFull } from '../../disk.ts'
 import { type FindListeners, systemListeners } from '../../listeners.ts'
 import { lastLines, pruneLogs, rotateLog } from '../../log-file.ts'
-import { commandOf, environmentOf, HOME_VARIABLE, INSTANCE_VARIABLE } from './app-environment.ts'
+import { commandOf, environmentOf, HOME_VARIABLE, INSTANCE_VARIABLE, marksOf } from './app-environment.ts'
 import { confinement } from './confinement.ts'
+import { controlGroup, memberOf } from './control-group.ts'
 import { endFamily, familyOf } from './family.ts'
 import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
 import { homeMarker } from './home-marker.ts'
@@ -39,6 +40,8 @@ export type ProcessProviderOptions = {
    * worker have ended, as only our own tell by themselves. Lower it where a stopped instance has to be seen sooner.
    */
   watchIntervalMs?: number
+  /** Put before the command of each app; by default found out at the first start. */
+  prefix?: () => Promise<string[]>
   table?: ProcessTable
   findListeners?: FindListeners
   isPortFree?: IsPortFree
@@ -84,14 +87,16 @@ class ProcessProvider implements Provider {
     this.#clock = options.clock ?? systemClock
     this.#table = options.table ?? systemProcessTable()
     this.#homeId = once(() => homeMarker(options.home))
-    this.#prefix = once(() =>
-      confinement({
-        uid: process.getuid?.() ?? -1,
-        platform: process.platform,
-        path: process.env.PATH ?? '',
-        logger: options.logger,
-      }),
-    )
+    this.#prefix =
+      options.prefix ??
+      once(() =>
+        confinement({
+          uid: process.getuid?.() ?? -1,
+          platform: process.platform,
+          path: process.env.PATH ?? '',
+          logger: options.logger,
+        }),
+      )
     this.#suspensions = new Suspensions({
       table: this.#table,
       findListeners: this.#findListeners,
@@ -131,6 +136,7 @@ class ProcessProvider implements Provider {
       this.#beingRemoved.add(id)
       try {
         await this.#end(id, graceMs)
+        controlGroup(await this.#homeId(), id)?.remove()
         // The directory goes last: until then a rerun finds the instance.
         await this.#options.ports.release(id)
         await removeDirectory(this.#directory(id))
@@ -142,13 +148,21 @@ class ProcessProvider implements Provider {
   }
 
   async list(): Promise<string[]> {
+    const { home } = this.#options
     const homeId = await this.#homeId()
-    const directories = await readdir(this.#options.home)
+    const directories = await readdir(home)
     const tagged = await this.#table.tagged([HOME_VARIABLE, INSTANCE_VARIABLE])
-    const ids = tagged
+    const marked = tagged
       .filter(({ values }) => values[HOME_VARIABLE] === homeId)
       .map(({ values }) => values[INSTANCE_VARIABLE] ?? '')
-    return [...new Set([...directories, ...ids])].filter(isId).sort()
+    const below = `${await realpath(home)}/`
+    const placed = (await this.#table.places()).flatMap((place) => [
+      ...place.folders
+        .filter((path) => path.startsWith(below))
+        .map((path) => path.slice(below.length).split('/', 1)[0]),
+      memberOf(place.controlGroup, homeId),
+    ])
+    return [...new Set([...directories, ...marked, ...placed])].flatMap((id) => (id && isId(id) ? [id] : [])).sort()
   }
 
   async listeners(id: string): Promise<string[]> {
@@ -190,6 +204,7 @@ class ProcessProvider implements Provider {
       command: commandOf(spec, port),
       prefix: await this.#prefix(),
       environment,
+      marks: marksOf(id, { directory, homeId }),
       workingDirectory: directory.work,
       logPath: this.#logPath(id),
       record: async (pid) => {
@@ -197,6 +212,7 @@ class ProcessProvider implements Provider {
         const row = await this.#table.row(pid)
         if (!row) throw new CoppiceError('Internal', `the process ${pid} of ${id} ended before it began`)
         const watched = { pid, startTime: row.startTime, port }
+        controlGroup(homeId, id)?.take(pid)
         const startedAt = this.#clock.now()
         await writeRecord(directory, { phase: 'started', id, ...watched, startedAt })
         const running = { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt, suspended: false } as const
@@ -270,7 +286,15 @@ class ProcessProvider implements Provider {
   async #family(id: string) {
     const record = await readRecord(this.#directory(id))
     const leader = record?.phase === 'started' ? { pid: record.pid, startTime: record.startTime } : null
-    return { table: this.#table, homeId: await this.#homeId(), id, leader }
+    const homeId = await this.#homeId()
+    return {
+      table: this.#table,
+      name: id,
+      mark: { [INSTANCE_VARIABLE]: id, [HOME_VARIABLE]: homeId },
+      folder: await realpath(this.#directory(id).path).catch(() => this.#directory(id).path),
+      controlGroup: controlGroup(homeId, id),
+      leader,
+    }
   }
 
   get #findListeners(): FindListeners {

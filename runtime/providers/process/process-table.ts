@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { promisify } from 'node:util'
 
 /**
@@ -25,6 +25,18 @@ export interface ProcessTable {
   rows(except?: ReadonlySet<number>): Promise<ProcessRow[]>
   /** Processes that were started with all these variables, and their values, none of which may hold white space. */
   tagged(names: string[]): Promise<Tagged[]>
+  /** Where those processes are that one may look into; none where the kernel does not say (macOS). */
+  places(): Promise<Place[]>
+}
+
+export type Place = {
+  pid: number
+  /** Working directory and root, as far as they are not `/`; of a removed one what it was called. */
+  folders: string[]
+  /** Its group of cgroup v2, e.g. `/user.slice`; empty where there is none. */
+  controlGroup: string
+  /** Somebody sits before it. */
+  hasTerminal: boolean
 }
 
 export type Tagged = { pid: number; values: Record<string, string> }
@@ -62,8 +74,19 @@ function procTable(): ProcessTable {
         if (!text.includes(`${names[0]}=`)) return []
         return tag(pid, text.split('\0'), names)
       }),
+    places: async () => pids().map(place),
   }
 }
+
+function place(pid: number): Place {
+  const folders = ['cwd', 'root'].map((name) => linkOr(`/proc/${pid}/${name}`, '/')).filter((path) => path !== '/')
+  const [, controlGroup = ''] = /^0::(.*)$/m.exec(readOr(`/proc/${pid}/cgroup`, '')) ?? []
+  // proc(5), field 7: the number of its terminal.
+  const [, , , , terminal] = afterName(readOr(`/proc/${pid}/stat`, ''))
+  return { pid, folders, controlGroup, hasTerminal: terminal !== undefined && terminal !== '0' }
+}
+
+const afterName = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 2).split(' ')
 
 function tag(pid: number, environment: string[], names: string[]): Tagged[] {
   const values: Record<string, string> = {}
@@ -77,9 +100,8 @@ function tag(pid: number, environment: string[], names: string[]): Tagged[] {
 
 /** proc(5): `pid (comm) state ppid pgrp session … starttime` with start time as field 22; comm may hold anything. */
 export function parseStat(text: string, boot: string): ProcessRow | null {
-  const end = text.lastIndexOf(')')
-  if (end < 0) return null
-  const fields = text.slice(end + 2).split(' ')
+  if (!text.includes(')')) return null
+  const fields = afterName(text)
   const [state, parent, group, session] = fields
   const ticks = fields[19]
   if (ticks === undefined) return null
@@ -99,6 +121,14 @@ export function parseStat(text: string, boot: string): ProcessRow | null {
 function readOr(path: string, otherwise: string): string {
   try {
     return readFileSync(path, 'utf8')
+  } catch {
+    return otherwise
+  }
+}
+
+function linkOr(path: string, otherwise: string): string {
+  try {
+    return readlinkSync(path)
   } catch {
     return otherwise
   }
@@ -125,6 +155,7 @@ function psTable(): ProcessTable {
     rows: async () => parsePs(await ps(['-axo', PS_COLUMNS])),
     // -E appends the environment to the command.
     tagged: async (names) => parsePsEnvironments(await ps(['-axEww', '-o', 'pid=,command=']), names),
+    places: async () => [],
   }
 }
 
