@@ -32,11 +32,14 @@ const sh = (script: string, patch?: Partial<CommandOptions>) => runCommand(['/bi
 const STUBBORN = 'trap "" TERM INT HUP; echo $$ > pid; while :; do sleep 1; done'
 
 async function pidIn(directory: string): Promise<number> {
-  return vi.waitFor(() => {
-    const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'))
-    expect(pid).toBeGreaterThan(0)
-    return pid
-  })
+  return vi.waitFor(
+    () => {
+      const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'))
+      expect(pid).toBeGreaterThan(0)
+      return pid
+    },
+    { timeout: 9000 },
+  )
 }
 
 /** Gone, or dead and not yet collected by whoever has to. */
