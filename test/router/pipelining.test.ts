@@ -57,7 +57,7 @@ describe('requests that a client sends before it has its answers', () => {
       const address = `127.0.0.1:${(counting.address() as AddressInfo).port}`
       flooded = await startRouter({
         routes: table(1, app('app', [{ name: 'counting', address }], { affinity: false }), app('other', [origin])),
-        args: ['--processes', '1', '--check', 'intervalMs=600000'],
+        args: ['--processes', '1', '--check', 'idleMs=600000'],
       })
     })
     afterAll(async () => {
@@ -130,7 +130,7 @@ describe('requests that a client sends before it has its answers', () => {
     const address = `127.0.0.1:${(recorder.address() as AddressInfo).port}`
     const alone = await startRouter({
       routes: table(1, app('app', [{ name: 'recorder', address }], { affinity: false })),
-      args: ['--processes', '1', '--check', 'intervalMs=600000'],
+      args: ['--processes', '1', '--check', 'idleMs=600000'],
     })
     try {
       log.length = 0
