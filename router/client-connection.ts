@@ -9,8 +9,8 @@ const LINGER_MS = 1000
 
 /** A connection of a client with what node:http keeps on it. */
 export type ClientSocket = Socket & {
-  /** The answer under way. */
-  _httpMessage?: (ServerResponse & { req: IncomingMessage & { exchange?: Exchange } }) | null
+  /** The answer under way; `_last`: the connection ends with it. */
+  _httpMessage?: (ServerResponse & { req: IncomingMessage & { exchange?: Exchange }; _last: boolean }) | null
   /** Null once the connection has ended or was handed over for an upgrade. */
   parser: Parser | null
   connection?: ClientConnection
@@ -34,16 +34,20 @@ export class ClientConnection {
   private readonly socket: ClientSocket
   private readonly parser: Parser
   private readonly begin: Parser['onIncoming']
-  /** node's own listener: it asks the parser whether the end is one, so it must not hear of it before the parser has all. */
+  /** node's own listener. */
   private readonly onEnd: () => void
+  private readonly halfClosedMs: number
   /** What came behind the head that waits; null while open. */
   private rest: Buffer | null = null
 
-  constructor(socket: ClientSocket) {
+  /** @param halfClosedMs how long a client that has closed its side may be sent nothing; 0 for any time */
+  constructor(socket: ClientSocket, halfClosedMs: number) {
     this.socket = socket
+    this.halfClosedMs = halfClosedMs
     this.parser = socket.parser as Parser
     this.begin = this.parser.onIncoming
     this.onEnd = socket.listeners('end').at(-1) as () => void
+    socket.off('end', this.onEnd).on('end', () => this.ended())
     this.parser.onIncoming = (req, keepAlive) => this.incoming(req, keepAlive)
     socket.connection = this
   }
@@ -65,7 +69,6 @@ export class ClientConnection {
     // A listener takes the reading away from the parser, which would read past a pause.
     socket.on('data', ignore).off('data', ignore)
     socket.pause()
-    socket.off('end', this.onEnd)
     // If an answer ends the connection, what is held makes the kernel reset it.
     socket.destroySoon = () => linger(socket)
   }
@@ -75,13 +78,30 @@ export class ClientConnection {
     // The client has gone, or the answer before it was the last.
     if (socket.parser !== parser || !socket.writable || rest === null) return
     this.rest = null
-    socket.on('end', this.onEnd)
     this.begin(req, keepAlive)
     parser.resume()
     socket.resume()
     socket.emit('data', rest)
-    // The end was told while node could not hear it.
-    if (this.rest === null && socket.readableEnded) this.onEnd()
+    // The end came while this was held.
+    if (socket.readableEnded) this.ended()
+  }
+
+  /**
+   * The client has sent all that it ever will. That is no word about its answers: it may have gone, or have closed its side
+   * only and wait (as `nc` does). It is taken for the second, as HAProxy takes it: what it has asked for is answered. One
+   * that has gone is found out by the first write that it does not take (or by a reset, at once); where nothing is
+   * written, after `halfClosedMs`.
+   */
+  private ended(): void {
+    const { socket } = this
+    // The parser has not seen all of it; or the connection is a tunnel's by now.
+    if (this.rest !== null || socket.parser === null) return
+    this.onEnd()
+    const underWay = socket._httpMessage
+    if (!underWay) return
+    // Not if it ended in the middle of another, which is refused behind this answer.
+    if (underWay._last) underWay.shouldKeepAlive = false
+    socket.setTimeout(this.halfClosedMs)
   }
 }
 

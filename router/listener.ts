@@ -54,9 +54,12 @@ export function createListener(parts: ListenerParts): Server {
       : (createTlsServer({
           ...settings,
           ...tls,
+          allowHalfOpen: true,
           handshakeTimeout: timeouts.tlsHandshakeMs,
           ALPNProtocols: ['http/1.1'],
         }) as Server)
+  // See ClientConnection.ended.
+  Object.assign(server, { httpAllowHalfOpen: true })
   // Past 1,000 headers node would judge fewer than it passes on; the limit of our own is far below.
   server.maxHeadersCount = 0
   server.maxConnections = options.limits.maxConnections
@@ -65,7 +68,9 @@ export function createListener(parts: ListenerParts): Server {
     socket.once('close', () => metrics.connections--)
   })
   // Behind node's own listener, which gives the connection its parser.
-  server.on(tls === null ? 'connection' : 'secureConnection', (socket) => new ClientConnection(socket as ClientSocket))
+  server.on(tls === null ? 'connection' : 'secureConnection', (socket) => {
+    new ClientConnection(socket as ClientSocket, timeouts.clientHalfClosedMs)
+  })
   server.on('request', handle)
   // Left alone, node would ask for the body before anybody knows whether it is wanted (RFC 9110 10.1.1).
   server.on('checkContinue', (req: ExpectingRequest, res: ServerResponse) => {

@@ -74,6 +74,8 @@ export type Timeouts = {
   requestBodyIdleMs: number
   /** A client that takes none of the answer for so long is cut off. */
   writeStallMs: number
+  /** A client that has closed its side gets its answer still; one that could be sent nothing of it for so long has gone. */
+  clientHalfClosedMs: number
   /** An idle connection of a client. */
   clientKeepAliveMs: number
   tlsHandshakeMs: number
@@ -117,6 +119,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   requestHeadMs: 10_000,
   requestBodyIdleMs: 60_000,
   writeStallMs: 120_000,
+  clientHalfClosedMs: 120_000,
   clientKeepAliveMs: 65_000,
   tlsHandshakeMs: 10_000,
   connectMs: 2_000,

@@ -46,6 +46,7 @@ const TIMEOUT_WORDS: Record<keyof Timeouts, string> = {
   requestHeadMs: 'for the whole head of a request',
   requestBodyIdleMs: 'between two pieces of a request body',
   writeStallMs: 'a client that takes nothing of its answer for so long is cut off',
+  clientHalfClosedMs: 'a client that has closed its side and is sent nothing for so long is cut off',
   clientKeepAliveMs: 'an idle connection of a client',
   tlsHandshakeMs: 'for the TLS handshake',
   connectMs: 'to connect to an instance',
