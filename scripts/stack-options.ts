@@ -17,8 +17,8 @@ export type StackOptions = {
   /** The embedded Temporal server; 7233 is where the `temporal` CLI looks if not told otherwise. */
   temporalPort: number
   /**
-   * Whether the embedded server shows its web UI. It asks nobody for anything: turn it on to look at something, on a
-   * machine whose other users you trust.
+   * Whether the embedded server shows its web UI. It asks nobody who they are: everybody who can open a connection to
+   * loopback can then start and end operations with a browser, as they can without it with the `temporal` program.
    */
   temporalUi: boolean
   /** Where the UI is shown. */
@@ -99,6 +99,12 @@ export function resolveStackOptions(
     throw new CoppiceError('InvalidInput', `${(error as Error).message}. All flags: npm start -- --help`)
   }
   const text = (row: Row): string => String(values[row.flag] ?? (env[row.variable] || row.fallback))
+  if (text(STACK_ROWS.temporalAddress) !== '' && isOn(STACK_ROWS.temporalUi, text(STACK_ROWS.temporalUi)))
+    throw new CoppiceError(
+      'InvalidInput',
+      '--temporal-ui (COPPICE_TEMPORAL_UI): is of the embedded Temporal server, and --temporal-address names another one',
+      { field: STACK_ROWS.temporalUi.flag },
+    )
   const { home, port, apiPort, temporalPort, temporalUi, uiPort, temporalAddress, instancePorts, appPorts } = STACK_ROWS
   return {
     options: {

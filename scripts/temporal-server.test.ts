@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
-import { refuseToLeaveOpenOperations, temporalCommand } from './temporal-server.ts'
+import { REFUSED_BY_BROWSERS } from './stack/ports.ts'
+import { drawTemporalPorts, refuseToLeaveOpenOperations, temporalCommand, uiPortOf } from './temporal-server.ts'
 
 let folder: string
 beforeEach(() => {
@@ -43,18 +44,29 @@ describe('a Temporal server of another version', () => {
 })
 
 describe('the embedded Temporal server', () => {
-  const command = (uiPort: number | null) =>
-    temporalCommand({ cli: 'temporal', version: '1.29.1', folder, port: 1, uiPort })
+  const command = (ui: boolean) => temporalCommand({ cli: 'temporal', version: '1.29.1', folder, port: 1, ui })
   const wordAfter = (words: string[], flag: string) => words[words.indexOf(flag) + 1]
 
   it('R13.5 listens on loopback, and so does its UI', () => {
-    expect([wordAfter(command(2), '--ip'), wordAfter(command(2), '--ui-ip')]).toEqual(['127.0.0.1', '127.0.0.1'])
-    expect(wordAfter(command(2), '--db-filename')).toBe(join(folder, 'temporal-1.29.1.db'))
+    expect([wordAfter(command(true), '--ip'), wordAfter(command(true), '--ui-ip')]).toEqual(['127.0.0.1', '127.0.0.1'])
+    expect(wordAfter(command(true), '--db-filename')).toBe(join(folder, 'temporal-1.29.1.db'))
   })
 
   it('R13.7 answers no host by HTTP, and has no UI that was not asked for', () => {
-    for (const words of [command(null), command(2)]) expect(words).toContain('frontend.httpAllowedHosts=[]')
-    expect(command(null)).toContain('--headless')
-    expect(command(2)).not.toContain('--headless')
+    for (const words of [command(false), command(true)]) expect(words).toContain('frontend.httpAllowedHosts=[]')
+    expect(command(false)).toContain('--headless')
+    expect(command(true)).not.toContain('--headless')
+  })
+
+  it('R13.7 has its metrics and its UI where no browser connects to, each on a port of its own', async () => {
+    const portsOf = (words: string[]) => words.filter((word) => /^\d+$/.test(word)).map(Number)
+    const headless = await drawTemporalPorts(false)
+    expect([headless[0], uiPortOf(headless)]).toEqual(['--metrics-port', null])
+    const drawn = await drawTemporalPorts(true)
+    expect(drawn).toEqual(['--ui-port', expect.any(String), '--metrics-port', expect.any(String)])
+    expect(uiPortOf(drawn)).toBe(portsOf(drawn)[0])
+    const ports = [...portsOf(headless), ...portsOf(drawn)]
+    for (const port of ports) expect(REFUSED_BY_BROWSERS).toContain(port)
+    expect(new Set(portsOf(drawn)).size).toBe(2)
   })
 })

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection } from '@temporalio/client'
 import { CoppiceError } from '../domain/errors.ts'
 import { TASK_QUEUE } from '../domain/product.ts'
-import { freePorts } from './stack/ports.ts'
+import { freePorts, freePortsRefusedByBrowsers, REFUSED_BY_BROWSERS } from './stack/ports.ts'
 import { Supervised } from './stack/supervised.ts'
 import { resolveTool } from './toolchain/resolve.ts'
 import type { OnProgress } from './toolchain/tools.ts'
@@ -40,21 +40,49 @@ export type TemporalCommandOptions = {
   /** Folder of the database. */
   folder: string
   port: number
-  /** Null: no UI. */
-  uiPort: number | null
+  /** Whether it shows its UI; where, `drawTemporalPorts` says. */
+  ui: boolean
 }
 
 export function temporalCommand(options: TemporalCommandOptions): string[] {
-  const { cli, port, uiPort } = options
+  const { cli, port, ui } = options
   mkdirSync(options.folder, { recursive: true })
   return [
     ...[cli, 'server', 'start-dev', '--ip', '127.0.0.1', '--log-level', 'warn'],
     ...['--port', String(port), '--namespace', NAMESPACE],
-    ...(uiPort === null ? ['--headless'] : ['--ui-ip', '127.0.0.1', '--ui-port', String(uiPort)]),
+    ...(ui ? ['--ui-ip', '127.0.0.1'] : ['--headless']),
     ...['--db-filename', databaseFile(options.folder, options.version)],
     ...['--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL'],
     ...DYNAMIC_CONFIG.flatMap((value) => ['--dynamic-config-value', value]),
   ]
+}
+
+/**
+ * Its metrics and its UI judge nobody, so both get ports that no browser connects to (R13.7). Fewer than needed are free
+ * only where many stacks run; then metrics, which can only be read, are on a random port as by default.
+ *
+ * @throws CoppiceError PortUnavailable when there is none for the UI
+ */
+export async function drawTemporalPorts(ui: boolean): Promise<string[]> {
+  const free = await freePortsRefusedByBrowsers()
+  const uiPort = ui ? free.shift() : undefined
+  if (ui && uiPort === undefined)
+    throw new CoppiceError(
+      'PortUnavailable',
+      `Temporal's UI needs a port that browsers do not connect to, and ${REFUSED_BY_BROWSERS.join(', ')} are taken`,
+    )
+  return [
+    ...(uiPort === undefined ? [] : [UI_PORT_FLAG, String(uiPort)]),
+    ...(free[0] === undefined ? [] : ['--metrics-port', String(free[0])]),
+  ]
+}
+
+const UI_PORT_FLAG = '--ui-port'
+
+/** Of what was drawn. */
+export function uiPortOf(drawn: readonly string[]): number | null {
+  const at = drawn.indexOf(UI_PORT_FLAG)
+  return at === -1 ? null : Number(drawn[at + 1])
 }
 
 const databaseFile = (folder: string, version: string): string => join(folder, `temporal-${version}.db`)
@@ -145,7 +173,7 @@ export async function startTemporalServer(options: TemporalServerOptions): Promi
   const server = new Supervised(
     {
       name: 'temporal',
-      command: temporalCommand({ cli: tool.path, version: tool.version, folder: options.folder, port, uiPort: null }),
+      command: temporalCommand({ cli: tool.path, version: tool.version, folder: options.folder, port, ui: false }),
       env: process.env,
       cwd: options.folder,
       logFile: join(options.folder, 'temporal.log'),

@@ -9,6 +9,22 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const LOWEST = 30_000
 const HIGHEST = 32_699
 
+/**
+ * Ports to which no browser makes a connection, for whatever a page asks (Fetch, "port blocking"; these have been on the
+ * lists of Chromium, Firefox and WebKit for years). For listeners that do not judge who asks (R13.7). Left out: 2049 and
+ * 6000, where NFS and X11 are looked for.
+ */
+export const REFUSED_BY_BROWSERS = [
+  6665, 6666, 6667, 6668, 6669, 6697, 6566, 10080, 5060, 5061, 1719, 1720, 1723, 3659, 4045,
+]
+
+/** So many of them as are free, in random order: stacks that start at the same time seldom meet. */
+export async function freePortsRefusedByBrowsers(random: () => number = Math.random): Promise<number[]> {
+  const drawn = REFUSED_BY_BROWSERS.map((port) => ({ port, at: random() })).sort((a, b) => a.at - b.at)
+  const free = await Promise.all(drawn.map(({ port }) => isFree(port)))
+  return drawn.map(({ port }) => port).filter((_, index) => free[index])
+}
+
 /** Where stacks of tests get the port ranges of their apps from; each draws a block of its own. */
 const INSTANCE_PORTS = { first: 20_000, blocks: 40, size: 200 }
 const APP_PORTS = { first: 28_000, blocks: 40, size: 50 }

@@ -2,7 +2,13 @@ import { mkdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { homePaths, ROOT, STACK_ROWS, type StackOptions } from '../stack-options.ts'
-import { refuseToLeaveOpenOperations, temporalAnswers, temporalCommand, waitForTemporal } from '../temporal-server.ts'
+import {
+  drawTemporalPorts,
+  refuseToLeaveOpenOperations,
+  temporalAnswers,
+  temporalCommand,
+  waitForTemporal,
+} from '../temporal-server.ts'
 import { withoutProxyForLoopback } from '../toolchain/proxy.ts'
 import { resolveTool } from '../toolchain/resolve.ts'
 import type { OnProgress } from '../toolchain/tools.ts'
@@ -122,15 +128,15 @@ async function embeddedTemporal(
   env: NodeJS.ProcessEnv,
   { onProgress, signal }: DescribeRequest,
 ): Promise<StackSpec> {
-  const { home, temporalPort: port } = options
-  const uiPort = options.temporalUi ? options.uiPort : null
+  const { home, temporalPort: port, temporalUi: ui } = options
   const folder = homePaths(home).temporal
   const tool = await orAborted(resolveTool('temporal', { onProgress }), signal)
   refuseToLeaveOpenOperations(folder, tool.version)
   return {
     name: 'temporal',
     label: 'Temporal server',
-    command: temporalCommand({ cli: tool.path, version: tool.version, folder, port, uiPort }),
+    command: temporalCommand({ cli: tool.path, version: tool.version, folder, port, ui }),
+    draw: () => drawTemporalPorts(ui),
     env,
     cwd: folder,
     logFile: homePaths(home).log('temporal'),
@@ -142,7 +148,7 @@ async function embeddedTemporal(
     restart: true,
     listens: [
       { port, row: STACK_ROWS.temporalPort },
-      ...(uiPort === null ? [] : [{ port: uiPort, row: STACK_ROWS.uiPort }]),
+      ...(ui ? [{ port: options.uiPort, row: STACK_ROWS.uiPort }] : []),
     ],
   }
 }

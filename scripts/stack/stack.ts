@@ -6,11 +6,13 @@ import { rotateLog } from '../../runtime/log-file.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../../store/process-lock.ts'
 import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions } from '../stack-options.ts'
+import { uiPortOf } from '../temporal-server.ts'
 import type { OnProgress } from '../toolchain/tools.ts'
 import { becomesFree } from './ports.ts'
 import { describeProcesses, type Programs, type StackSpec } from './processes.ts'
 import { PROCESS_NAMES, type ProcessName, readState, type StackState, writeState } from './state-file.ts'
 import { endRecorded, Supervised } from './supervised.ts'
+import { openTemporalUi, type TemporalUi } from './temporal-ui.ts'
 
 /**
  * A running stack: Temporal, control plane, router and worker on one data directory, each kept running. `npm start` is
@@ -95,6 +97,7 @@ class Starter {
   readonly #lock: ProcessLock
   readonly #stateFile: string
   readonly #processes = new Map<ProcessName, { process: Supervised; spec: StackSpec }>()
+  #ui: TemporalUi | null = null
   #stopped: Promise<void> | null = null
   #state!: StackState
 
@@ -130,6 +133,7 @@ class Starter {
       await this.#endUnfit(specs)
       await this.#refuseTakenPorts(specs)
       await this.#startAll(specs)
+      await this.#openUi()
       this.#request.signal?.throwIfAborted()
       this.#state.phase = 'ready'
       this.#save()
@@ -210,6 +214,13 @@ class Starter {
     await Promise.all(specs.map(start))
   }
 
+  /** Here and not in a process of its own: who looks at it has `npm start` running. */
+  async #openUi(): Promise<void> {
+    const { temporalUi, uiPort } = this.#options
+    const temporal = this.#processes.get('temporal')?.process
+    if (temporal !== undefined && temporalUi) this.#ui = await openTemporalUi(uiPort, () => uiPortOf(temporal.drawn))
+  }
+
   /** In the reverse order of the start; once, however often it is asked for. */
   #stop(how: { keepInstances?: boolean }): Promise<void> {
     this.#stopped ??= this.#stopAll(how)
@@ -219,6 +230,7 @@ class Starter {
   async #stopAll(how: { keepInstances?: boolean }): Promise<void> {
     this.#state.phase = 'stopping'
     this.#save()
+    await this.#ui?.close()
     for (const name of [...PROCESS_NAMES].reverse()) {
       const entry = this.#processes.get(name)
       if (entry === undefined) continue

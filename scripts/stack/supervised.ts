@@ -19,6 +19,11 @@ import { isAlive, type ProcessTable, systemProcessTable } from '../../runtime/pr
 export type SupervisedSpec = {
   name: string
   command: string[]
+  /**
+   * More arguments, drawn anew for each process, such as ports of which any will do. A process that drew others is still
+   * the same program: what is drawn is no part of the fingerprint.
+   */
+  draw?: () => Promise<string[]>
   /** The whole environment. */
   env: NodeJS.ProcessEnv
   cwd: string
@@ -46,6 +51,8 @@ export type ProcessRecord = {
   startTime: string
   /** Of what it was started with; a process with another one is not adopted. */
   fingerprint: string
+  /** What it drew. */
+  drawn?: string[]
 }
 
 export type SupervisorHooks = {
@@ -87,7 +94,7 @@ export class Supervised {
   readonly fingerprint: string
   readonly #hooks: SupervisorHooks
   readonly #table: ProcessTable
-  #running: { pid: number; startTime: string; since: number; exited: Promise<string> } | null = null
+  #running: (ProcessRecord & { since: number; exited: Promise<string> }) | null = null
   /** Aborted when it shall be down. */
   #wanted = new AbortController()
   #loop: Promise<void> | null = null
@@ -106,6 +113,11 @@ export class Supervised {
 
   get pid(): number | null {
     return this.#running?.pid ?? null
+  }
+
+  /** Of the process that runs now. */
+  get drawn(): readonly string[] {
+    return this.#running?.drawn ?? []
   }
 
   /** Starts it, or takes over `previous` if that lives, and waits until it serves. Throws StartFailed. */
@@ -191,10 +203,11 @@ export class Supervised {
 
   async #spawn(): Promise<void> {
     const { spec } = this
+    const drawn = await spec.draw?.()
     const log = await openLog(spec.logFile)
     let child: ChildProcess
     try {
-      child = spawn('/bin/sh', ['-c', GATE, `coppice-${spec.name}`, ...spec.command], {
+      child = spawn('/bin/sh', ['-c', GATE, `coppice-${spec.name}`, ...spec.command, ...(drawn ?? [])], {
         cwd: spec.cwd,
         env: spec.env,
         detached: true,
@@ -211,7 +224,8 @@ export class Supervised {
     child.stdin?.on('error', () => {})
     if (child.pid === undefined) throw new Error(await exited)
     const row = await this.#table.row(child.pid)
-    const record = { pid: child.pid, startTime: row?.startTime ?? '', fingerprint: this.fingerprint }
+    const startTime = row?.startTime ?? ''
+    const record = { pid: child.pid, startTime, fingerprint: this.fingerprint, ...(drawn !== undefined && { drawn }) }
     this.#running = { ...record, since: Date.now(), exited }
     try {
       await this.#hooks.record(record)

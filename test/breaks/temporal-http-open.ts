@@ -10,5 +10,5 @@ export const broken: Break = {
       replace: '',
     },
   ],
-  tests: { files: ['scripts/temporal-server.test.ts'] },
+  tests: { files: ['scripts/temporal-server.test.ts', 'test/security/web-pages.test.ts'] },
 }
