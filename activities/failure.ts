@@ -1,5 +1,6 @@
 /** Errors of the table as failures of Temporal, in one function (house style 5). */
 import { ApplicationFailure, CancelledFailure, CompleteAsyncError } from '@temporalio/activity'
+import { asDiskFull } from '../domain/disk-full.ts'
 import { CoppiceError } from '../domain/errors.ts'
 
 /**
@@ -12,7 +13,8 @@ export function toFailure(error: unknown, signal?: AbortSignal): unknown {
     return signal.reason instanceof CancelledFailure ? signal.reason : new CancelledFailure('cancelled')
   if (error instanceof ApplicationFailure || error instanceof CancelledFailure || error instanceof CompleteAsyncError)
     return error
-  const known = error instanceof CoppiceError ? error : fromSystem(error)
+  // A full disk is the machine's trouble and has a row of its own (R12.8).
+  const known = error instanceof CoppiceError ? error : asDiskFull(error)
   if (known === null) return error
   return ApplicationFailure.create({
     message: known.message,
@@ -21,13 +23,4 @@ export function toFailure(error: unknown, signal?: AbortSignal): unknown {
     details: [known.details],
     cause: error instanceof Error ? error : undefined,
   })
-}
-
-/** Troubles of the machine that have a row of their own (R12.8). */
-function fromSystem(error: unknown): CoppiceError | null {
-  const code = (error as NodeJS.ErrnoException | null)?.code
-  const text = error instanceof Error ? error.message : String(error)
-  if (code === 'ENOSPC' || code === 'EDQUOT' || /database or disk is full/.test(text))
-    return new CoppiceError('DiskFull', `The disk is full: ${text}`, {}, { cause: error })
-  return null
 }

@@ -54,8 +54,9 @@ export async function withStep<T>(
     return recorded
   } catch (error) {
     await noted
+    // On a full disk not even this can be written down, and the cause must not be lost for it.
     if (!signal.aborted)
-      await operations.noteStep(ref, error instanceof Error ? error.message : String(error), 'failed')
+      await operations.noteStep(ref, error instanceof Error ? error.message : String(error), 'failed').catch(() => {})
     throw toFailure(error, signal)
   } finally {
     clearInterval(pulse)

@@ -1,5 +1,6 @@
 /** What goes wrong, for people at a terminal: lines and an exit code, both from one function (house style 5). */
 import { CommanderError } from 'commander'
+import { asDiskFull } from '../domain/disk-full.ts'
 import { CoppiceError, ERRORS, type ErrorCode } from '../domain/errors.ts'
 import type { FailureAnswer } from './api.ts'
 
@@ -73,10 +74,11 @@ export function tellFailure(error: unknown): Told {
       field: error.field,
       status: error.status,
     })
-  if (error instanceof CoppiceError)
-    return told(exitCodeOf({ code: error.code, status: error.row.status }), error.message, error.row.hint, {
-      code: error.code,
-      field: error.details.field,
+  const known = error instanceof CoppiceError ? error : asDiskFull(error)
+  if (known !== null)
+    return told(exitCodeOf({ code: known.code, status: known.row.status }), known.message, known.row.hint, {
+      code: known.code,
+      field: known.details.field,
     })
   return told(EXIT.failed, String((error as Error).stack ?? error), ERRORS.Internal.hint, { code: 'Internal' })
 }

@@ -1,5 +1,6 @@
 /** What the control plane can tell about the health of the platform; the CLI adds what it sees from outside. */
 import { statfs } from 'node:fs/promises'
+import { join } from 'node:path'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { Store } from '../store/store.ts'
 import type { Temporal } from './temporal.ts'
@@ -28,6 +29,8 @@ export type DoctorDeps = {
 const POLLER_AGE_MS = 65_000
 /** Less cannot hold another environment of an app. */
 const LOW_DISK_BYTES = 1024 ** 3
+/** With less, what is written fails already, though not all of it. */
+const FULL_DISK_BYTES = 16 * 1024 ** 2
 
 export class Doctor {
   readonly #deps: DoctorDeps
@@ -125,11 +128,28 @@ export class Doctor {
 
   async #disk(): Promise<Check> {
     const { home } = this.#deps
-    const { bavail, bsize } = await statfs(home)
-    const free = bavail * bsize
+    const free = Math.min(...(await Promise.all(['.', ...MOVED].map((name) => freeBytes(join(home, name))))))
+    const name = 'disk'
+    if (free < FULL_DISK_BYTES)
+      return {
+        name,
+        ok: false,
+        message: `disk full: ${Math.floor(free / 1024 ** 2)} MiB free at ${home}`,
+        hint: 'Free disk space. Apps serve on meanwhile; operations, uploads and log lines fail. Nothing has to be started again.',
+      }
     const message = `${(free / 1024 ** 3).toFixed(1)} GiB free at ${home}`
     return free > LOW_DISK_BYTES
-      ? { name: 'disk', ok: true, message }
-      : { name: 'disk', ok: false, message, hint: 'Free some space; builds and logs fail on a full disk.' }
+      ? { name, ok: true, message }
+      : { name, ok: false, message, hint: 'Free some space; builds and logs fail on a full disk.' }
   }
 }
+
+/** Parts of a data directory that may lie on another disk. */
+const MOVED = ['artifacts', 'cache', 'instances']
+
+/** What is not there takes no space. */
+const freeBytes = (path: string): Promise<number> =>
+  statfs(path).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => Number.POSITIVE_INFINITY,
+  )

@@ -1,6 +1,7 @@
 /** What goes wrong, as HTTP: the one place where rows of the error table become answers (house style 5). */
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import type { Logger } from 'pino'
+import { asDiskFull } from '../domain/disk-full.ts'
 import { CoppiceError, type ErrorCode, withHint } from '../domain/errors.ts'
 import { PRODUCT } from '../domain/product.ts'
 
@@ -41,6 +42,8 @@ export function errorAnswer(error: unknown): { status: number; body: ErrorBody }
 
 function asCoppiceError(error: unknown): CoppiceError {
   if (error instanceof CoppiceError) return error
+  const full = asDiskFull(error)
+  if (full !== null) return full
   if (error instanceof URIError) return new CoppiceError('InvalidInput', `path: ${error.message}`, { field: '(path)' })
   // Express's router and body parser throw errors with a status: they are about the request, never about us.
   const { status, type, message } = error as { status?: unknown; type?: unknown; message?: string }

@@ -132,7 +132,12 @@ export const ERRORS = {
     'The app accepts connections but does not answer; look at its log lines above.',
   ),
   PortUnavailable: row(503, 'TEMPORARILY_UNAVAILABLE', true, 'Free some ports of the configured range, or widen it.'),
-  DiskFull: row(507, 'RESOURCE_EXHAUSTED', true, 'Free disk space; the saga goes on by itself.'),
+  DiskFull: row(
+    507,
+    'RESOURCE_EXHAUSTED',
+    true,
+    'Free disk space, then try again; "coppice doctor" says how much there is.',
+  ),
   TooManyStreams: row(
     429,
     'REQUEST_LIMIT_EXCEEDED',

@@ -1,13 +1,8 @@
-import { CoppiceError } from '../domain/errors.ts'
-
-const FULL = new Set(['ENOSPC', 'EDQUOT'])
+import { asDiskFull } from '../domain/disk-full.ts'
 
 /** Rethrows; a full disk becomes DiskFull, which sagas wait out (R12.8). */
 export function diskFull(error: unknown): never {
-  if (FULL.has((error as NodeJS.ErrnoException | undefined)?.code ?? '')) {
-    throw new CoppiceError('DiskFull', 'The disk is full', {}, { cause: error })
-  }
-  throw error
+  throw asDiskFull(error) ?? error
 }
 
 /** The same, as a tool says it in its output. */

@@ -24,6 +24,7 @@ import {
   type SqliteStatement,
   type Transaction,
 } from 'kysely'
+import { asDiskFull } from '../domain/disk-full.ts'
 import { CoppiceError } from '../domain/errors.ts'
 
 export type SqliteOptions = {
@@ -42,7 +43,7 @@ export type Sqlite<Schema> = {
    * Runs `work` in a transaction that holds the write lock from its beginning: one that read first and wrote later would
    * fail when another process wrote in between. One after the other, in the order of the calls.
    *
-   * @throws CoppiceError Unavailable when the lock cannot be had in time
+   * @throws CoppiceError Unavailable when the lock cannot be had in time, DiskFull
    */
   write<T>(work: (tx: Transaction<Schema>) => Promise<T>): Promise<T>
   close(): Promise<void>
@@ -58,7 +59,7 @@ export function openSqlite<Schema>({ file, prepare, patienceMs = PATIENCE_MS }: 
     raw.exec('PRAGMA busy_timeout=0')
   } catch (error) {
     raw.close()
-    throw error
+    throw asDiskFull(error) ?? error
   }
   const fromNow = () => performance.now() + patienceMs
   /** Of the one whose turn it is to write. Its patience began when it was asked for, not with its turn. */
@@ -93,7 +94,7 @@ type Patience = {
 }
 
 const kyselyOver = <Schema>(raw: DatabaseSync, patience: Patience): Kysely<Schema> =>
-  new Kysely<Schema>({ dialect: new PatientDialect({ database: adapt(raw) }, patience) })
+  new Kysely<Schema>({ dialect: new PatientDialect({ database: adapt(raw) }, patience, raw) })
 
 /** Pauses between two looks, in ms; the last one goes on. SQLite's own busy handler begins like this. */
 const PAUSES_MS = [1, 2, 5, 10, 15, 20, 25]
@@ -114,7 +115,7 @@ class PatientConnection implements DatabaseConnection {
       try {
         return await this.#inner.executeQuery<R>(query)
       } catch (error) {
-        if (!isBusy(error)) throw error
+        if (!isBusy(error)) throw asDiskFull(error) ?? error
         if (performance.now() >= deadline)
           throw new CoppiceError(
             'Unavailable',
@@ -137,11 +138,13 @@ export const isBusy = (error: unknown): boolean => ((error as { errcode?: number
 
 class PatientDriver extends SqliteDriver {
   readonly #patience: Patience
+  readonly #raw: DatabaseSync
   #connection: PatientConnection | null = null
 
-  constructor(config: SqliteDialectConfig, patience: Patience) {
+  constructor(config: SqliteDialectConfig, patience: Patience, raw: DatabaseSync) {
     super(config)
     this.#patience = patience
+    this.#raw = raw
   }
 
   override async acquireConnection(): Promise<DatabaseConnection> {
@@ -152,20 +155,28 @@ class PatientDriver extends SqliteDriver {
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw(this.#patience.begin))
   }
+
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    // On a full disk SQLite has rolled back itself (https://sqlite.org/lang_transaction.html); a second rollback fails,
+    // and its error would take the place of the cause.
+    if (this.#raw.isTransaction) await super.rollbackTransaction(connection)
+  }
 }
 
 class PatientDialect extends SqliteDialect {
   readonly #config: SqliteDialectConfig
   readonly #patience: Patience
+  readonly #raw: DatabaseSync
 
-  constructor(config: SqliteDialectConfig, patience: Patience) {
+  constructor(config: SqliteDialectConfig, patience: Patience, raw: DatabaseSync) {
     super(config)
     this.#config = config
     this.#patience = patience
+    this.#raw = raw
   }
 
   override createDriver(): Driver {
-    return new PatientDriver(this.#config, this.#patience)
+    return new PatientDriver(this.#config, this.#patience, this.#raw)
   }
 
   override createAdapter(): SqliteAdapter {

@@ -63,7 +63,7 @@ export async function unpack(
 
   const [first, second] = await Promise.allSettled([unpacked, piped])
   // What is wrong with a file says more than that the stream broke off because of it.
-  if (first.status === 'rejected' && first.reason instanceof CoppiceError) throw first.reason
+  if (first.status === 'rejected' && saysMore(first.reason)) throw first.reason
   if (second.status === 'rejected') throw uploadError(second.reason)
   if (first.status === 'rejected') throw uploadError(first.reason)
   if (end.zeros < END_OF_TAR_BYTES) throw broken('it ends before its end mark')
@@ -143,8 +143,12 @@ async function* watchEnd(
   }
 }
 
+/** An error of ours or of the system: the disk may be full. */
+const saysMore = (error: unknown): boolean =>
+  error instanceof CoppiceError || (error as NodeJS.ErrnoException).syscall !== undefined
+
 function uploadError(error: unknown): unknown {
-  if (error instanceof CoppiceError || (error as NodeJS.ErrnoException).syscall !== undefined) return error
+  if (saysMore(error)) return error
   return broken((error as Error).message, error)
 }
 
