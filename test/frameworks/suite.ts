@@ -50,10 +50,7 @@ export function busySuite(framework: Framework): void {
   afterEach(() => {
     for (const session of sessions.splice(0)) session.close()
   })
-  afterAll(async () => {
-    await cp(join(platform.stack.home, 'logs'), '/tmp/fwlogs-' + name, { recursive: true }).catch(() => {})
-    await platform?.stop()
-  })
+  afterAll(() => platform?.stop())
 
   const session = async () => {
     const opened = await open(url)
