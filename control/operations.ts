@@ -16,6 +16,8 @@ export type OperationRequest = {
   startedBy: string
   /** For a deploy. */
   deployment?: NewDeployment
+  /** An update through the API asked for it. */
+  update?: boolean
 }
 
 export type OperationsOptions = {

@@ -77,7 +77,7 @@ export const projectRoot = (): string => dirname(dirname(fileURLToPath(import.me
 export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv): ControlOptions {
   const flags = parseFlags(argv)
   const text = (flag: Flag): string | undefined => flags[flag] ?? (env[envName(flag)] || undefined)
-  const store = storeOptions({
+  const store = storeOptionsFrom({
     ...env,
     ...Object.fromEntries(SHARED.map((flag) => [envName(flag), text(flag)])),
     COPPICE_HOME: text('home') ?? join(projectRoot(), '.coppice'),
@@ -143,14 +143,6 @@ function listenOf(flag: Flag, text: string): Listen {
 
 /** Settings of `store/settings.ts` that have a flag here. */
 const SHARED = ['instance-ports', 'app-ports', 'drain-timeout-ms', 'max-instances'] as const
-
-function storeOptions(env: NodeJS.ProcessEnv): ControlOptions['store'] {
-  try {
-    return storeOptionsFrom(env)
-  } catch (error) {
-    throw new CoppiceError('InvalidInput', (error as Error).message)
-  }
-}
 
 function template(flag: Flag, text: string | undefined): string | null {
   if (text === undefined) return null

@@ -33,26 +33,22 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
     const update = readUpdate(app, body)
     if (dry_run) return void response.json(await foretell(app, update))
     // First what can be refused: a refused update changes nothing at all.
-    const operation =
-      update.change === null
-        ? null
-        : await operations.start({ app: app.name, change: update.change, startedBy: principalOf(response).name })
+    if (update.change !== null)
+      await operations.start({
+        app: app.name,
+        change: update.change,
+        startedBy: principalOf(response).name,
+        update: true,
+      })
     if (update.optOutOfPreinstalled) await store.apps.optOutOfPreinstalled(app.name)
     if (update.description !== undefined) await store.apps.describe(app.name, update.description)
-    // Somebody may be waiting for an update that still runs.
-    if (operation !== null || !(await runs(app.name)))
-      await store.apps.noteUpdate(app.name, { operation: operation?.id ?? null })
+    if (update.change === null) await store.apps.noteUpdate(app.name)
     response.json(await updateView(app.name))
   })
 
   router.get('/:name/update', async (request, response) => {
     response.json(await updateView((await apps.record(request.params.name)).name))
   })
-
-  async function runs(name: string): Promise<boolean> {
-    const last = (await store.apps.lastUpdate(name))?.operation ?? null
-    return last !== null && (await store.operations.get(last))?.endedAt === null
-  }
 
   /** What clients poll; shows what was asked for until it has come to be. */
   async function updateView(name: string) {

@@ -1,6 +1,7 @@
 import { availableParallelism, hostname } from 'node:os'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
+import { LONGEST_TIMER_MS, type Range, wholeNumber } from '../domain/whole-number.ts'
 
 /** Everything the router can be told. Resolved once: flag, then environment, then default. */
 export type RouterOptions = {
@@ -186,15 +187,18 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     hosts: listOf(text('hosts') ?? hostname()).map((name) => name.toLowerCase()),
     admin: text('admin') === undefined ? null : parseListen('admin', text('admin') as string),
     adminTokenFile: text('admin-token-file') ?? null,
-    processes: wholeNumber('processes', text('processes') ?? String(Math.min(2, availableParallelism())), 1, 64),
+    processes: whole('processes', text('processes') ?? String(Math.min(2, availableParallelism())), {
+      min: 1,
+      max: 64,
+    }),
     servedBy: on('served-by'),
     trustedProxies: listOf(text('trusted-proxies')),
     tls: tlsOptions(text),
     exposeUnconfinedApps: on('expose-unconfined-apps'),
     accessLog: { sample: fraction('access-log', text('access-log') ?? '0') },
-    limits: overridden('limit', DEFAULT_LIMITS, many('limit')),
-    timeouts: overridden('timeout', DEFAULT_TIMEOUTS, many('timeout')),
-    checks: overridden('check', DEFAULT_CHECKS, many('check')),
+    limits: overridden('limit', DEFAULT_LIMITS, many('limit'), { min: 0, max: Number.MAX_SAFE_INTEGER }),
+    timeouts: overridden('timeout', DEFAULT_TIMEOUTS, many('timeout'), TIMER),
+    checks: overridden('check', DEFAULT_CHECKS, many('check'), TIMER),
   }
   if ((options.controlPlane === null) === (options.routes === null)) {
     throw invalid('routes', 'give either --control-plane URL or --routes FILE')
@@ -231,6 +235,8 @@ const listOf = (text = ''): string[] =>
     .map((item) => item.trim())
     .filter(Boolean)
 
+const TIMER: Range = { min: 0, max: LONGEST_TIMER_MS, unit: 'ms' }
+
 const envName = (flag: string): string => `COPPICE_ROUTER_${flag.toUpperCase().replaceAll('-', '_')}`
 
 /** For messages to whom it would help. */
@@ -259,28 +265,23 @@ function tlsOptions(text: (flag: 'tls-cert' | 'tls-key' | 'tls-self-signed') => 
   return { cert, key }
 }
 
-function wholeNumber(flag: string, text: string, min: number, max: number): number {
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw invalid(flag, `"${text}" is not a whole number from ${min} to ${max}`)
-  }
-  return value
-}
+const whole = (flag: string, text: string, range: Range): number =>
+  wholeNumber(`--${flag} (${envName(flag)})`, text, range, flag)
 
 function fraction(flag: string, text: string): number {
-  const value = text === 'on' ? 1 : text === 'off' ? 0 : Number(text)
+  const value = text === 'on' ? 1 : text === 'off' ? 0 : /^[\d.]+$/.test(text) ? Number(text) : Number.NaN
   if (!(value >= 0 && value <= 1)) throw invalid(flag, `"${text}" is not on, off or a fraction from 0 to 1`)
   return value
 }
 
-function overridden<T extends Record<string, number>>(flag: string, defaults: T, given: string[]): T {
+function overridden<T extends Record<string, number>>(flag: string, defaults: T, given: string[], range: Range): T {
   const result: Record<string, number> = { ...defaults }
   for (const pair of given) {
     const [name, value] = pair.split('=')
     if (name === undefined || !Object.hasOwn(defaults, name)) {
       throw invalid(flag, `"${pair}" names none of ${Object.keys(defaults).join(', ')}`)
     }
-    result[name] = wholeNumber(flag, value ?? '', 0, Number.MAX_SAFE_INTEGER)
+    result[name] = wholeNumber(`--${flag} ${name} (${envName(flag)})`, value ?? '', range, flag)
   }
   return result as T
 }

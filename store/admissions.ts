@@ -28,6 +28,8 @@ export type Request = {
   change: RequestedChange
   /** For a deploy. */
   deployment?: NewDeployment
+  /** An update through the API asked for it; `lastUpdate` of the app names it from here on. */
+  update?: boolean
 }
 
 export type Admission = {
@@ -82,6 +84,7 @@ export class Admissions {
         change,
       })
       await this.#own(tx, app, plan, deployment)
+      if (request.update) await this.#apps.noteUpdateIn(tx, app.name, { operation: request.id })
       return (await getOperation(tx, request.id)) as Operation
     })
   }

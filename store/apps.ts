@@ -142,25 +142,32 @@ export class Apps {
     })
   }
 
-  /** Remembers what an update through the API started; null where everything was done at once. */
-  async noteUpdate(name: string, update: LastUpdate): Promise<void> {
-    await write(this.#context, (tx) =>
-      tx
-        .updateTable('apps')
-        .set({ last_update: JSON.stringify(update) })
-        .where('name', '=', name)
-        .execute(),
-    )
+  /** Remembers an update through the API that was done at once, unless somebody may wait for one that still runs. */
+  async noteUpdate(name: string): Promise<void> {
+    await write(this.#context, async (tx) => {
+      const last = await lastUpdateIn(tx, name)
+      const running = await tx
+        .selectFrom('operations')
+        .select('id')
+        .where('id', '=', last?.operation ?? '')
+        .where('ended_at', 'is', null)
+        .executeTakeFirst()
+      if (running === undefined) await this.noteUpdateIn(tx, name, { operation: null })
+    })
+  }
+
+  /** In the transaction that writes its operation down, so that neither is there without the other. */
+  async noteUpdateIn(tx: Db, name: string, update: LastUpdate): Promise<void> {
+    await tx
+      .updateTable('apps')
+      .set({ last_update: JSON.stringify(update) })
+      .where('name', '=', name)
+      .execute()
   }
 
   /** Null when the app was never updated. */
-  async lastUpdate(name: string): Promise<LastUpdate | null> {
-    const row = await this.#context.db
-      .selectFrom('apps')
-      .select('last_update')
-      .where('name', '=', name)
-      .executeTakeFirst()
-    return parseJson<LastUpdate>(row?.last_update ?? null)
+  lastUpdate(name: string): Promise<LastUpdate | null> {
+    return lastUpdateIn(this.#context.db, name)
   }
 
   async #portFor(tx: Db, offered: number | null): Promise<number | null> {
@@ -174,6 +181,11 @@ export class Apps {
 
 const portsTaken = async (tx: Db): Promise<Set<number | null>> =>
   new Set((await tx.selectFrom('apps').select('port').execute()).map((row) => row.port))
+
+async function lastUpdateIn(tx: Db, name: string): Promise<LastUpdate | null> {
+  const row = await tx.selectFrom('apps').select('last_update').where('name', '=', name).executeTakeFirst()
+  return parseJson<LastUpdate>(row?.last_update ?? null)
+}
 
 export async function getApp(tx: Db, name: string): Promise<App | null> {
   const row = await tx.selectFrom('apps').selectAll().where('name', '=', name).executeTakeFirst()

@@ -1,6 +1,6 @@
 import type { Deployment, HealthCheck } from '../domain/records.ts'
 import { type Db, type StoreContext, write } from './context.ts'
-import { toDeployment } from './rows.ts'
+import { toDeployment, toOperation } from './rows.ts'
 
 /** One environment variable of a deployment: a value, or the name of a secret. */
 export type EnvVar = { name: string; value: string } | { name: string; valueFrom: string }
@@ -51,36 +51,30 @@ export class Deployments {
   }
 
   /**
-   * Lets the artifacts of all but the newest `keep` deployments of each app go; the one that runs is never among them.
+   * Lets the artifacts of all but the newest `keep` deployments of each app go; one that runs, or that an open operation
+   * is about to run, is never among them.
    *
    * @returns how many.
    */
-  async letGo(keep: number): Promise<number> {
-    const rows = await this.#context.db
-      .selectFrom('deployments')
-      .leftJoin('apps', 'apps.name', 'deployments.app')
-      .select(['deployments.id', 'deployments.app', 'apps.active_deployment'])
-      .where('deployments.state', '=', 'SUCCEEDED')
-      .where('deployments.artifact', 'is not', null)
-      .orderBy('deployments.created_at', 'desc')
-      .execute()
-    const old = [...Map.groupBy(rows, (row) => row.app).values()]
-      .flatMap((deployments) => deployments.slice(keep))
-      .filter((row) => row.id !== row.active_deployment)
-    for (const { id } of old)
-      await write(this.#context, async (tx) => {
-        // An operation that is about to run it again holds a pin of its own and has it named in its plan.
-        const wanted = await tx
-          .selectFrom('operations')
-          .select('id')
-          .where('state', 'in', ['REQUESTED', 'RUNNING'])
-          .where('change', 'like', `%${id}%`)
-          .executeTakeFirst()
-        if (wanted !== undefined) return
+  letGo(keep: number): Promise<number> {
+    return write(this.#context, async (tx) => {
+      const rows = await tx
+        .selectFrom('deployments')
+        .select(['id', 'app'])
+        .where('state', '=', 'SUCCEEDED')
+        .where('artifact', 'is not', null)
+        .orderBy('created_at', 'desc')
+        .execute()
+      const needed = await neededDeployments(tx)
+      const old = [...Map.groupBy(rows, (row) => row.app).values()]
+        .flatMap((deployments) => deployments.slice(keep))
+        .filter(({ id }) => !needed.has(id))
+      for (const { id } of old) {
         await tx.updateTable('deployments').set({ artifact: null }).where('id', '=', id).execute()
         await tx.deleteFrom('pins').where('holder', '=', id).execute()
-      })
-    return old.length
+      }
+      return old.length
+    })
   }
 
   /** The values, for the start of an instance and nothing else (R3.7). */
@@ -88,6 +82,24 @@ export class Deployments {
     const row = await this.#context.db.selectFrom('deployments').select('env').where('id', '=', id).executeTakeFirst()
     return row?.env == null ? [] : (JSON.parse(this.#context.seal.open(row.env, sealContext(id))) as EnvVar[])
   }
+}
+
+/** Those that an app runs or is about to run, by its own word, its instances' or an open operation's. */
+async function neededDeployments(tx: Db): Promise<Set<string>> {
+  const apps = await tx.selectFrom('apps').select(['active_deployment', 'pending_deployment']).execute()
+  const instances = await tx.selectFrom('instances').select('deployment').distinct().execute()
+  const open = await tx.selectFrom('operations').selectAll().where('ended_at', 'is', null).execute()
+  const ids = [
+    ...apps.flatMap((app) => [app.active_deployment, app.pending_deployment]),
+    ...instances.map(({ deployment }) => deployment),
+    ...open.map(toOperation).flatMap(({ deployment, plan, change }) => [
+      deployment,
+      plan?.deployment ?? null,
+      // A rollback that has no plan yet.
+      change?.type === 'rollback' ? change.deployment : null,
+    ]),
+  ]
+  return new Set(ids.filter((id) => id !== null))
 }
 
 export const sealContext = (deployment: string): string => `deployment/${deployment}/env`

@@ -23,5 +23,7 @@ it('R14.4 bounds of backups are configuration, in pieces, GiB and days', () => {
   expect(storeOptionsFrom({}).backups).toEqual({ maxCount: 5, maxBytes: 10 * 2 ** 30, maxAgeMs: 2_592_000_000 })
   const given = { COPPICE_BACKUPS: '2', COPPICE_BACKUP_GB: '1', COPPICE_BACKUP_DAYS: '7' }
   expect(storeOptionsFrom(given).backups).toEqual({ maxCount: 2, maxBytes: 2 ** 30, maxAgeMs: 604_800_000 })
-  expect(() => storeOptionsFrom({ COPPICE_BACKUP_GB: 'much' })).toThrow(/COPPICE_BACKUP_GB.*whole number, such as 10/)
+  expect(() => storeOptionsFrom({ COPPICE_BACKUP_GB: 'much' })).toThrow(
+    /COPPICE_BACKUP_GB is "much"; it takes a whole number of GiB/,
+  )
 })

@@ -1,6 +1,8 @@
 /** The settings that the worker and the control plane of one data directory have to agree on. */
 import { resolve } from 'node:path'
+import { CoppiceError } from '../domain/errors.ts'
 import { DEFAULTS } from '../domain/limits.ts'
+import { type Range, wholeNumber } from '../domain/whole-number.ts'
 import { BACKUP_BOUNDS, type BackupBounds } from './backups.ts'
 import type { PortRange } from './ports.ts'
 import type { StoreOptions } from './store.ts'
@@ -24,7 +26,7 @@ const DAY_MS = 24 * 3_600_000
  * | COPPICE_BACKUP_GB | 10 | all of these together may take more of the disk, or less |
  * | COPPICE_BACKUP_DAYS | 30 | they are to go sooner, or later; the newest of each kind always stays |
  *
- * @throws Error that names the variable and what it takes.
+ * @throws CoppiceError InvalidInput with the variable and what it takes.
  */
 export function storeOptionsFrom(
   env: NodeJS.ProcessEnv,
@@ -33,23 +35,32 @@ export function storeOptionsFrom(
     home: resolve(env.COPPICE_HOME ?? '.coppice'),
     instancePorts: range(env, 'COPPICE_INSTANCE_PORTS', { first: 20_000, last: 29_999 }),
     appPorts: range(env, 'COPPICE_APP_PORTS', { first: 8100, last: 8299 }),
-    drainTimeoutMs: count(env, 'COPPICE_DRAIN_TIMEOUT_MS', DEFAULTS.drainTimeoutMs),
+    drainTimeoutMs: count(env, 'COPPICE_DRAIN_TIMEOUT_MS', DEFAULTS.drainTimeoutMs, {
+      min: 0,
+      max: DAY_MS,
+      unit: 'ms',
+    }),
     computeSizes: sizes(env),
     backups: backupBoundsFrom(env),
     workspace: {
       horizontalScaling: flag(env, 'COPPICE_HORIZONTAL_SCALING'),
-      maxInstancesPerApp: count(env, 'COPPICE_MAX_INSTANCES', DEFAULTS.maxInstancesPerApp),
-      maxScaledApps: count(env, 'COPPICE_MAX_SCALED_APPS', DEFAULTS.maxScaledApps),
+      maxInstancesPerApp: count(env, 'COPPICE_MAX_INSTANCES', DEFAULTS.maxInstancesPerApp, { min: 1, max: 64 }),
+      maxScaledApps: count(env, 'COPPICE_MAX_SCALED_APPS', DEFAULTS.maxScaledApps, { min: 0, max: 100_000 }),
     },
   }
 }
 
 /** @throws as `storeOptionsFrom` */
 export const backupBoundsFrom = (env: NodeJS.ProcessEnv): BackupBounds => ({
-  maxCount: count(env, 'COPPICE_BACKUPS', BACKUP_BOUNDS.maxCount),
-  maxBytes: count(env, 'COPPICE_BACKUP_GB', BACKUP_BOUNDS.maxBytes / GIB) * GIB,
-  maxAgeMs: count(env, 'COPPICE_BACKUP_DAYS', BACKUP_BOUNDS.maxAgeMs / DAY_MS) * DAY_MS,
+  maxCount: count(env, 'COPPICE_BACKUPS', BACKUP_BOUNDS.maxCount, { min: 0, max: 10_000 }),
+  maxBytes:
+    count(env, 'COPPICE_BACKUP_GB', BACKUP_BOUNDS.maxBytes / GIB, { min: 0, max: 1_000_000, unit: 'GiB' }) * GIB,
+  maxAgeMs:
+    count(env, 'COPPICE_BACKUP_DAYS', BACKUP_BOUNDS.maxAgeMs / DAY_MS, { min: 0, max: 36_500, unit: 'days' }) * DAY_MS,
 })
+
+const invalid = (field: string, text: string, takes: string): CoppiceError =>
+  new CoppiceError('InvalidInput', `${field} is "${text}"; it takes ${takes}`, { field })
 
 function range(env: NodeJS.ProcessEnv, name: string, fallback: PortRange): PortRange {
   const text = env[name]
@@ -58,7 +69,7 @@ function range(env: NodeJS.ProcessEnv, name: string, fallback: PortRange): PortR
   const first = Number(match?.[1])
   const last = Number(match?.[2])
   if (match === null || first < 1 || last > 65_535 || first > last)
-    throw new Error(`${name} is "${text}"; it takes two ports, such as ${fallback.first}-${fallback.last}`)
+    throw invalid(name, text, `two ports, such as ${fallback.first}-${fallback.last}`)
   return { first, last }
 }
 
@@ -69,7 +80,7 @@ function sizes(env: NodeJS.ProcessEnv): ComputeSizes {
     const [, name, vcpus, memoryGb] =
       /^(MEDIUM|LARGE):(\d{1,4}(?:\.\d{1,3})?):(\d{1,5}(?:\.\d{1,3})?)$/.exec(part) ?? []
     if (name === undefined || !(Number(vcpus) > 0) || !(Number(memoryGb) > 0))
-      throw new Error(`COPPICE_COMPUTE_SIZES is "${text}"; it takes sizes such as MEDIUM:2:6,LARGE:4:12 (vCPU, GB)`)
+      throw invalid('COPPICE_COMPUTE_SIZES', text, 'sizes such as MEDIUM:2:6,LARGE:4:12 (vCPU, GB)')
     found[name as keyof ComputeSizes] = { vcpus: Number(vcpus), memoryGb: Number(memoryGb) }
   }
   return found
@@ -77,13 +88,11 @@ function sizes(env: NodeJS.ProcessEnv): ComputeSizes {
 
 function flag(env: NodeJS.ProcessEnv, name: string): boolean {
   const text = env[name] ?? ''
-  if (!['', 'on', 'off'].includes(text)) throw new Error(`${name} is "${text}"; it takes on or off`)
+  if (!['', 'on', 'off'].includes(text)) throw invalid(name, text, 'on or off')
   return text === 'on'
 }
 
-function count(env: NodeJS.ProcessEnv, name: string, fallback: number): number {
+function count(env: NodeJS.ProcessEnv, name: string, fallback: number, range: Range): number {
   const text = env[name]
-  if (text === undefined || text === '') return fallback
-  if (!/^\d{1,9}$/.test(text)) throw new Error(`${name} is "${text}"; it takes a whole number, such as ${fallback}`)
-  return Number(text)
+  return text === undefined || text === '' ? fallback : wholeNumber(name, text, range)
 }

@@ -1,6 +1,7 @@
 /** Options of the worker: flag-less, because it is started by a supervisor. Every variable with its default. */
 import { resolve } from 'node:path'
 import { DEFAULTS } from '../domain/limits.ts'
+import { wholeNumber } from '../domain/whole-number.ts'
 import { storeOptionsFrom } from '../store/settings.ts'
 
 export type WorkerOptions = {
@@ -21,7 +22,7 @@ export type WorkerOptions = {
   preinstalledFile: string
   /** `COPPICE_URL_TEMPLATE`: URL of an app, `{app}` for its name; what apps get as DATABRICKS_APP_URL. */
   urlTemplate: string
-  /** `COPPICE_STOP_GRACE_MS`: from SIGTERM to SIGKILL; default 15 s, as the runtime contract has it. */
+  /** `COPPICE_STOP_GRACE_MS`: from SIGTERM to SIGKILL, up to an hour; default 15 s, as the runtime contract has it. */
   stopGraceMs: number
   /** `COPPICE_LOG_LEVEL`, a pino level; default `info`. */
   logLevel: string
@@ -41,7 +42,11 @@ export function workerOptionsFrom(env: NodeJS.ProcessEnv): WorkerOptions {
     workspaceId: env.COPPICE_WORKSPACE_ID ?? '1',
     preinstalledFile: env.COPPICE_PREINSTALLED ?? resolve(PROGRAM, 'config', 'preinstalled.txt'),
     urlTemplate: env.COPPICE_URL_TEMPLATE ?? 'http://{app}.localhost:8080',
-    stopGraceMs: Number(env.COPPICE_STOP_GRACE_MS ?? DEFAULTS.stopGraceMs),
+    stopGraceMs: wholeNumber('COPPICE_STOP_GRACE_MS', env.COPPICE_STOP_GRACE_MS || String(DEFAULTS.stopGraceMs), {
+      min: 0,
+      max: 3_600_000,
+      unit: 'ms',
+    }),
     logLevel: env.COPPICE_LOG_LEVEL ?? 'info',
   }
 }

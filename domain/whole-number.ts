@@ -1,0 +1,25 @@
+import { CoppiceError } from './errors.ts'
+
+/** The longest wait that a timer of Node takes, in ms; with a longer one it fires at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1
+
+export type Range = {
+  min: number
+  max: number
+  /** In words, e.g. `ms`. */
+  unit?: string
+}
+
+/**
+ * The number that somebody gave for `option`. Every process reads its numeric options through this: what is no number
+ * becomes NaN otherwise, and a wait of NaN ms is none.
+ *
+ * @param option as people know it, e.g. the name of a variable.
+ * @throws CoppiceError InvalidInput with the option, what was given, and what it takes.
+ */
+export function wholeNumber(option: string, text: string, { min, max, unit }: Range, field = option): number {
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= min && value <= max) return value
+  const what = unit === undefined ? 'a whole number' : `a whole number of ${unit}`
+  throw new CoppiceError('InvalidInput', `${option} is "${text}"; it takes ${what} from ${min} to ${max}`, { field })
+}
