@@ -12,7 +12,7 @@ import type { Transaction } from 'kysely'
 import { CoppiceError } from '../domain/errors.ts'
 import type { Operation, OperationFailure, Step } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
-import { computeRest, getApp } from './apps.ts'
+import { computeRest, getApp, type LastUpdate } from './apps.ts'
 import { type Db, parseJson, read, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import { toOperation, toStep } from './rows.ts'
@@ -25,6 +25,17 @@ export type StepRef = {
   /** The step in plain words, e.g. `Start the instance in slot 2`. */
   words: string
 }
+
+export type OperationBounds = {
+  /** The newest of each app. */
+  perApp: number
+  /** Of all apps together, deleted ones included. */
+  total: number
+  maxAgeMs: number
+}
+
+/** Some ms of a transaction. */
+const TRIM_AT_ONCE = 200
 
 export class Operations {
   readonly #context: StoreContext
@@ -164,6 +175,59 @@ export class Operations {
     })
   }
 
+  /**
+   * Removes what goes past the bounds, with its steps (R14.4). Open ones stay, and so does what a kept
+   * deployment, an instance or the last update of an app names.
+   *
+   * @returns how many.
+   */
+  async trim(bounds: OperationBounds): Promise<number> {
+    const past = await this.#past(bounds)
+    let removed = 0
+    // In pieces, because whoever else wants to write waits for each.
+    for (let at = 0; at < past.length; at += TRIM_AT_ONCE)
+      removed += await write(this.#context, async (tx) => {
+        const named = await namedOperations(tx)
+        const going = past.slice(at, at + TRIM_AT_ONCE).filter((id) => !named.has(id))
+        if (going.length === 0) return 0
+        await tx.deleteFrom('operation_steps').where('operation', 'in', going).execute()
+        await tx.deleteFrom('operations').where('id', 'in', going).execute()
+        return going.length
+      })
+    return removed
+  }
+
+  /** Those that have ended, which no operation ever leaves again, and go past the bounds. */
+  async #past({ perApp, total, maxAgeMs }: OperationBounds): Promise<string[]> {
+    const ranked = this.#context.db
+      .selectFrom('operations')
+      .select(['id', 'requested_at', 'ended_at'])
+      .select(({ fn }) => [
+        fn
+          .agg<number>('row_number')
+          .over((over) => over.partitionBy('app').orderBy('requested_at', 'desc').orderBy('id', 'desc'))
+          .as('of_app'),
+        fn
+          .agg<number>('row_number')
+          .over((over) => over.orderBy('requested_at', 'desc').orderBy('id', 'desc'))
+          .as('of_all'),
+      ])
+      .as('ranked')
+    const rows = await this.#context.db
+      .selectFrom(ranked)
+      .select('id')
+      .where('ended_at', 'is not', null)
+      .where((eb) =>
+        eb.or([
+          eb('of_app', '>', perApp),
+          eb('of_all', '>', total),
+          eb('requested_at', '<', this.#context.now() - maxAgeMs),
+        ]),
+      )
+      .execute()
+    return rows.map(({ id }) => id)
+  }
+
   /** Ends an operation that was refused before it changed anything; gives the app back when it owned it. */
   async refuse(id: string, failure: OperationFailure): Promise<void> {
     await write(this.#context, async (tx) => {
@@ -231,6 +295,16 @@ export class Operations {
       data: { step: ref.step, words: ref.words, state, detail },
     })
   }
+}
+
+async function namedOperations(tx: Db): Promise<Set<string>> {
+  const deployments = await tx.selectFrom('deployments').select('operation').where('artifact', 'is not', null).execute()
+  const instances = await tx.selectFrom('instances').select('operation').execute()
+  const apps = await tx.selectFrom('apps').select('last_update').execute()
+  const updates = apps.map((app) => parseJson<LastUpdate>(app.last_update)?.operation)
+  return new Set(
+    [...deployments, ...instances].map(({ operation }) => operation).concat(updates.flatMap((id) => id ?? [])),
+  )
 }
 
 async function outcomeOf<T>(tx: Db, ref: Pick<StepRef, 'operation' | 'step'>): Promise<{ outcome: T } | null> {

@@ -42,3 +42,41 @@ it('R14.4 backups go when they are too old, also while nobody makes another one'
   })
   expect(readdirSync(folder).sort()).toEqual([29, 1].map((days) => name(now - days * 24 * 3_600_000)))
 })
+
+it('R14.4 a chore that fails is named, and keeps none of the others from being done', async () => {
+  const warned: string[] = []
+  const asked: string[] = []
+  const failing = (what: string) => async (): Promise<never> => {
+    asked.push(what)
+    throw new Error(`cannot ${what}`)
+  }
+  const every = <T extends object>(name: string): T =>
+    new Proxy({} as T, { get: (_target, method) => failing(`${name}.${String(method)}`) })
+  await keepHouse({
+    store: new Proxy({} as Store, { get: (_target, noun) => every(String(noun)) }),
+    artifacts: every('artifacts'),
+    sources: every('sources'),
+    // Not folders: these fail by themselves.
+    buildLogs: join(home, 'inventory.db', 'builds'),
+    backups: { folder: join(home, 'inventory.db'), bounds: BACKUP_BOUNDS },
+    logger: { ...createLogger('silent'), warn: (fields: { chore: string }) => warned.push(fields.chore) } as never,
+    now: Date.now,
+  })
+  expect(asked).toEqual([
+    'deployments.letGo',
+    'pins.dropOrphans',
+    'artifacts.collect',
+    'sources.collect',
+    'operations.trim',
+    'events.trim',
+  ])
+  expect(warned).toEqual([
+    'let deployments go',
+    'drop orphaned pins',
+    'collect artifacts',
+    'collect sources',
+    'trim operations',
+    'trim events',
+    'prune backups',
+  ])
+})

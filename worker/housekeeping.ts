@@ -1,10 +1,11 @@
 /**
- * Keeps what grows within bounds (R14.4): artifacts, sources, kept deployments, events, build logs, backups. What an
- * instance, an operation or a kept deployment needs is pinned and stays, whatever the bounds say (R4.3).
+ * Keeps what grows within bounds (R14.4): artifacts, sources, kept deployments, operations, events, build logs,
+ * backups. What an instance, an operation or a kept deployment needs is pinned and stays, whatever the bounds say (R4.3).
  */
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type BackupBounds, pruneBackups } from '../store/backups.ts'
+import type { OperationBounds } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
 
@@ -27,36 +28,56 @@ export type HousekeepingOptions = {
 /** How many deployments of an app keep their artifact, so that it can go back to them. */
 const KEEP_DEPLOYMENTS = 10
 const KEEP_EVENTS = 50_000
-const KEEP_MS = 30 * 24 * 3_600_000
+const DAY_MS = 24 * 3_600_000
+const KEEP_MS = 30 * DAY_MS
+/** With their steps some 5 KB each. The age is far past what Temporal remembers, which is 30 days. */
+const KEEP_OPERATIONS: OperationBounds = { perApp: 1_000, total: 10_000, maxAgeMs: 365 * DAY_MS }
 /** Of what nothing needs: a day's work comes back from it without a build. */
 const LIMITS = { maxCount: 100, maxBytes: 20 * 2 ** 30, maxAgeMs: KEEP_MS }
 const EVERY_MS = 10 * 60_000
 
 /** Runs now and every ten minutes. @returns the way to stop it. */
 export function startHousekeeping(options: HousekeepingOptions): () => void {
-  const run = () =>
-    keepHouse(options).catch((error: unknown) => options.logger.warn({ err: error }, 'could not keep house'))
-  void Promise.all([options.artifacts.sweep(), options.sources.sweep()]).then(run, run)
+  const run = () => keepHouse(options)
+  void sweep(options).then(run)
   const timer = setInterval(run, EVERY_MS)
   return () => clearInterval(timer)
 }
 
-export async function keepHouse({
-  store,
-  artifacts,
-  sources,
-  buildLogs,
-  backups,
-  logger,
-  now,
-}: HousekeepingOptions): Promise<void> {
-  const letGo = await store.deployments.letGo(KEEP_DEPLOYMENTS)
-  await store.pins.dropOrphans()
-  const removed = [...(await artifacts.collect(LIMITS)).removed, ...(await sources.collect(LIMITS)).removed]
-  await store.events.trim(KEEP_EVENTS)
-  await pruneLogs(buildLogs, now() - KEEP_MS)
-  pruneBackups(backups.folder, backups.bounds, now())
-  if (removed.length + letGo > 0) logger.info({ removed: removed.length, deployments: letGo }, 'kept house')
+/** What is done only once, at the start: whoever died left it half made. */
+const sweep = ({ artifacts, sources, logger }: HousekeepingOptions): Promise<void> =>
+  each(logger, {
+    'sweep artifacts': () => artifacts.sweep(),
+    'sweep sources': () => sources.sweep(),
+  })
+
+export async function keepHouse(options: HousekeepingOptions): Promise<void> {
+  const { store, artifacts, sources, buildLogs, backups, logger, now } = options
+  const done = { removed: 0, deployments: 0, operations: 0 }
+  const collect = async (kept: Collected) => {
+    done.removed += (await kept.collect(LIMITS)).removed.length
+  }
+  await each(logger, {
+    'let deployments go': async () => {
+      done.deployments = await store.deployments.letGo(KEEP_DEPLOYMENTS)
+    },
+    'drop orphaned pins': () => store.pins.dropOrphans(),
+    'collect artifacts': () => collect(artifacts),
+    'collect sources': () => collect(sources),
+    'trim operations': async () => {
+      done.operations = await store.operations.trim(KEEP_OPERATIONS)
+    },
+    'trim events': () => store.events.trim(KEEP_EVENTS),
+    'prune build logs': () => pruneLogs(buildLogs, now() - KEEP_MS),
+    'prune backups': async () => pruneBackups(backups.folder, backups.bounds, now()),
+  })
+  if (done.removed + done.deployments + done.operations > 0) logger.info(done, 'kept house')
+}
+
+/** One after the other, each by itself: what one cannot do must not keep the others from being done, for ever. */
+async function each(logger: Logger, chores: Record<string, () => Promise<unknown>>): Promise<void> {
+  for (const [chore, work] of Object.entries(chores))
+    await work().catch((error: unknown) => logger.warn({ err: error, chore }, 'could not keep house'))
 }
 
 async function pruneLogs(folder: string, before: number): Promise<void> {

@@ -1,0 +1,67 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openTestStore, type TestStore } from './testing.ts'
+
+const DAY_MS = 24 * 3_600_000
+const NO_BOUND = { perApp: 1e9, total: 1e9, maxAgeMs: 1e12 }
+
+let store: TestStore
+beforeEach(async () => {
+  store = await openTestStore()
+  for (const name of ['hello', 'other']) await store.apps.create({ name, mode: 'scaled', instances: 1, creator: 'ada' })
+})
+afterEach(() => store.dispose())
+
+/** Operations that have ended, a second apart, with a step each. */
+async function ended(app: string, from: number, to: number): Promise<void> {
+  store.raw.exec('begin')
+  for (let i = from; i <= to; i++) {
+    store.clock.now += 1_000
+    const at = store.clock.now
+    store.raw.exec(`insert into operations (id, app, type, state, phase, door, started_by, created_app, requested_at, ended_at)
+      values ('${app}-${i}', '${app}', 'resize', 'SUCCEEDED', 'committed', 'api', 'ada', 0, ${at}, ${at})`)
+    store.raw.exec(`insert into operation_steps (operation, step, seq, words, state, detail, started_at)
+      values ('${app}-${i}', 'admit', 0, 'Admit', 'done', '', ${at})`)
+  }
+  store.raw.exec('commit')
+}
+const left = async (app?: string) => (await store.operations.list({ app, limit: 5_000 })).map(({ id }) => id).reverse()
+const steps = () => (store.raw.prepare('select count(*) as n from operation_steps').get() as { n: number }).n
+
+describe('R14.4 operations', () => {
+  it('go with their steps past the newest of each app, also when there are very many', async () => {
+    await ended('hello', 1, 1_203)
+    await ended('other', 1, 3)
+    expect(await store.operations.trim({ ...NO_BOUND, perApp: 3 })).toBe(1_200)
+    expect(await left('hello')).toEqual(['hello-1201', 'hello-1202', 'hello-1203'])
+    expect(await left('other')).toEqual(['other-1', 'other-2', 'other-3'])
+    expect(steps()).toBe(6)
+    expect(await store.operations.trim({ ...NO_BOUND, perApp: 3 })).toBe(0)
+  })
+
+  it('go past the newest of all, and when they are too old; those of apps that are gone as well', async () => {
+    await ended('gone', 1, 2)
+    await ended('hello', 1, 2)
+    await store.operations.trim({ ...NO_BOUND, total: 3 })
+    expect(await left()).toEqual(['gone-2', 'hello-1', 'hello-2'])
+    store.clock.now += 30 * DAY_MS
+    await ended('hello', 3, 3)
+    await store.operations.trim({ ...NO_BOUND, maxAgeMs: 7 * DAY_MS })
+    expect(await left()).toEqual(['hello-3'])
+  })
+
+  it('stay while they are open, and while a kept deployment, an instance or the last update names them', async () => {
+    await ended('hello', 1, 6)
+    store.raw.exec(`insert into deployments (id, app, operation, state, message, artifact, mode, env_names, health_timeout_ms,
+      created_at, updated_at, creator) values
+      ('d1', 'hello', 'hello-1', 'SUCCEEDED', '', 'artifact', 'SNAPSHOT', '[]', 1, 1, 1, 'ada'),
+      ('d2', 'hello', 'hello-2', 'FAILED', '', null, 'SNAPSHOT', '[]', 1, 1, 1, 'ada')`)
+    store.raw.exec(`update apps set last_update = '{"operation":"hello-3"}' where name = 'hello'`)
+    store.raw.exec(`insert into instances (id, app, slot, deployment, operation, mode, compute_size, desired, role, observed,
+      crashes, log_lines, created_at) values
+      ('i', 'hello', 0, 'd1', 'hello-4', 'scaled', 'MEDIUM', 'running', 'serving', 'running', 0, '[]', 1)`)
+    store.raw.exec(`update operations set state = 'RUNNING', ended_at = null where id = 'hello-5'`)
+    expect(await store.operations.trim({ perApp: 0, total: 0, maxAgeMs: 0 })).toBe(2)
+    expect(await left()).toEqual(['hello-1', 'hello-3', 'hello-4', 'hello-5'])
+    expect(steps()).toBe(4)
+  })
+})
