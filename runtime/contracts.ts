@@ -67,8 +67,8 @@ export interface Provider {
   /** The last lines the instance wrote, oldest first; also after it is gone. */
   logLines(id: string, count: number): Promise<string[]>
   /**
-   * Calls back when an instance that this process watches has exited, was suspended, or goes on: within a second of it,
-   * and after `observe` says so. Returns the way to stop that.
+   * Calls back when an instance that this process watches has exited, was suspended, or goes on: within two seconds of
+   * it, and after `observe` says so. Returns the way to stop that.
    */
   onChange(listener: (id: string) => void): () => void
 }

@@ -328,8 +328,10 @@ describe('the process provider alone', () => {
         )[0]?.split(' ')[1],
       )
 
-    it('a server below a shell is suspended, though its shell is not; a shell that is stopped alone changes nothing', async () => {
-      const spec = await bench.spec(apps.wellBehaved, { command: ['sh', '-c', `${process.execPath} app.mjs; exit $?`] })
+    it('a server below a shell is suspended, though its shell goes on forking; a shell that is stopped alone changes nothing', async () => {
+      const spec = await bench.spec(apps.wellBehaved, {
+        command: ['sh', '-c', `${process.execPath} app.mjs & while sleep 0.02; do :; done`],
+      })
       const running = await bench.provider.ensure(spec)
       const { pid } = JSON.parse(await get(running.address))
       expect(pid).not.toBe(running.pid)
@@ -361,6 +363,23 @@ describe('the process provider alone', () => {
         await until(async () => !(await isSuspended()))
         process.kill(stopped, 'SIGCONT')
       }
+    })
+
+    it('whoever is stopped and let go on many times a second, as by a tracer, is not suspended', async () => {
+      const { pid, address } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+      await get(address)
+      const told: string[] = []
+      bench.provider.onChange((id) => told.push(id))
+      let times = 0
+      const tracer = setInterval(() => {
+        process.kill(pid, 'SIGCONT')
+        setTimeout(() => process.kill(pid, 'SIGSTOP'), 2)
+        times++
+      }, 20)
+      await until(() => times >= 100)
+      clearInterval(tracer)
+      expect(told).toEqual([])
+      await until(isSuspended)
     })
 
     it('a helper that has nothing to do with the socket suspends nobody, nor one that is stopped before anybody listens', async () => {

@@ -116,7 +116,7 @@ export function defineProviderConformance(name: string, createBench: () => Promi
       expect(told).toHaveLength(1)
     })
 
-    it('R12.2 tells within a second that an instance is suspended and that it goes on, and of both only once', async () => {
+    it('R12.2 tells soon that an instance is suspended and that it goes on, and of both only once', async () => {
       const spec = await bench.spec(wellBehaved)
       const running = await provider.ensure(spec)
       await get(running.address)

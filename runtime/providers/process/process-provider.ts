@@ -3,7 +3,7 @@ import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { CoppiceError } from '../../../domain/errors.ts'
-import { type Clock, systemClock } from '../../clock.ts'
+import { type Clock, sleep, systemClock } from '../../clock.ts'
 import type { InstanceSpec, Observation, PortLeases, Provider } from '../../contracts.ts'
 import { diskFull } from '../../disk.ts'
 import { type FindListeners, systemListeners } from '../../listeners.ts'
@@ -52,6 +52,9 @@ export type ProcessProviderOptions = {
 export const CRASH_POINTS = ['intent', 'furnished', 'spawned', 'recorded', 'started'] as const
 export type CrashPoint = (typeof CRASH_POINTS)[number]
 
+/** Whoever is traced has run by then. */
+const SECOND_LOOK_MS = 50
+
 type Running = Extract<Observation, { state: 'running' }>
 type Exited = Extract<Observation, { state: 'exited' }>
 type OwnChild = { watched: Watched; running: Running; exited: Exited | null }
@@ -74,6 +77,7 @@ class ProcessProvider implements Provider {
   readonly #adopted = new Map<string, Watched>()
   readonly #suspensions: Suspensions
   readonly #suspended = new Set<string>()
+  readonly #unsure = new Set<string>()
   /** Looks are taken one after the other; who asks for one while another goes on shares the next. */
   #lastLook: Promise<void> = Promise.resolve()
   #nextLook: Promise<void> | null = null
@@ -125,7 +129,7 @@ class ProcessProvider implements Provider {
     if (await isAlive(this.#table, pid, startTime)) {
       const known = this.#adopted.has(id)
       this.#adopted.set(id, { pid, startTime, port })
-      if (!known) await this.#look()
+      if (!known) await this.#lookClosely(id)
       return { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt, suspended: this.#suspended.has(id) }
     }
     return { state: 'exited', code: null, signal: null, at: this.#clock.now() }
@@ -248,6 +252,14 @@ class ProcessProvider implements Provider {
     return this.#nextLook
   }
 
+  /** Nobody has looked at it before, and who asks now acts upon the answer. */
+  async #lookClosely(id: string): Promise<void> {
+    await this.#look()
+    if (!this.#unsure.has(id)) return
+    await sleep(this.#clock, SECOND_LOOK_MS)
+    await this.#look()
+  }
+
   async #lookAtAll(): Promise<void> {
     const watched = new Map(this.#adopted)
     for (const [id, own] of this.#own) if (own.exited === null) watched.set(id, own.watched)
@@ -257,14 +269,12 @@ class ProcessProvider implements Provider {
       // It may have been started anew, or removed, while we looked.
       const adopted = this.#adopted.get(id)?.pid === leader.pid
       if (!adopted && this.#own.get(id)?.watched !== leader) continue
-      const suspended = found.get(id) ?? false
-      const ended = adopted && !found.has(id)
+      const finding = found.get(id)
+      const ended = adopted && finding === undefined
       if (ended) this.#adopted.delete(id)
-      if (ended || suspended !== this.#suspended.has(id)) {
-        if (suspended) this.#suspended.add(id)
-        else this.#suspended.delete(id)
-        this.#tell(id)
-      }
+      mark(this.#unsure, id, finding === 'unsure')
+      const changed = finding !== 'unsure' && mark(this.#suspended, id, finding === 'suspended')
+      if (ended || changed) this.#tell(id)
     }
   }
 
@@ -272,6 +282,7 @@ class ProcessProvider implements Provider {
     this.#own.delete(id)
     this.#adopted.delete(id)
     this.#suspended.delete(id)
+    this.#unsure.delete(id)
   }
 
   #tell(id: string): void {
@@ -356,6 +367,14 @@ class ProcessProvider implements Provider {
   #logPath(id: string): string {
     return join(this.#options.logsDir, `${id}.log`)
   }
+}
+
+/** @returns whether that is a change. */
+function mark(set: Set<string>, id: string, member: boolean): boolean {
+  if (member === set.has(id)) return false
+  if (member) set.add(id)
+  else set.delete(id)
+  return true
 }
 
 /** Ids become names of files, so they are held to what a file name may safely be. */

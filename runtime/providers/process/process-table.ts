@@ -23,6 +23,8 @@ export interface ProcessTable {
   row(pid: number): Promise<ProcessRow | null>
   /** All processes; those of `except` need not be among them. */
   rows(except?: ReadonlySet<number>): Promise<ProcessRow[]>
+  /** Opaque; the same at two looks at a stopped process only if it has not run in between. */
+  progress(pid: number): Promise<string>
   /** Processes that were started with all these variables, and their values, none of which may hold white space. */
   tagged(names: string[]): Promise<Tagged[]>
   /** Where those processes are that one may look into; none where the kernel does not say (macOS). */
@@ -68,6 +70,11 @@ function procTable(): ProcessTable {
         .filter((pid) => !except?.has(pid))
         .map(row)
         .filter((found) => found !== null),
+    // Each time it goes on and is stopped again it is switched to and away.
+    progress: async (pid) =>
+      readOr(`/proc/${pid}/status`, '')
+        .match(/ctxt_switches:\s*\d+/g)
+        ?.join() ?? '',
     tagged: async (names) =>
       pids().flatMap((pid) => {
         const text = readOr(`/proc/${pid}/environ`, '')
@@ -153,6 +160,7 @@ function psTable(): ProcessTable {
   return {
     row: async (pid) => parsePs(await ps(['-o', PS_COLUMNS, '-p', String(pid)]))[0] ?? null,
     rows: async () => parsePs(await ps(['-axo', PS_COLUMNS])),
+    progress: (pid) => ps(['-o', 'time=', '-p', String(pid)]),
     // -E appends the environment to the command.
     tagged: async (names) => parsePsEnvironments(await ps(['-axEww', '-o', 'pid=,command=']), names),
     places: async () => [],

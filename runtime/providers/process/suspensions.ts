@@ -15,15 +15,24 @@ export type SuspensionsOptions = {
 /** Who listens may change while the same processes are stopped; that is looked at again after so many looks. */
 const LOOKS_BETWEEN_CLOSER_ONES = 10
 
+/** `unsure`: something is stopped that was not at the look before; the next one tells. */
+export type Finding = 'going' | 'suspended' | 'unsure'
+
+/** What was stopped at a look, how far it had come, and what that meant. */
+type Picture = { text: string; look: number; finding: Finding }
+
 /**
  * Tells which instances are suspended: of the processes that listen on its port every one is stopped. A server whose
  * parent alone is stopped goes on serving, and one whose shell alone goes on serves nobody.
+ *
+ * Only what is stopped at two looks, and has not run in between, is taken for stopped: whoever is traced (strace), sampled
+ * (py-spy) or slowed down (cpulimit) stands still many times a second, and serves all the same.
  */
 export class Suspensions {
   readonly #options: SuspensionsOptions
   readonly #members: Members
-  /** Of instances that have a stopped process: what the last closer look saw, and what it found. */
-  readonly #closer = new Map<string, { picture: string; look: number; suspended: boolean }>()
+  /** Of instances that have a stopped process. */
+  readonly #pictures = new Map<string, Picture>()
   #looks = 0
 
   constructor(options: SuspensionsOptions) {
@@ -31,27 +40,36 @@ export class Suspensions {
     this.#members = new Members(options.table)
   }
 
-  /** By instance, whether it is suspended; one that is missing has no leader any more. */
-  async look(watched: ReadonlyMap<string, Watched>): Promise<Map<string, boolean>> {
+  /** By instance; one that is missing has no leader any more. */
+  async look(watched: ReadonlyMap<string, Watched>): Promise<Map<string, Finding>> {
     this.#looks++
     const members = await this.#members.look(watched)
-    for (const id of this.#closer.keys()) if (!members.has(id)) this.#closer.delete(id)
-    const found = new Map<string, boolean>()
-    for (const [id, rows] of members) found.set(id, await this.#isSuspended(id, watched.get(id)?.port ?? 0, rows))
+    for (const id of this.#pictures.keys()) if (!members.has(id)) this.#pictures.delete(id)
+    const found = new Map<string, Finding>()
+    for (const [id, rows] of members) found.set(id, await this.#judge(id, watched.get(id)?.port ?? 0, rows))
     return found
   }
 
-  async #isSuspended(id: string, port: number, members: ProcessRow[]): Promise<boolean> {
-    if (!members.some(({ stopped }) => stopped)) {
-      this.#closer.delete(id)
-      return false
+  async #judge(id: string, port: number, members: ProcessRow[]): Promise<Finding> {
+    const last = this.#pictures.get(id)
+    const text = await this.#picture(members)
+    if (text === null) {
+      this.#pictures.delete(id)
+      return 'going'
     }
-    const picture = members.map(({ pid, stopped }) => `${pid} ${stopped}`).join()
-    const last = this.#closer.get(id)
-    if (last?.picture === picture && this.#looks - last.look < LOOKS_BETWEEN_CLOSER_ONES) return last.suspended
-    const suspended = await this.#nobodyServes(id, port)
-    this.#closer.set(id, { picture, look: this.#looks, suspended })
-    return suspended
+    const sure = last?.text === text
+    if (sure && last.finding !== 'unsure' && this.#looks - last.look < LOOKS_BETWEEN_CLOSER_ONES) return last.finding
+    const finding = !sure ? 'unsure' : (await this.#nobodyServes(id, port)) ? 'suspended' : 'going'
+    this.#pictures.set(id, { text, look: this.#looks, finding })
+    return finding
+  }
+
+  /** Null when nothing is stopped. Of those that go on nothing is in it: a busy shell has others each time. */
+  async #picture(members: ProcessRow[]): Promise<string | null> {
+    const stopped = members.filter((row) => row.stopped)
+    if (stopped.length === 0) return null
+    const marks = stopped.map(async ({ pid }) => `${pid} ${await this.#options.table.progress(pid)}`)
+    return (await Promise.all(marks)).join()
   }
 
   async #nobodyServes(id: string, port: number): Promise<boolean> {
