@@ -71,6 +71,7 @@ export function routersApi({ store, domains, changes, streams }: RoutersApiDeps)
         in_flight: known.inFlight,
         long_lived: known.longLived,
         down: known.down,
+        silent: Object.keys(known.silent),
       })),
     })
   })

@@ -98,13 +98,19 @@ export type InstanceRecord = {
   observed: ObservedState
   /** Crashes in a row, for the back-off; 0 after it has been up for 10 minutes. */
   crashes: number
-  /** Unix ms before which it is not started again; null for now. */
+  /**
+   * Unix ms before which it is not started again; null for now. While it runs: when it is started anew, unless what it
+   * suffers from ends before (`runtime/ailment.ts`).
+   */
   restartAt: number | null
   address: string | null
+  /** What to ask it, as in `HealthSpec`. */
+  healthPath: string | null
 }
 
+/** What is left out stays as it is. */
 export type ObservedPatch = {
-  observed: ObservedState
+  observed?: ObservedState
   address?: string | null
   pid?: number | null
   crashes?: number
@@ -117,7 +123,12 @@ export type ObservedPatch = {
 export interface InstanceInventory {
   list(): Promise<InstanceRecord[]>
   get(id: string): Promise<InstanceRecord | null>
-  /** Writes what was observed; publishes a new table when the address of a serving instance changed. */
+  /**
+   * Instances that routers in touch have had no byte from for longer than the app allows, with since when (Unix ms) one
+   * of them has said so without a break.
+   */
+  silent(): Promise<ReadonlyMap<string, number>>
+  /** Writes what was observed; publishes a new table when the address of a serving instance changed, or whether it is up. */
   observe(id: string, patch: ObservedPatch): Promise<void>
   /** Desired state `retired`: from here on a start of it fails. Unknown ids are a success. */
   retire(id: string): Promise<void>
@@ -138,6 +149,8 @@ export type InstanceEventKind =
   | 'crashed'
   | 'restarted'
   | 'crashLoop'
+  | 'suspended'
+  | 'resumed'
   | 'replaced'
   | 'adopted'
   | 'removedStray'

@@ -38,7 +38,7 @@ const FIRST_PAUSE_MS = 25
 const PAUSE_GROWTH = 1.2
 const MAX_PAUSE_MS = 1_000
 /** One question may take this long: longer than a slow first answer, short enough to ask again. */
-const ASK_LIMIT_MS = 5_000
+export const ASK_LIMIT_MS = 5_000
 /** Also the last question before the deadline is a fair one; what it finds is what people are told. */
 const LEAST_ASK_MS = 1_000
 /** Whoever was started long ago (by a worker that died) is still given this long. */

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { type BackOff, CRASH_LOOP_FROM, crashesInARow, restartDelayMs } from '../domain/back-off.ts'
 import { CoppiceError } from '../domain/errors.ts'
+import { ailmentOf, isSame, notedAilment, noteOf, Patience, whyAnew } from './ailment.ts'
 import { Attempt } from './attempt.ts'
 import type { Clock } from './clock.ts'
 import type {
@@ -12,9 +13,9 @@ import type {
   Observation,
   Provider,
 } from './contracts.ts'
-import { crashInWords, type HealthOptions, LOG_LINES, waitUntilHealthy } from './health.ts'
+import { ASK_LIMIT_MS, crashInWords, type HealthOptions, LOG_LINES, waitUntilHealthy } from './health.ts'
 import { portOf } from './listeners.ts'
-import { canConnect } from './probe.ts'
+import { askHttp, canConnect } from './probe.ts'
 import type { Slots } from './slots.ts'
 
 export type ActorContext = {
@@ -27,6 +28,8 @@ export type ActorContext = {
   graceMs: number
   /** Bounds how many instances are being set up at once; waiting for health holds no slot. */
   slots: Slots
+  /** How long it may be suspended or silent before it is started anew, in ms (R12.2). */
+  restartSilentAfterMs: number
   /** Injected parts of the health check; it waits for real processes, so it may need a real clock beside a fake one. */
   health: Partial<Pick<HealthOptions, 'ask' | 'canConnect' | 'beyondLoopback' | 'clock'>>
 }
@@ -41,6 +44,7 @@ const PORT_ATTEMPTS = 3
  * Everything that happens to one instance in this worker, one thing after the other.
  *
  * idle → starting → up; from up by its exit → held back (a timer runs) → starting …
+ * From up also, while it is suspended or silent → ailing (a timer runs) → up by itself, or held back as after an exit.
  * Sagas move it by `start` and `stop`, its process by ending, the clock by the timer, the reconciler by `keepUp`,
  * which takes an instance over that an earlier worker left in any of these states. `stop` overtakes everything: it
  * writes down that the instance is retired, ends a running start, and leads to gone, from where nothing leads back.
@@ -55,6 +59,12 @@ export class InstanceActor {
   /** It is up and an exit is a crash: what to do when it is no longer watched. */
   #watch: { startedAt: number; cancel: () => void } | null = null
   #cancelRestart: (() => void) | null = null
+  /** It ails; null while it is well, or is not watched. */
+  #patience: Patience | null = null
+  /** Since when routers say that it is silent; null when none does. As of the last reconciliation. */
+  #silentSince: number | null = null
+  /** Silence of the process before this one, until no router speaks of it any more. */
+  #pastSilence: number | null = null
 
   constructor(id: string, context: ActorContext) {
     this.id = id
@@ -78,9 +88,14 @@ export class InstanceActor {
     return this.#stopping
   }
 
-  /** Sees to it that the instance is up, or will be when its back-off is over. Returns when that is decided. */
-  keepUp(): Promise<void> {
-    if (this.#attempt || this.#stopping || this.#cancelRestart) return Promise.resolve()
+  /**
+   * Sees to it that the instance is up, or will be when its back-off is over. Returns when that is decided.
+   *
+   * @param silentSince as `InstanceInventory.silent` has it; null when no router says so.
+   */
+  keepUp(silentSince: number | null = null): Promise<void> {
+    this.#silentSince = silentSince
+    if (this.#attempt || this.#stopping || this.#cancelRestart || this.#patience?.over) return Promise.resolve()
     return this.#inTurn(async () => {
       if (this.#attempt || this.#stopping || this.#cancelRestart) return
       const { provider, inventory, clock } = this.#context
@@ -90,22 +105,25 @@ export class InstanceActor {
       // A start or stop that came meanwhile is next in turn, and sees to it.
       if (this.#attempt || this.#stopping) return
       if (seen.state === 'running') {
-        if (this.#watch) return
+        if (this.#watch) return this.#tend(record, seen)
         if (this.#isAsRecorded(record, seen)) return this.#adopt(record, seen)
       } else if (this.#watch) {
         return this.#handleExit()
       }
-      if (record.restartAt !== null && record.restartAt > clock.now()) this.#restartAt(record.restartAt)
+      const ailed = notedAilment(record) !== null
+      if (!ailed && record.restartAt !== null && record.restartAt > clock.now()) this.#restartAt(record.restartAt)
       else this.#restart()
     })
   }
 
-  /** Its process has ended. While it starts or stops, those who wait for it see that themselves. */
+  /**
+   * Its process has ended, was stopped, or goes on. While it starts or stops, those who wait for it see that themselves.
+   */
   changed(): void {
     if (!this.#watch) return
-    void this.#inTurn(() => this.#handleExit()).catch((error) => {
-      // The reconciler finds it down and tries again.
-      this.#context.logger.error({ err: error, instance: this.id }, 'could not handle a crash')
+    void this.#inTurn(() => this.#handleChange()).catch((error) => {
+      // The reconciler finds it as it is and tries again.
+      this.#context.logger.error({ err: error, instance: this.id }, 'could not handle a change of an instance')
     })
   }
 
@@ -147,6 +165,7 @@ export class InstanceActor {
         await inventory.observe(this.id, { observed: 'starting', restartAt: null })
       }
       const { running, address, loopbackOnly } = await this.#untilHealthy(spec, signal, report)
+      this.#pastSilence = this.#silentSince
       await this.#watchFrom(running.startedAt, record.crashes)
       await inventory.observe(this.id, {
         observed: 'running',
@@ -229,12 +248,14 @@ export class InstanceActor {
 
   /** What the inventory says of it is true, so it was found healthy before; anything else is checked again. */
   #isAsRecorded(record: InstanceRecord, seen: Running): boolean {
-    return record.observed === 'running' && record.address !== null && portOf(record.address) === portOf(seen.address)
+    const wasHealthy = record.observed === 'running' || record.observed === 'suspended'
+    return wasHealthy && record.address !== null && portOf(record.address) === portOf(seen.address)
   }
 
   async #adopt(record: InstanceRecord, seen: Running): Promise<void> {
     await this.#watchFrom(seen.startedAt, record.crashes)
     await this.#event(record, 'adopted', 'It went on running without a worker; this one looks after it now.')
+    await this.#tend(record, seen)
   }
 
   async #watchFrom(startedAt: number, crashes: number): Promise<void> {
@@ -243,16 +264,28 @@ export class InstanceActor {
     const provedAfterMs = Math.max(startedAt + backOff.resetAfterMs - clock.now(), 0)
     const forget = () =>
       inventory
-        .observe(this.id, { observed: 'running', crashes: 0 })
+        .observe(this.id, { crashes: 0 })
         .catch((err) => logger.warn({ err, instance: this.id }, 'could not forget its crashes'))
     this.#watch = { startedAt, cancel: crashes > 0 ? clock.after(provedAfterMs, forget) : () => {} }
-    // It may have ended before anybody listened.
-    if ((await provider.observe(this.id)).state !== 'running') this.changed()
+    // It may have ended, or was stopped, before anybody listened.
+    const seen = await provider.observe(this.id)
+    if (seen.state !== 'running' || seen.suspended) this.changed()
   }
 
   #unwatch(): void {
     this.#watch?.cancel()
     this.#watch = null
+    this.#patience?.end()
+    this.#patience = null
+  }
+
+  async #handleChange(): Promise<void> {
+    const { provider, inventory } = this.#context
+    if (!this.#watch || this.#attempt || this.#stopping) return
+    const seen = await provider.observe(this.id)
+    if (seen.state !== 'running') return this.#handleExit()
+    const record = await inventory.get(this.id)
+    if (record && record.desired !== 'retired') await this.#tend(record, seen)
   }
 
   async #handleExit(): Promise<void> {
@@ -269,17 +302,23 @@ export class InstanceActor {
   }
 
   /** R12.9: people see at once that it is down, why, and when it is started again. */
-  async #holdBack(record: InstanceRecord, crashes: number, why: string, logLines: string[]): Promise<void> {
+  async #holdBack(
+    record: InstanceRecord,
+    crashes: number,
+    why: string,
+    logLines: string[],
+    kind?: InstanceEventKind,
+  ): Promise<void> {
     const { inventory, clock, backOff } = this.#context
     const delayMs = restartDelayMs(crashes, backOff)
     const restartAt = clock.now() + delayMs
     const observed = crashes >= CRASH_LOOP_FROM ? 'crashLoop' : 'crashed'
-    const count = observed === 'crashLoop' ? `Crash ${crashes} in a row; ` : ''
-    const message = `${why} ${count}next start in ${delayMs / 1_000} s.`
+    const next = observed === 'crashLoop' ? `Crash ${crashes} in a row; next` : 'Next'
+    const message = `${why} ${next} start in ${delayMs / 1_000} s.`
     this.#context.logger.warn({ app: record.app, instance: this.id, crashes, delayMs }, why)
     this.#restartAt(restartAt)
     await inventory.observe(this.id, { observed, crashes, restartAt, pid: null, message, logLines })
-    await this.#event(record, observed, message, logLines)
+    await this.#event(record, kind ?? observed, message, logLines)
   }
 
   #restartAt(at: number): void {
@@ -317,6 +356,80 @@ export class InstanceActor {
     if ((await provider.observe(this.id)).state === 'running') await provider.remove(this.id, { graceMs })
     const why = error instanceof CoppiceError ? error.message : 'It could not be started again.'
     await this.#holdBack(record, record.crashes + 1, why, await provider.logLines(this.id, LOG_LINES))
+  }
+
+  // ---- ailing --------------------------------------------------------------------------------------------------
+
+  /**
+   * Notices that it is suspended or silent, and that it is no longer. From the first on it has so much time to get well;
+   * an earlier worker may have begun to wait, and what is left of that counts, by its length.
+   */
+  async #tend(record: InstanceRecord, seen: Running): Promise<void> {
+    const { inventory, clock, restartSilentAfterMs } = this.#context
+    if (this.#silentSince !== this.#pastSilence) this.#pastSilence = null
+    const ailment = ailmentOf(seen, this.#pastSilence === null ? this.#silentSince : null)
+    const known = this.#patience?.ailment ?? null
+    if (ailment !== null && known !== null && isSame(ailment, known)) return
+    const noted = known?.kind ?? notedAilment(record)
+    if (ailment === null && noted === null) return
+    this.#patience?.end()
+    this.#patience = null
+    if (ailment === null) {
+      await inventory.observe(this.id, { observed: 'running', message: null, restartAt: null })
+      if (noted === 'suspended') await this.#event(record, 'resumed', 'It goes on.')
+      return
+    }
+    if (known === null && noted === ailment.kind && record.restartAt !== null) {
+      const leftMs = Math.min(Math.max(record.restartAt - clock.now(), 0), restartSilentAfterMs)
+      return this.#waitFor(ailment, leftMs)
+    }
+    const note = noteOf(ailment, clock.now() + restartSilentAfterMs)
+    await inventory.observe(this.id, note)
+    this.#waitFor(ailment, restartSilentAfterMs)
+    const words = `${note.message} Unless it goes on, it is started again in ${restartSilentAfterMs / 1_000} s.`
+    if (ailment.kind === 'suspended' && noted !== 'suspended') await this.#event(record, 'suspended', words)
+  }
+
+  #waitFor(ailment: Patience['ailment'], ms: number): void {
+    this.#patience = new Patience(ailment, this.#context.clock, ms, (patience) => {
+      this.#inTurn(() => this.#whenOver(patience)).catch((err) => {
+        // The reconciler finds it ailing for longer than it may, and tries again.
+        if (this.#patience === patience) this.#patience = null
+        this.#context.logger.error({ err, instance: this.id }, 'could not start an ailing instance anew')
+      })
+    })
+  }
+
+  async #whenOver(patience: Patience): Promise<void> {
+    const { inventory, provider, clock, backOff, graceMs, restartSilentAfterMs } = this.#context
+    const { ailment } = patience
+    const [record, seen] = [await inventory.get(this.id), await provider.observe(this.id)]
+    const isMoot = () => this.#patience !== patience || this.#attempt !== null || this.#stopping !== null
+    if (isMoot() || !this.#watch || !record || record.desired === 'retired') return
+    if (seen.state !== 'running') return this.#handleExit()
+    if (ailment.kind === 'suspended' && !seen.suspended) return this.#tend(record, seen)
+    // What drains goes anyway. And one answer, where routers have asked in vain, says that it is not dead.
+    const isSpared =
+      record.role === 'draining' || (ailment.kind === 'silent' && (await this.#answers(record, seen, patience.signal)))
+    if (isMoot()) return
+    if (isSpared) {
+      this.#waitFor(ailment, restartSilentAfterMs)
+      return inventory.observe(this.id, { restartAt: clock.now() + restartSilentAfterMs })
+    }
+    const crashes = crashesInARow(record.crashes, clock.now() - this.#watch.startedAt, backOff)
+    // What it said before it was told to end tells more than what it says then.
+    const logLines = await provider.logLines(this.id, LOG_LINES)
+    await provider.remove(this.id, { graceMs })
+    this.#unwatch()
+    if (this.#stopping) return
+    await this.#holdBack(record, crashes, whyAnew(ailment, restartSilentAfterMs), logLines, 'replaced')
+  }
+
+  async #answers(record: InstanceRecord, seen: Running, signal: AbortSignal): Promise<boolean> {
+    const ask = this.#context.health.ask ?? askHttp
+    const address = record.address ?? seen.address
+    const answer = await ask({ address, path: record.healthPath ?? '/', timeLimitMs: ASK_LIMIT_MS, signal })
+    return answer.kind === 'status'
   }
 
   // ---- stopping ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { type BackOff, DEFAULT_BACK_OFF } from '../domain/back-off.ts'
 import { CoppiceError } from '../domain/errors.ts'
+import { DEFAULTS } from '../domain/limits.ts'
 import { assertNever } from '../domain/states.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { EndedInstance, InstanceInventory, InstanceRecord, Instances, Provider } from './contracts.ts'
@@ -21,6 +22,8 @@ export type InstancesOptions = {
   setUps?: number
   /** How often `reconcile` runs by itself, in ms; default 0: the worker calls it. */
   reconcileEveryMs?: number
+  /** How long an instance may be suspended, or silent for the routers, before it is started anew, in ms; default 120 s. */
+  restartSilentAfterMs?: number
   health?: ActorContext['health']
 }
 
@@ -48,6 +51,7 @@ class InstanceRegistry implements Instances {
       backOff: options.backOff ?? DEFAULT_BACK_OFF,
       graceMs: options.graceMs ?? 15_000,
       slots: new Slots(options.setUps ?? 8),
+      restartSilentAfterMs: options.restartSilentAfterMs ?? DEFAULTS.restartSilentAfterMs,
       health: options.health ?? {},
     }
     this.#stopListening = options.provider.onChange((id) => this.#actors.get(id)?.changed())
@@ -69,8 +73,9 @@ class InstanceRegistry implements Instances {
     const { provider } = this.#context
     const looks = ids.map(async (id) => {
       const seen = await provider.observe(id)
-      if (seen.state === 'running') return []
-      return [{ id, message: crashInWords(seen), logLines: await provider.logLines(id, LOG_LINES) }]
+      if (seen.state === 'running' && !seen.suspended) return []
+      const message = seen.state === 'running' ? 'It was stopped by a signal.' : crashInWords(seen)
+      return [{ id, message, logLines: await provider.logLines(id, LOG_LINES) }]
     })
     return (await Promise.all(looks)).flat()
   }
@@ -99,11 +104,18 @@ class InstanceRegistry implements Instances {
     // What is there first, what should be second: an instance is written down before anything of it exists.
     const there = new Set(await provider.list())
     const records = new Map((await inventory.list()).map((record) => [record.id, record]))
+    const silent = await inventory.silent()
     const ids = new Set([...there, ...records.keys()])
-    await Promise.all([...ids].map((id) => this.#judge(id, records.get(id) ?? null, there.has(id))))
+    const judge = (id: string) =>
+      this.#judge(id, records.get(id) ?? null, { isThere: there.has(id), silentSince: silent.get(id) ?? null })
+    await Promise.all([...ids].map(judge))
   }
 
-  async #judge(id: string, record: InstanceRecord | null, isThere: boolean): Promise<void> {
+  async #judge(
+    id: string,
+    record: InstanceRecord | null,
+    { isThere, silentSince }: { isThere: boolean; silentSince: number | null },
+  ): Promise<void> {
     if (this.#closed) return
     try {
       const found = verdict(record)
@@ -111,7 +123,7 @@ class InstanceRegistry implements Instances {
         case 'leave':
           return
         case 'keepUp':
-          return await this.#actor(id).keepUp()
+          return await this.#actor(id).keepUp(silentSince)
         case 'remove':
           if (!this.#justStopped.has(id)) void this.#removeStray(id, record, isThere)
           return

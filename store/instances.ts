@@ -1,6 +1,7 @@
 /** Instances: what sagas want of them (desired, role) and what the worker saw of them (observed). */
 import type { Selectable } from 'kysely'
 import type { Instance } from '../domain/records.ts'
+import type { ObservedState } from '../domain/states.ts'
 import type { InstanceRecord, ObservedPatch } from '../runtime/contracts.ts'
 import { type Db, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
@@ -47,11 +48,12 @@ export class InstanceRows {
     return write(this.#context, async (tx) => {
       const row = await tx.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst()
       if (row === undefined) return
+      const observed = patch.observed ?? (row.observed as ObservedState)
       await tx
         .updateTable('instances')
         .set({
-          observed: patch.observed,
-          metered_at: await meterChange(this.#context, tx, row, patch.observed),
+          observed,
+          metered_at: await meterChange(this.#context, tx, row, observed),
           ...(patch.address !== undefined && { address: patch.address }),
           ...(patch.pid !== undefined && { pid: patch.pid }),
           ...(patch.crashes !== undefined && { crashes: patch.crashes }),
@@ -63,7 +65,7 @@ export class InstanceRows {
         .where('id', '=', id)
         .execute()
       const moved = patch.address !== undefined && patch.address !== null && patch.address !== row.address
-      const changed = moved || isUp(patch) !== isUp(row)
+      const changed = moved || isUp({ observed }) !== isUp(row)
       if (changed && row.role !== 'standby') await raiseRouteVersion(tx, row.app)
     })
   }
@@ -111,12 +113,17 @@ export class InstanceRows {
       .selectFrom('instances')
       .leftJoin('operations', 'operations.id', 'instances.operation')
       .leftJoin('apps', 'apps.name', 'instances.app')
+      .leftJoin('deployments', 'deployments.id', 'instances.deployment')
       .selectAll('instances')
-      .select(['operations.state as operation_state', 'apps.operation as app_operation'])
+      .select(['operations.state as operation_state', 'apps.operation as app_operation', 'deployments.health_path'])
   }
 }
 
-type JoinedRow = Selectable<Schema['instances']> & { operation_state: string | null; app_operation: string | null }
+type JoinedRow = Selectable<Schema['instances']> & {
+  operation_state: string | null
+  app_operation: string | null
+  health_path: string | null
+}
 
 function toRecord(row: JoinedRow): InstanceRecord {
   return {
@@ -134,6 +141,7 @@ function toRecord(row: JoinedRow): InstanceRecord {
     crashes: row.crashes,
     restartAt: row.restart_at,
     address: row.address,
+    healthPath: row.health_path,
   }
 }
 

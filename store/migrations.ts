@@ -162,6 +162,7 @@ export const MIGRATIONS: readonly string[] = [
   create index events_of_app on events (app, seq);
   `,
   `alter table routers add column session_ranks text not null default '{}';`,
+  `alter table routers add column silent text not null default '{}';`,
 ]
 
 export type MigrateOptions = {

@@ -105,6 +105,40 @@ describe('acknowledgements', () => {
   })
 })
 
+describe('silent instances', () => {
+  const silent = async () => [...(await store.routers.silent())]
+
+  it('R12.2 are known since one router has said so without a break, and as long as any says so', async () => {
+    const version = await store.routes.version()
+    await report('a', version, { silent: ['x', 'constructor'] })
+    const first = store.clock.now
+    await pass(2_000)
+    await report('a', version, { silent: ['x', 'y'] })
+    await report('b', version, { silent: ['x'] })
+    expect(await silent()).toEqual([
+      ['x', first],
+      ['y', first + 2_000],
+    ])
+    await report('a', version)
+    expect(await silent()).toEqual([['x', first + 2_000]])
+    await pass(1_000)
+    await report('a', version, { silent: ['x'] })
+    await report('b', version)
+    expect(await silent()).toEqual([['x', first + 3_000]])
+  })
+
+  it('R12.2 are not known any more from a router that is out of touch, nor from what it was before its restart', async () => {
+    const version = await store.routes.version()
+    await report('a', version, { silent: ['x'] })
+    await pass(11_999)
+    expect(await silent()).toHaveLength(1)
+    await pass(1)
+    expect(await silent()).toEqual([])
+    await report('a', version, { silent: ['x'], incarnation: '2' })
+    expect(await silent()).toEqual([['x', store.clock.now]])
+  })
+})
+
 describe('ports', () => {
   it('rest until every router that is registered has a table without them', async () => {
     const plan = await store.admissions.admit({

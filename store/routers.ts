@@ -27,6 +27,8 @@ export type RouterRecord = {
   /** By `<app>/<epoch>`. */
   rebalanced: Record<string, number>
   down: string[]
+  /** By instance id: since when it has said without a break that this one is silent (Unix ms). */
+  silent: Record<string, number>
 }
 
 export type Acknowledgement = {
@@ -77,6 +79,7 @@ export class Routers {
         session_ranks: JSON.stringify(report.sessionRanks),
         rebalanced: JSON.stringify(report.rebalanced),
         down: JSON.stringify(report.down),
+        silent: JSON.stringify(silentSince(report.silent, same ? known.silent : '{}', now())),
       }
       await tx
         .insertInto('routers')
@@ -108,6 +111,7 @@ export class Routers {
       sessions: JSON.parse(row.sessions),
       rebalanced: JSON.parse(row.rebalanced),
       down: JSON.parse(row.down),
+      silent: JSON.parse(row.silent),
     }))
   }
 
@@ -143,6 +147,19 @@ export class Routers {
     return routers.reduce((sum, router) => sum + (router.inFlight[instance] ?? 0), 0)
   }
 
+  /**
+   * Instances that any router in touch says are silent, with the earliest time since when one of them has said so
+   * without a break. What a router said that is not heard of any more says nothing about now.
+   */
+  async silent(): Promise<Map<string, number>> {
+    const found = new Map<string, number>()
+    for (const { seenAt, silent } of await this.list()) {
+      if ((await this.#leaseEnd(this.#context.db, seenAt)) <= this.#context.now()) continue
+      for (const [id, since] of Object.entries(silent)) found.set(id, Math.min(since, found.get(id) ?? since))
+    }
+    return found
+  }
+
   /** The control plane's sign of life, every second. Leases count at the earliest from its own start. */
   async signControlPlane(options: { starting: boolean }): Promise<void> {
     const value = String(this.#context.now())
@@ -169,4 +186,10 @@ export class Routers {
     const row = await tx.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst()
     return Number(row?.value ?? 0)
   }
+}
+
+/** The time of the first report that named it; one report without it, and it has answered. */
+function silentSince(ids: readonly string[], before: string, now: number): Record<string, number> {
+  const known = new Map<string, number>(Object.entries(JSON.parse(before)))
+  return Object.fromEntries(ids.map((id) => [id, known.get(id) ?? now]))
 }

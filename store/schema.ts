@@ -130,6 +130,8 @@ export type Schema = {
     session_ranks: string
     rebalanced: string
     down: string
+    /** JSON: silent instances, with since when this router has said so without a break (Unix ms). */
+    silent: string
   }
   settings: { key: string; value: string }
   secrets: { app: string; name: string; value: string; updated_at: number }

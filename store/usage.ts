@@ -14,7 +14,7 @@ const UNSEEN_MS = 2 * METER_MS
 
 type Row = Pick<Selectable<Schema['instances']>, 'observed' | 'compute_size' | 'metered_at'>
 
-const holdsCompute = (observed: string): boolean => observed === 'running' || observed === 'starting'
+const holdsCompute = (observed: string): boolean => ['running', 'suspended', 'starting'].includes(observed)
 
 /** Counts what a change of the observed state ends. @returns the `metered_at` of the row from here on. */
 export async function meterChange(
@@ -25,7 +25,7 @@ export async function meterChange(
 ): Promise<number | null> {
   const now = context.now()
   // One that ran and is being started has ended without being seen.
-  const ended = !holdsCompute(observed) || (row.observed === 'running' && observed === 'starting')
+  const ended = !holdsCompute(observed) || (row.observed !== 'starting' && observed === 'starting')
   if (row.metered_at !== null && !ended) return row.metered_at
   if (row.metered_at !== null) await add(tx, row.compute_size, Math.min(now - row.metered_at, UNSEEN_MS))
   return holdsCompute(observed) ? now : null

@@ -37,6 +37,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
   return {
     list: () => store.instances.records(),
     get: (id) => store.instances.record(id),
+    silent: () => store.routers.silent(),
     observe: (id, patch) => store.instances.observe(id, patch),
     retire: (id) => store.instances.retire(id),
     forget: (id) => store.instances.forget(id),

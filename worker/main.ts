@@ -91,6 +91,7 @@ async function main(): Promise<void> {
     inventory,
     logger,
     graceMs: options.stopGraceMs,
+    restartSilentAfterMs: options.restartSilentAfterMs,
     reconcileEveryMs: RECONCILE_MS,
   })
   const stopping = new AbortController()

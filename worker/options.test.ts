@@ -9,3 +9,11 @@ it('R3.6 a time from SIGTERM to SIGKILL that is no number is refused: NaN would 
       `COPPICE_STOP_GRACE_MS is "${text}"; it takes a whole number of ms from 0 to 3600000`,
     )
 })
+
+const read = (text?: string) => workerOptionsFrom({ COPPICE_RESTART_SILENT_AFTER_MS: text }).restartSilentAfterMs
+
+it('R12.2 what ails is started again after 120 s, or what the variable says, which cannot be nonsense', () => {
+  expect([read(), read(''), read('1000'), read('600000')]).toEqual([120_000, 120_000, 1_000, 600_000])
+  for (const text of ['abc', '-1', '1e4', '999', '0', '2 min'])
+    expect(() => read(text)).toThrow('COPPICE_RESTART_SILENT_AFTER_MS')
+})

@@ -24,10 +24,17 @@ export type WorkerOptions = {
   urlTemplate: string
   /** `COPPICE_STOP_GRACE_MS`: from SIGTERM to SIGKILL, up to an hour; default 15 s, as the runtime contract has it. */
   stopGraceMs: number
+  /**
+   * `COPPICE_RESTART_SILENT_AFTER_MS`: how long an instance that was stopped by a signal, or has given the routers no byte
+   * for longer than its app allows, is given to go on before it is started again; default 120000, from a second
+   * to a day. Lower it where a deadlock is likelier than an app that computes for minutes.
+   */
+  restartSilentAfterMs: number
   /** `COPPICE_LOG_LEVEL`, a pino level; default `info`. */
   logLevel: string
 }
 
+const HOUR_MS = 3_600_000
 const PROGRAM = resolve(import.meta.dirname, '..')
 
 export function workerOptionsFrom(env: NodeJS.ProcessEnv): WorkerOptions {
@@ -42,11 +49,14 @@ export function workerOptionsFrom(env: NodeJS.ProcessEnv): WorkerOptions {
     workspaceId: env.COPPICE_WORKSPACE_ID ?? '1',
     preinstalledFile: env.COPPICE_PREINSTALLED ?? resolve(PROGRAM, 'config', 'preinstalled.txt'),
     urlTemplate: env.COPPICE_URL_TEMPLATE ?? 'http://{app}.localhost:8080',
-    stopGraceMs: wholeNumber('COPPICE_STOP_GRACE_MS', env.COPPICE_STOP_GRACE_MS || String(DEFAULTS.stopGraceMs), {
-      min: 0,
-      max: 3_600_000,
-      unit: 'ms',
+    stopGraceMs: milliseconds(env, 'COPPICE_STOP_GRACE_MS', DEFAULTS.stopGraceMs, { min: 0, max: HOUR_MS }),
+    restartSilentAfterMs: milliseconds(env, 'COPPICE_RESTART_SILENT_AFTER_MS', DEFAULTS.restartSilentAfterMs, {
+      min: 1_000,
+      max: 24 * HOUR_MS,
     }),
     logLevel: env.COPPICE_LOG_LEVEL ?? 'info',
   }
 }
+
+const milliseconds = (env: NodeJS.ProcessEnv, name: string, fallback: number, range: { min: number; max: number }) =>
+  wholeNumber(name, env[name] || String(fallback), { ...range, unit: 'ms' })

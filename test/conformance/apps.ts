@@ -68,3 +68,16 @@ const server = createServer((_, response) => response.end(String(process.pid)))
 if (process.send) process.on('message', (message, handle) => server.listen(handle, () => console.log('child ' + process.pid)))
 else server.listen(${PORT}, '0.0.0.0', () => fork('app.mjs').send('serve', server))
 `
+
+/** GET /block keeps it busy until the file `go-on` is in its working directory; it hears no SIGTERM meanwhile. */
+export const canBlock = `
+import { createServer } from 'node:http'
+import { existsSync } from 'node:fs'
+createServer((request, response) => {
+  if (request.url === '/block') {
+    console.log('blocking')
+    while (!existsSync('go-on'));
+  }
+  response.end(String(process.pid))
+}).listen(${PORT}, '0.0.0.0')
+`

@@ -479,6 +479,249 @@ it('R3.3 tells which of them have ended, by what there is and not by what was wr
   ])
 })
 
+describe('R12.2 an instance that is suspended', () => {
+  const suspend = async () => {
+    const running = await bench.provider.observe(ID)
+    if (running.state !== 'running') throw new Error('it does not run')
+    bench.suspend(running)
+    return running
+  }
+
+  it('is told, and goes on without being touched when it goes on in time', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    const running = await suspend()
+    await observed('suspended')
+    expect(inventory.record(ID)).toMatchObject({ address, pid: running.pid, restartAt: clock.now() + 120_000 })
+    await until(() => clock.due.includes(120_000))
+    clock.advance(119_999)
+    await instances.reconcile()
+    bench.resume(running)
+    await observed('running')
+    expect(inventory.record(ID)).toMatchObject({ restartAt: null, message: null, crashes: 0 })
+    await until(() => inventory.kinds(ID).length === 2)
+    expect(inventory.kinds(ID)).toEqual(['suspended', 'resumed'])
+    expect(clock.due).toEqual([])
+    expect(await bench.provider.observe(ID)).toEqual(running)
+    // A second time is a time of its own.
+    await suspend()
+    await until(() => clock.due.includes(120_000))
+  })
+
+  it('is started again when it does not, with its last lines and what happened in plain words, after its back-off', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    await get(address, '/say?words=the-last')
+    const { pid } = await suspend()
+    await until(() => clock.due.includes(120_000))
+    clock.advance(120_000)
+    await observed('crashed')
+    const record = inventory.record(ID)
+    expect(record).toMatchObject({ crashes: 1, restartAt: clock.now() + 1_000, pid: null })
+    expect(record.message).toBe('It had been stopped by a signal for 120 s, so it is started again. Next start in 1 s.')
+    expect(record.logLines?.at(-1)).toBe('the-last')
+    await until(() => inventory.kinds(ID).includes('replaced'))
+    expect(inventory.events.at(-1)).toMatchObject({ message: record.message, logLines: record.logLines })
+    await until(() => clock.due.includes(1_000))
+    clock.advance(1_000)
+    await observed('running')
+    expect(JSON.parse(await get(inventory.record(ID).address ?? '')).pid).not.toBe(pid)
+    expect(inventory.record(ID).restartAt).toBeNull()
+  })
+
+  it('is seen by the next worker, which waits what is left of its time, and longer by no jump of the clock', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    await instances.start(ID)
+    const { pid } = await suspend()
+    await observed('suspended')
+    await instances.close()
+    clock.advance(100_000)
+    await open({ provider: bench.open() }).reconcile()
+    expect(clock.due).toEqual([20_000])
+    expect(inventory.kinds(ID)).toEqual(['suspended', 'adopted'])
+    await opened.at(-1)?.close()
+    clock = new FakeClock(clock.now() - 3_600_000)
+    await open({ provider: bench.open() }).reconcile()
+    expect(clock.due).toEqual([120_000])
+    clock.advance(120_000)
+    await until(() => inventory.kinds(ID).includes('replaced'))
+    await until(() => clock.due.includes(1_000))
+    clock.advance(1_000)
+    await observed('running')
+    expect(inventory.record(ID).pid).not.toBe(pid)
+  })
+
+  it('and went on, or ended, while no worker was there is found so, and not held back', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    await instances.start(ID)
+    const running = await suspend()
+    await observed('suspended')
+    await instances.close()
+    bench.resume(running)
+    const next = open({ provider: bench.open() })
+    await next.reconcile()
+    expect(inventory.record(ID)).toMatchObject({ observed: 'running', restartAt: null, message: null })
+    await suspend()
+    await observed('suspended')
+    await next.close()
+    process.kill(running.pid, 'SIGKILL')
+    await open({ provider: bench.open() }).reconcile()
+    await until(() => inventory.record(ID).observed === 'running' && inventory.record(ID).pid !== running.pid)
+  })
+
+  it('is counted as down by whoever asks what ended, and is stopped like any other', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved))
+    await instances.start(ID)
+    expect(await instances.ended([ID])).toEqual([])
+    await suspend()
+    await observed('suspended')
+    expect(await instances.ended([ID])).toMatchObject([{ id: ID, message: 'It was stopped by a signal.' }])
+    await instances.stop(ID)
+    expect(clock.due).toEqual([])
+    expect(await bench.provider.list()).toEqual([])
+  })
+
+  it('that cannot be written down is so at the next reconciliation', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    await instances.start(ID)
+    let refused = false
+    inventory.failing = (method) => {
+      if (method !== 'observe') return
+      refused = true
+      throw new Error('the store is away')
+    }
+    await suspend()
+    await until(() => refused)
+    inventory.failing = () => undefined
+    await instances.reconcile()
+    expect(inventory.record(ID).observed).toBe('suspended')
+    expect(clock.due).toEqual([120_000])
+  })
+
+  it('proves nothing of its crashes while it is', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, crashes: 3 })
+    instances = open({ restartSilentAfterMs: 3_600_000 })
+    await instances.start(ID)
+    await suspend()
+    await observed('suspended')
+    clock.advance(11 * 60_000)
+    await until(() => inventory.record(ID).crashes === 0)
+    expect(inventory.record(ID).observed).toBe('suspended')
+  })
+})
+
+describe('R12.2 an instance of which routers say that it is silent', () => {
+  const say = async (since: number | null) => {
+    if (since === null) inventory.silentSince.delete(ID)
+    else inventory.silentSince.set(ID, since)
+    await instances.reconcile()
+  }
+  const block = async (address: string) => {
+    fetch(`http://${address}/block`).catch(() => undefined)
+    await until(async () => (await bench.provider.logLines(ID, 1))[0] === 'blocking')
+  }
+  const NEVER: Ask = ({ signal }) =>
+    new Promise((resolve) => signal.addEventListener('abort', () => resolve({ kind: 'refused' })))
+
+  it('for longer than it may, and that does not answer the worker either, is started again though it ignores SIGTERM', async () => {
+    instances = open({ graceMs: 100 })
+    inventory.add(await bench.spec(apps.canBlock), SERVING)
+    const { address } = await instances.start(ID)
+    const pid = await get(address)
+    await block(address)
+    await say(clock.now())
+    expect(inventory.record(ID)).toMatchObject({ observed: 'running', restartAt: clock.now() + 120_000 })
+    expect(inventory.record(ID).message).toContain(new Date(clock.now()).toISOString())
+    clock.advance(120_000)
+    await observed('crashed')
+    expect(inventory.record(ID).message).toMatch(
+      /^It had not answered for 120 s longer than its app allows, nor the worker/,
+    )
+    expect(inventory.record(ID).logLines).toEqual(['blocking'])
+    await until(() => clock.due.includes(1_000))
+    clock.advance(1_000)
+    await observed('running')
+    expect(await get(inventory.record(ID).address ?? '')).not.toBe(pid)
+    await until(() => inventory.kinds(ID).includes('restarted'))
+    expect(inventory.kinds(ID)).toEqual(['replaced', 'restarted'])
+    // The routers have not heard of the new process yet: what they say is about the old one.
+    await instances.reconcile()
+    expect(inventory.record(ID)).toMatchObject({ restartAt: null, message: null })
+    expect(clock.due.filter((ms) => ms === 120_000)).toEqual([])
+    await say(clock.now() + 1)
+    expect(clock.due).toContain(120_000)
+  })
+
+  it('is left alone when it answers the worker, which asks its health path once, and once again after as long', async () => {
+    const asked: string[] = []
+    const ask: Ask = async ({ path }) => {
+      asked.push(path)
+      return { kind: 'status', status: 500 }
+    }
+    const spec = await bench.spec(apps.wellBehaved, { health: { path: '/health', timeoutMs: 20_000 } })
+    inventory.add(spec, SERVING)
+    await instances.start(ID)
+    const running = await bench.provider.observe(ID)
+    await instances.close()
+    instances = open({ health: { clock: systemClock, ask }, provider: bench.open() })
+    await say(1)
+    for (const times of [1, 2]) {
+      clock.advance(120_000)
+      await until(() => asked.length === times)
+      await until(() => clock.due.includes(120_000))
+    }
+    expect(asked).toEqual(['/health', '/health'])
+    expect(await bench.provider.observe(ID)).toEqual(running)
+    expect(inventory.kinds(ID)).toEqual(['adopted'])
+  })
+
+  it('has all its time again when it answered in between, and is well when no router says so any more', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    await instances.start(ID)
+    await say(1)
+    await say(1)
+    clock.advance(100_000)
+    await say(1)
+    expect(clock.due).toEqual([20_000])
+    await say(2)
+    expect(clock.due).toEqual([120_000])
+    await say(null)
+    expect(clock.due).toEqual([])
+    expect(inventory.record(ID)).toMatchObject({ observed: 'running', restartAt: null, message: null })
+    expect(inventory.kinds(ID)).toEqual([])
+  })
+
+  it('is not waited for by its stop, nor does it hold up a reconciliation, while the worker asks it', async () => {
+    let asked = false
+    const ask: Ask = (options) => {
+      asked = true
+      return NEVER(options)
+    }
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    await instances.start(ID)
+    await instances.close()
+    instances = open({ health: { clock: systemClock, ask }, provider: bench.open() })
+    await say(1)
+    clock.advance(120_000)
+    await until(() => asked)
+    await instances.reconcile()
+    await instances.stop(ID)
+    expect(await bench.provider.list()).toEqual([])
+    expect(inventory.kinds(ID)).toEqual(['adopted'])
+  })
+
+  it('and drains is left to whoever drains it', async () => {
+    inventory.add(await bench.spec(apps.canBlock), { ...SERVING, role: 'draining' })
+    const { address } = await instances.start(ID)
+    await block(address)
+    await say(1)
+    clock.advance(120_000)
+    await until(() => clock.due.includes(120_000))
+    expect((await bench.provider.observe(ID)).state).toBe('running')
+    expect(inventory.record(ID).observed).toBe('running')
+  })
+})
+
 it('close ends the waiting and leaves the instances running', async () => {
   inventory.add(await bench.spec(apps.listensNowhere))
   const failed = expect(instances.start(ID)).rejects.toMatchObject({ code: 'Unavailable' })

@@ -8,6 +8,8 @@ export class MemoryInventory implements InstanceInventory {
   readonly specs = new Map<string, InstanceSpec>()
   readonly events: Event[] = []
   readonly forgotten: string[] = []
+  /** What routers say; by instance, since when. */
+  readonly silentSince = new Map<string, number>()
   /** Called before each method; throws what the store is to fail with. */
   failing: (method: string, id: string) => void = () => undefined
 
@@ -26,6 +28,7 @@ export class MemoryInventory implements InstanceInventory {
       crashes: 0,
       restartAt: null,
       address: null,
+      healthPath: spec.health.path,
       ...record,
     })
   }
@@ -49,6 +52,11 @@ export class MemoryInventory implements InstanceInventory {
     this.failing('get', id)
     const record = this.records.get(id)
     return record ? { ...record } : null
+  }
+
+  async silent(): Promise<ReadonlyMap<string, number>> {
+    this.failing('silent', '')
+    return this.silentSince
   }
 
   async observe(id: string, patch: ObservedPatch): Promise<void> {

@@ -17,6 +17,7 @@ export type Behaviour =
   | 'starts slowly'
   | 'starts after a minute'
   | 'drains slowly'
+  | 'can deadlock'
 
 const LISTEN = (address: string, port: string) => `
 const started = Date.now()
@@ -56,6 +57,11 @@ ${LISTEN('0.0.0.0', PORT)}`,
   'starts after a minute': `await new Promise((resolve) => setTimeout(resolve, 60_000))\n${LISTEN('0.0.0.0', PORT)}`,
   'starts slowly': `await new Promise((resolve) => setTimeout(resolve, 2500))\n${LISTEN('0.0.0.0', PORT)}`,
   'drains slowly': LISTEN('0.0.0.0', PORT),
+  // On /deadlock; after that it neither answers nor hears SIGTERM.
+  'can deadlock': LISTEN('0.0.0.0', PORT).replace(
+    'const slow',
+    `if (request.url === '/deadlock') { console.log('deadlock'); for (;;); }\n  const slow`,
+  ),
 }
 
 export type AppSource = {

@@ -2,7 +2,10 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
+import { TextDecoderStream } from 'node:stream/web'
+import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { RouteTable } from '../../domain/route-table.ts'
 import { Load } from '../helpers/load.ts'
 import { Platform, until } from '../helpers/platform.ts'
 
@@ -13,6 +16,42 @@ function stateOf(pid: number): string {
       .charAt(0)
   } catch {
     return 'gone'
+  }
+}
+
+/** What the stream of route tables says, as a router gets it. */
+class TableWatch {
+  readonly #aborter = new AbortController()
+  readonly #seen: RouteTable[] = []
+
+  constructor({ stack }: Platform) {
+    void this.#read(`${stack.apiUrl}/api/coppice/v1/routes/stream?router=test`, stack.token).catch(() => undefined)
+  }
+
+  async #read(url: string, token: string): Promise<void> {
+    const headers = { authorization: `Bearer ${token}` }
+    const { body } = await fetch(url, { headers, signal: this.#aborter.signal })
+    const events = (body as ReadableStream<Uint8Array<ArrayBuffer>>)
+      .pipeThrough(new TextDecoderStream())
+      .pipeThrough(new EventSourceParserStream())
+    for await (const { event, data } of events) if (event === 'table') this.#seen.push(JSON.parse(data))
+  }
+
+  /** Whether it was up, change by change. */
+  words(id: string): boolean[] {
+    const all = this.#seen.flatMap(({ apps }) => apps.flatMap(({ endpoints }) => endpoints))
+    const words = all.filter((endpoint) => endpoint.instance === id).map(({ up }) => up)
+    return words.filter((up, i) => up !== words[i - 1])
+  }
+
+  says(id: string, up: boolean, withinMs: number): Promise<boolean> {
+    return until(`the table to say that ${id} is ${up ? 'up' : 'not up'}`, withinMs, async () =>
+      this.words(id).at(-1) === up ? true : null,
+    )
+  }
+
+  stop(): void {
+    this.#aborter.abort()
   }
 }
 
@@ -157,6 +196,97 @@ describe('an instance', () => {
     await platform.ended((await platform.lastOperation('roomy')).id)
     expect((await platform.footprint()).directories.filter((name) => name.startsWith('roomy'))).toEqual([])
   })
+})
+
+describe('an instance that stands still', () => {
+  const RESTART_MS = 8_000
+  let platform: Platform
+  let tables: TableWatch
+  beforeAll(async () => {
+    platform = await Platform.start({ env: { COPPICE_RESTART_SILENT_AFTER_MS: String(RESTART_MS) } })
+    await platform.write('still', { behaviour: 'can deadlock' })
+    await platform.deploy('still', { instances: 3 })
+    tables = new TableWatch(platform)
+  })
+  afterAll(async () => {
+    tables?.stop()
+    await platform?.stop()
+  })
+
+  const instances = async () =>
+    (await platform.stack.api('GET', '/api/coppice/v1/apps/still/instances')).body.instances as Array<{
+      id: string
+      pid: number
+      state: string
+      restart_time?: string
+      log_lines?: string[]
+    }>
+  const instance = async (index: number) => (await instances())[index] as Awaited<ReturnType<typeof instances>>[number]
+  const runsAnew = (id: string, pid: number) =>
+    until(`${id} to run anew`, 60_000, async () => {
+      const found = (await instances()).find((one) => one.id === id)
+      return found?.state === 'running' && found.pid !== pid ? found : null
+    })
+
+  it('R12.2 is not up in the table within 3 s of SIGSTOP, and up again when it goes on in time, untouched', async () => {
+    const { id, pid } = await instance(0)
+    process.kill(pid, 'SIGSTOP')
+    await tables.says(id, false, 3_000)
+    expect(await instance(0)).toMatchObject({ state: 'suspended', pid, restart_time: expect.any(String) })
+    process.kill(pid, 'SIGCONT')
+    await tables.says(id, true, 3_000)
+    const resumed = await platform.event('still', (event) => event.kind === 'resumed' && event.instance === id)
+    // Longer than it would have had, and than a look at what it was to be ended for.
+    const passed = Date.now() + RESTART_MS + 2_000
+    await until('its time to pass', RESTART_MS + 10_000, async () => (Date.now() > passed ? true : null))
+    expect(await instance(0)).toMatchObject({ id, pid, state: 'running' })
+    expect(resumed.message).toBe('It goes on.')
+  })
+
+  it('R12.2 is started again when its time is over, though its worker died meanwhile, and its last lines are kept', async () => {
+    const { id, pid } = await instance(1)
+    process.kill(pid, 'SIGSTOP')
+    await tables.says(id, false, 3_000)
+    await platform.fell('worker')
+    await platform.raise('worker')
+    const event = await platform.event('still', ({ kind, instance }) => kind === 'replaced' && instance === id)
+    expect(event.message).toBe('It had been stopped by a signal for 8 s, so it is started again. Next start in 1 s.')
+    expect(event.data?.logLines).toContain('listening')
+    expect((await runsAnew(id, pid)).log_lines?.join()).toContain('listening')
+    await tables.says(id, true, 3_000)
+    expect(tables.words(id).filter((up) => up)).toHaveLength(2)
+  })
+
+  it('R12.1 is not up in the table within 3 s of SIGKILL', async () => {
+    const { id, pid } = await instance(2)
+    process.kill(pid, 'SIGKILL')
+    await tables.says(id, false, 3_000)
+    await runsAnew(id, pid)
+    await tables.says(id, true, 3_000)
+  })
+
+  it('R12.2 for ever, deaf to SIGTERM, is told by the router, and started again by the worker', async () => {
+    const { id, pid } = await until('an answer', 30_000, async () => {
+      const { body } = await platform.ask('still', { key: 'unlucky' }).catch(() => ({ body: null }))
+      return body === null ? null : { id: body.instance as string, pid: body.pid as number }
+    })
+    const lost = platform.ask('still', { key: 'unlucky', path: '/deadlock' })
+    const why = /^It had not answered for 8 s longer than its app allows, nor the worker when it asked/
+    const event = await platform.event('still', (one) => one.instance === id && why.test(one.message), 120_000)
+    expect(event.kind).toBe('replaced')
+    expect(event.data?.logLines).toContain('deadlock')
+    await runsAnew(id, pid)
+    expect((await lost).status).not.toBe(200)
+    // Whoever lived there lives on, and what had been in flight was carried out once.
+    expect((await platform.ask('still', { key: 'unlucky' })).status).toBe(200)
+    const all = (await instances()).map(({ id }) =>
+      platform.stack.api('GET', `/api/coppice/v1/apps/still/logs?instance=${id}`),
+    )
+    const lines = (await Promise.all(all)).flatMap(({ body }) =>
+      body.instances.flatMap((one: { lines: string[] }) => one.lines),
+    )
+    expect(lines.filter((line: string) => line === 'deadlock')).toHaveLength(1)
+  }, 240_000)
 })
 
 describe('the machine', () => {
