@@ -37,7 +37,7 @@ const patternOf = ({ broken }: NamedBreak): string => broken.tests.name ?? broke
 async function runUnbroken(scratch: Scratch, breaks: NamedBreak[]): Promise<Set<string>> {
   process.stdout.write('the tests of all breaks, unbroken\n')
   const files = [...new Set(breaks.flatMap(({ broken }) => broken.tests.files))]
-  const { report, output } = await scratch.runTests(files, breaks.map(patternOf).join('|'))
+  const { report, output } = await scratch.vitest(['run', ...files, '-t', breaks.map(patternOf).join('|')])
   if (report === null) throw new Error(`vitest gave no report:\n${output.slice(-4_000)}`)
   const tests = report.testResults.flatMap(({ assertionResults }) => assertionResults)
   for (const { fullName } of tests.filter(({ status }) => status === 'failed')) {
@@ -52,7 +52,7 @@ async function runBroken(scratch: Scratch, entry: NamedBreak, green: Set<string>
   const outcome = (verdict: string, bites = false): Outcome => ({ name, rule: broken.rule, verdict, bites })
   try {
     for (const edit of broken.edits) scratch.write(edit.file, applyEdit(name, edit, scratch.read(edit.file)))
-    const { report, output } = await scratch.runTests(broken.tests.files, patternOf(entry))
+    const { report, output } = await scratch.vitest(['run', ...broken.tests.files, '-t', patternOf(entry)])
     if (report === null) return outcome(`no report: ${output.trim().split('\n').at(-1)}`)
     const tests = report.testResults.flatMap(({ assertionResults }) => assertionResults)
     const ran = tests.filter(

@@ -13,8 +13,8 @@ import type { TestReport } from '../../scripts/test-report.ts'
 export type Scratch = {
   read(file: string): string
   write(file: string, text: string): void
-  /** Null when there is no report: vitest itself failed or took too long; its output says why. */
-  runTests(files: string[], name: string): Promise<{ report: TestReport | null; output: string }>
+  /** Null when there is no report: vitest itself failed or took too long (ms); its output says why. */
+  vitest(args: string[], timeoutMs?: number): Promise<{ report: TestReport | null; output: string }>
   remove(): Promise<void>
 }
 
@@ -36,16 +36,16 @@ export function makeScratch(): Scratch {
   return {
     read: (file) => readFileSync(join(folder, file), 'utf8'),
     write: (file, text) => writeFileSync(join(folder, file), text),
-    runTests: async (files, name) => {
+    vitest: async (wanted, timeoutMs = RUN_TIMEOUT_MS) => {
       rmSync(reportFile, { force: true })
       const vitest = join(folder, 'node_modules', '.bin', 'vitest')
-      const args = ['run', ...files, '-t', name, '--reporter=json', `--outputFile=${reportFile}`]
+      const args = [...wanted, '--reporter=json', `--outputFile=${reportFile}`]
       const env = { ...process.env, [TAG]: folder }
       const child = spawn(vitest, args, { cwd: folder, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
       let output = ''
       for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)))
       const ended = once(child, 'exit').then(() => true)
-      const deadline = Date.now() + RUN_TIMEOUT_MS
+      const deadline = Date.now() + timeoutMs
       // Once the report is out, what a broken test has left behind may keep vitest waiting for its output.
       while (!(await Promise.race([ended, sleep(POLL_MS, false)]))) {
         if (readReport(reportFile) === null && Date.now() < deadline) continue
