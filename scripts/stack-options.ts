@@ -10,7 +10,7 @@ import { freePorts, randomPortRanges } from './stack/ports.ts'
 export type StackOptions = {
   /** The data directory: all state lies in it (R14.1). One stack a directory. */
   home: string
-  /** Where the apps are reached; change it when 8080 is taken. */
+  /** Where the apps are reached; change it when 8080 is taken. Of each of the four ports 0 means a free one. */
   port: number
   /** Where the REST API listens, on loopback. */
   apiPort: number
@@ -129,6 +129,27 @@ export async function freeStackOptions(home: string): Promise<StackOptions> {
   return { home, port, apiPort, ...embedded, ...randomPortRanges() }
 }
 
+/**
+ * The options with a free port for each that is 0, and a line about each. What a killed starter left running (`left`)
+ * has ports that were free for it, and can be adopted only there.
+ */
+export async function withFreePorts(
+  options: StackOptions,
+  left: StackOptions | null,
+): Promise<{ options: StackOptions; lines: string[] }> {
+  const used = [
+    'port',
+    'apiPort',
+    ...(options.temporalAddress === null ? ['temporalPort' as const] : []),
+    ...(options.temporalUi ? ['uiPort' as const] : []),
+  ] as const
+  const open = used.filter((name) => options[name] === 0)
+  const free = await freePorts(open.length)
+  const chosen = Object.fromEntries(open.map((name, at) => [name, left?.[name] || free[at]]))
+  const lines = open.map((name) => `--${STACK_ROWS[name].flag} 0: the ${STACK_ROWS[name].help} is ${chosen[name]}`)
+  return { options: { ...options, ...chosen }, lines }
+}
+
 export function helpText(): string {
   const settings = (Object.values(STACK_ROWS) as Row[]).map((row) => {
     const shown = row.fallback === '' ? '' : ` (${row.fallback})`
@@ -142,6 +163,8 @@ export function helpText(): string {
     '',
     `${'  flag'.padEnd(24)}${'variable'.padEnd(28)}what (default)`,
     ...settings,
+    '',
+    'A port of 0 is a free one, which is told.',
   ].join('\n')
 }
 
@@ -166,8 +189,10 @@ function isOn(row: Row, text: string): boolean {
 
 function portNumber(row: Row, text: string): number {
   const port = Number(text)
-  if (/^\d+$/.test(text) && port >= 1 && port <= 65_535) return port
-  throw new CoppiceError('InvalidInput', `--${row.flag} (${row.variable}): "${text}" is not a port, 1 to 65535`, {
-    field: row.flag,
-  })
+  if (/^\d+$/.test(text) && port <= 65_535) return port
+  throw new CoppiceError(
+    'InvalidInput',
+    `--${row.flag} (${row.variable}): "${text}" is not a port, 1 to 65535, or 0 for a free one`,
+    { field: row.flag },
+  )
 }

@@ -47,11 +47,11 @@ async function run(options: StackOptions): Promise<number> {
   try {
     const example = await Promise.race([ensureExample(stack, (words) => progress.step(words)), interrupted.promise])
     progress.end()
-    if (example !== 'interrupted') process.stdout.write(await summary(options, example, false))
+    if (example !== 'interrupted') process.stdout.write(await summary(stack.options, example, false))
   } catch (error) {
     // The platform itself runs; the example can be mended and deployed again.
     explain(error)
-    process.stdout.write(await summary(options, null, false))
+    process.stdout.write(await summary(stack.options, null, false))
   }
   // Only a signal ends it.
   const alive = setInterval(() => {}, 60_000)

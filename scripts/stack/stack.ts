@@ -5,7 +5,7 @@ import { systemListeners } from '../../runtime/listeners.ts'
 import { rotateLog } from '../../runtime/log-file.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../../store/process-lock.ts'
-import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions } from '../stack-options.ts'
+import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions, withFreePorts } from '../stack-options.ts'
 import { uiPortOf } from '../temporal-server.ts'
 import type { OnProgress } from '../toolchain/tools.ts'
 import { becomesFree } from './ports.ts'
@@ -80,15 +80,29 @@ export async function startStack(request: StartStackOptions): Promise<Stack> {
   const lock = acquireProcessLock(paths.lock)
   if (lock === null) throw new AlreadyRunning(request.home)
   try {
-    const options =
+    const asked =
       request.ports === 'free'
         ? await freeStackOptions(request.home)
         : { ...DEFAULTS, home: request.home, ...request.ports }
+    const { options, lines } = await withFreePorts(asked, await optionsOfLiving(paths.state))
+    for (const line of lines) request.onEvent?.(line)
     return await new Starter(request, options, lock).start()
   } catch (error) {
     lock.release()
     throw error
   }
+}
+
+/** Those of what a killed starter has left, as long as any of it runs. */
+async function optionsOfLiving(stateFile: string): Promise<StackOptions | null> {
+  const state = readState(stateFile)
+  return state !== null && (await anyLives(state)) ? state.options : null
+}
+
+async function anyLives({ processes }: StackState): Promise<boolean> {
+  const table = systemProcessTable()
+  const living = Object.values(processes).map(({ pid, startTime }) => isAlive(table, pid, startTime))
+  return (await Promise.all(living)).includes(true)
 }
 
 class Starter {
@@ -243,10 +257,7 @@ class Starter {
       }
     }
     // What a predecessor left and this start has not taken over yet stays written down for the next one.
-    const table = systemProcessTable()
-    const left = Object.values(this.#state.processes)
-    const living = await Promise.all(left.map(({ pid, startTime }) => isAlive(table, pid, startTime)))
-    if (!living.includes(true)) rmSync(this.#stateFile, { force: true })
+    if (!(await anyLives(this.#state))) rmSync(this.#stateFile, { force: true })
     this.#lock.release()
   }
 

@@ -11,6 +11,7 @@ import { systemProcessTable } from '../../runtime/providers/process/process-tabl
 import { freePorts, randomPortRanges } from '../../scripts/stack/ports.ts'
 import { readState } from '../../scripts/stack/state-file.ts'
 import { homePaths, ROOT } from '../../scripts/stack-options.ts'
+import { ask as askWithHost } from '../helpers/load.ts'
 
 /** What a person does with `npm start`, on the real parts. */
 
@@ -168,6 +169,16 @@ describe('npm start', () => {
     expect(await start.ended).toBe(130)
     expect(await Promise.all(pids.map(alive))).toEqual(pids.map(() => false))
     expect(readState(homePaths(home).state)).toBeNull()
+  })
+
+  it('serves at a free port when told --port 0, and prints it', async () => {
+    const start = npmStart('--port', '0')
+    await start.until('Ctrl-C stops everything')
+    const [, port] = /^ +http:\/\/hello\.localhost:(\d+)$/m.exec(start.said()) ?? []
+    expect(Number(port)).toBeGreaterThan(0)
+    expect((await askWithHost(`http://127.0.0.1:${port}`, { host: 'hello.localhost' })).body.instance).toMatch(
+      /^hello-/,
+    )
   })
 
   it('refuses an unknown flag and a bad port with what to do', async () => {

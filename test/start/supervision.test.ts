@@ -99,6 +99,20 @@ describe('a stack', () => {
     await (await start()).stop()
   })
 
+  it('takes free ports for those that are 0, and says which', async () => {
+    const free = { ...options, port: 0, apiPort: 0, temporalPort: 0 }
+    const first = await start({ ports: free })
+    const { port, apiPort, temporalPort } = first.options
+    expect(new Set([port, apiPort, temporalPort, 0]).size).toBe(4)
+    expect(events).toEqual([
+      `--port 0: the port of the apps (router) is ${port}`,
+      `--api-port 0: the port of the REST API is ${apiPort}`,
+      `--temporal-port 0: the port of the embedded Temporal server is ${temporalPort}`,
+    ])
+    expect(first.routerUrl).toBe(`http://127.0.0.1:${port}`)
+    expect((await fetch(first.routerUrl)).status).toBe(200)
+  })
+
   it('R14.1 names flag, variable and holder of a port that is taken, and starts nothing', async () => {
     const squatter = createServer().listen(options.apiPort, '127.0.0.1')
     await once(squatter, 'listening')
@@ -137,6 +151,13 @@ describe('what a killed starter left', () => {
     await eventually(() => stack.pids.router !== undefined && stack.pids.router !== left.router)
     await stack.stop()
     expect(await Promise.all(Object.values(left).map(alive))).toEqual([false, false, false, false])
+  })
+
+  it('R14.1 is adopted where it is, by one that was told to take free ports', async () => {
+    await leftBehind()
+    const stack = await start({ ports: { ...options, port: 0, apiPort: 0, temporalPort: 0 } })
+    expect(stack.pids).toEqual(left)
+    expect(stack.options).toEqual(options)
   })
 
   it('R14.1 is ended where the next one was told otherwise', async () => {
