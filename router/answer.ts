@@ -20,6 +20,8 @@ export function answer(exchange: Exchange, refusal: Refusal): void {
   headers.push(OWN_ANSWER_HEADER, refusal.reason, 'x-request-id', exchange.requestId)
   if (refusal.retryAfter !== undefined) headers.push('retry-after', String(refusal.retryAfter))
   if (close) headers.push('connection', 'close')
+  // Those that it only comes to on the way are counted and logged like the others.
+  exchange.refusal = refusal
   exchange.status = refusal.status
   exchange.bytesSent = body.length
   // In words too: an answer of the instance that could not be passed on may have left its own behind.

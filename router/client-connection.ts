@@ -17,7 +17,13 @@ export type ClientSocket = Socket & {
 }
 
 type Head = IncomingMessage & { upgrade?: boolean }
-type Parser = { onIncoming(req: Head, keepAlive: boolean): number; resume(): void }
+type Parser = {
+  constructor: { REQUEST: number; kLenientVersion?: number }
+  onIncoming(req: Head, keepAlive: boolean): number
+  resume(): void
+  remove(): void
+  initialize(type: number, resource: object, maxHeaderBytes: number, lenient: number, connections: unknown): void
+}
 type Paused = NodeJS.ErrnoException & { rawPacket: Buffer; bytesParsed: number }
 
 /**
@@ -55,6 +61,11 @@ export class ClientConnection {
   private incoming(req: Head, keepAlive: boolean): number {
     const { socket } = this
     const underWay = socket._httpMessage
+    // What is said in a later minor version is understood as in the one spoken here (RFC 9110 2.5).
+    if (req.httpVersionMinor > 1 && req.httpVersionMajor === 1) {
+      req.httpVersionMinor = 1
+      req.httpVersion = '1.1'
+    }
     if (!underWay && socket.writable) return this.begin(req, keepAlive)
     // What comes behind the last answer of a connection is not carried out (RFC 9112 9.6): it stays held.
     // An upgrade is handed over by node, with the connection; whoever takes it waits (`whenAnswered`).
@@ -103,6 +114,29 @@ export class ClientConnection {
     if (underWay._last) underWay.shouldKeepAlive = false
     socket.setTimeout(this.halfClosedMs)
   }
+}
+
+/**
+ * Lets the parser read heads of HTTP/1.2 to 1.9, which are to be taken for 1.1 (RFC 9110 2.5) and which it refuses by
+ * itself. That it does not is one of its leniencies, and concerns these two digits alone; node can be told of all
+ * leniencies only, which no router may have. So the parser is set up once more, as node has set it up, but for this one.
+ * What else it lets through then (0.9, 2.0) `request-head.ts` refuses. Should a later node lack any of this, HTTP/1.2 is
+ * refused again, and nothing else changes.
+ */
+export function takeVersions(socket: ClientSocket, server: object, maxHeaderBytes: number): void {
+  const parser = socket.parser as Parser
+  const { REQUEST, kLenientVersion } = parser.constructor
+  const tracked = Object.getOwnPropertySymbols(server).find((one) => one.description === 'http.server.connections')
+  if (kLenientVersion === undefined || tracked === undefined) return
+  // Off the list of connections whose deadlines node watches, and on it again.
+  parser.remove()
+  parser.initialize(
+    REQUEST,
+    { type: 'HTTPINCOMINGMESSAGE', socket },
+    maxHeaderBytes,
+    kLenientVersion,
+    (server as Record<symbol, unknown>)[tracked],
+  )
 }
 
 /** Acts at once, or when the answer under way has been sent; a turn of the event loop later, which is that of others. */

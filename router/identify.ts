@@ -6,7 +6,7 @@ import { isOwnHost } from '../domain/web-origin.ts'
 import { Exchange } from './exchange.ts'
 import type { Peers } from './peer.ts'
 import { REFUSALS } from './refusal.ts'
-import type { HeadReader, RequestHead } from './request-head.ts'
+import { type HeadReader, hostName, type RequestHead } from './request-head.ts'
 import type { RouterCookies } from './router-cookie.ts'
 import type { Routes } from './routes.ts'
 
@@ -79,13 +79,6 @@ function findSession(exchange: Exchange, head: RequestHead, cookies: RouterCooki
 /** Whether the client speaks TLS, to the router or to a trusted proxy before it. */
 export function isSecure(exchange: Exchange): boolean {
   return exchange.peer.tls || exchange.head?.forwardedProto === 'https'
-}
-
-export function hostName(host: string | null): string {
-  if (host === null) return ''
-  const colon = host.lastIndexOf(':')
-  const name = colon > host.lastIndexOf(']') ? host.slice(0, colon) : host
-  return name.toLowerCase()
 }
 
 function isIdempotent(method: string): boolean {

@@ -4,11 +4,12 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
 import type { Request } from 'express'
-import { ClientConnection, type ClientSocket, linger, whenAnswered } from './client-connection.ts'
+import { ClientConnection, type ClientSocket, linger, takeVersions, whenAnswered } from './client-connection.ts'
 import type { Metrics } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
 import type { Pipeline } from './pipeline.ts'
 import { badRequest, OWN_ANSWER_HEADER, REFUSALS, type Refusal, refusalBody } from './refusal.ts'
+import type { TurnedAway } from './turned-away.ts'
 
 export type ListenerParts = {
   options: RouterOptions
@@ -16,7 +17,11 @@ export type ListenerParts = {
   tls: SecureContextOptions | null
   pipeline: Pipeline
   requestId: () => string
+  turnedAway: TurnedAway
 }
+
+/** Of the parser; the limit of our own is lower. */
+const MAX_HEAD_BYTES = 32 * 1024
 
 /** A request whose client waits for `100 Continue` before it sends the body. */
 export type ExpectingRequest = IncomingMessage & { askForBody?: () => void }
@@ -29,13 +34,13 @@ type RefusedSocket = ClientSocket & { coppiceRefused?: boolean }
  * The parser's own limit on heads is higher than ours, so that ours decide and give a proper answer.
  */
 export function createListener(parts: ListenerParts): Server {
-  const { options, metrics, tls } = parts
+  const { options, metrics, tls, turnedAway } = parts
   const handle = parts.pipeline.handle as unknown as (req: IncomingMessage, res: ServerResponse) => void
   const { timeouts } = options
   const settings = {
     insecureHTTPParser: false,
     requireHostHeader: false,
-    maxHeaderSize: 32 * 1024,
+    maxHeaderSize: MAX_HEAD_BYTES,
     headersTimeout: timeouts.requestHeadMs,
     // A live upload has no deadline; bodies that stop arriving have one of their own.
     requestTimeout: 0,
@@ -64,12 +69,21 @@ export function createListener(parts: ListenerParts): Server {
   server.maxHeadersCount = 0
   server.maxConnections = options.limits.maxConnections
   server.on('connection', (socket) => {
+    if (!turnedAway.admits(socket)) {
+      socket.destroy()
+      return
+    }
     metrics.connections++
     socket.once('close', () => metrics.connections--)
   })
+  server.on('drop', () => turnedAway.dropped())
+  // Without a listener an accept that fails would end the process.
+  server.on('error', (error) => turnedAway.failedToAccept(error))
   // Behind node's own listener, which gives the connection its parser.
-  server.on(tls === null ? 'connection' : 'secureConnection', (socket) => {
-    new ClientConnection(socket as ClientSocket, timeouts.clientHalfClosedMs)
+  server.on(tls === null ? 'connection' : 'secureConnection', (socket: ClientSocket) => {
+    if (socket.destroyed) return
+    takeVersions(socket, server, MAX_HEAD_BYTES)
+    new ClientConnection(socket, timeouts.clientHalfClosedMs)
   })
   server.on('request', handle)
   // Left alone, node would ask for the body before anybody knows whether it is wanted (RFC 9110 10.1.1).

@@ -34,6 +34,8 @@ export class Metrics {
   private readonly apps = new Map<string, AppMetrics>()
   /** Answers that the router gave itself, by reason. */
   private readonly refusals = new Map<string, number>()
+  /** Connections that were closed as soon as they came, by what there was no room in. */
+  readonly turnedAway = { descriptors: 0, maxConnections: 0 }
   connections = 0
   waiting = 0
 
@@ -44,6 +46,10 @@ export class Metrics {
       this.apps.set(name, metrics)
     }
     return metrics
+  }
+
+  refusalsFor(reason: string): number {
+    return this.refusals.get(reason) ?? 0
   }
 
   refused(reason: string): void {
@@ -73,6 +79,9 @@ export class Metrics {
     }
     for (const [reason, count] of this.refusals) {
       counters[`coppice_router_refusals_total{reason="${reason}"}`] = count
+    }
+    for (const [cause, count] of Object.entries(this.turnedAway)) {
+      if (count > 0) counters[`coppice_router_turned_away_connections_total{cause="${cause}"}`] = count
     }
     return {
       counters,

@@ -146,7 +146,7 @@ export class HeadReader {
 }
 
 /** A registered name, an IPv4 address or an IPv6 address in brackets, and a port (RFC 9110 7.2, without the rarities). */
-const HOST = /^(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?$/
+const HOST = /^(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?$/
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
 const NOT_IN_TARGET = /[\x00-\x20\x7f-\uffff#]/
 
@@ -155,13 +155,27 @@ function judgeTarget(request: ParsedRequest, target: string, host: string | null
   if (NOT_IN_TARGET.test(target)) return badRequest('The request target has characters that it must not have.')
   if (target.charCodeAt(0) === 0x2f) return null
   if (target === '*' && request.method === 'OPTIONS') return null
-  const absolute = /^https?:\/\/([^/?]*)(\/[^?]*)?(\?.*)?$/i.exec(target)
+  const absolute = /^(https?):\/\/([^/?]*)(\/[^?]*)?(\?.*)?$/i.exec(target)
   if (absolute === null) return badRequest('The request target is not a path.')
-  if (absolute[1]?.toLowerCase() !== host?.toLowerCase()) {
+  if (host === null || authority(absolute[2] as string, absolute[1]) !== authority(host, absolute[1])) {
     return badRequest('The request target names another host than the Host header.')
   }
-  request.url = `${absolute[2] ?? '/'}${absolute[3] ?? ''}`
+  request.url = `${absolute[3] ?? '/'}${absolute[4] ?? ''}`
   return null
+}
+
+/** The name in a Host, in lower case: without the port, and without the dot that ends a name in the DNS. */
+export function hostName(host: string | null): string {
+  if (host === null) return ''
+  const colon = host.lastIndexOf(':')
+  const end = colon > host.lastIndexOf(']') ? colon : host.length
+  return host.slice(0, end > 0 && host.charCodeAt(end - 1) === 0x2e ? end - 1 : end).toLowerCase()
+}
+
+/** A name and a port, such that equal ones are equal (RFC 9110 4.2.3): an empty port is the scheme's. */
+function authority(host: string, scheme = 'http'): string {
+  const port = /:(\d*)$/.exec(host)?.[1] ?? ''
+  return `${hostName(host)}:${port === '' ? (scheme.toLowerCase() === 'https' ? '443' : '80') : port}`
 }
 
 function namesHeaders(connection: string): boolean {

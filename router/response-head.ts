@@ -88,7 +88,8 @@ export class ResponseHeads {
           break
         case 'contentLength':
           isSized = true
-          out.push(name, value)
+          // Forbidden where there can be no content at all (RFC 9110 8.6). A 304 says what a 200 would have had.
+          if (status >= 200 && status !== 204) out.push(name, value)
           break
         case 'setCookie':
           if (!this.cookies.setBy(value)) out.push(name, value)

@@ -15,6 +15,7 @@ import { Ports } from './ports.ts'
 import { RebalanceNotes } from './rebalance-count.ts'
 import { Routes } from './routes.ts'
 import { Sessions } from './sessions.ts'
+import { maxDescriptors, TurnedAway } from './turned-away.ts'
 import { WaitingRoom } from './waiting-room.ts'
 
 const BEAT_MS = 250
@@ -76,7 +77,9 @@ export function runWorker(
         )
   let tls = certificates?.load() ?? null
   certificates?.watch()
-  const create = () => createListener({ options, metrics, tls, pipeline: chain, requestId: () => randomUUID() })
+  const turnedAway = new TurnedAway(maxDescriptors(), metrics, log)
+  const create = () =>
+    createListener({ options, metrics, tls, pipeline: chain, requestId: () => randomUUID(), turnedAway })
   const ports = new Ports(create, host, problem)
 
   function problem(key: string, message: string | null): void {
@@ -116,7 +119,11 @@ export function runWorker(
   }
 
   let beats = 0
-  const heart = setInterval(() => channel.send({ type: 'beat', beat: beat(++beats % 4 === 0) }), BEAT_MS)
+  const heart = setInterval(() => {
+    const fourth = ++beats % 4 === 0
+    if (fourth) turnedAway.tell()
+    channel.send({ type: 'beat', beat: beat(fourth) })
+  }, BEAT_MS)
 
   let listening: Promise<void> | null = null
   const listen = async () => {

@@ -10,6 +10,7 @@ import { pipeline } from '../../router/pipeline.ts'
 import { RebalanceNotes } from '../../router/rebalance-count.ts'
 import { Routes } from '../../router/routes.ts'
 import { Sessions } from '../../router/sessions.ts'
+import { TurnedAway } from '../../router/turned-away.ts'
 import { WaitingRoom } from '../../router/waiting-room.ts'
 import { ask } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
@@ -52,7 +53,8 @@ describe('a part of the router that throws', () => {
       defect: (error) => defects.push(error.message),
       stopping: () => false,
     })
-    const server = createListener({ options, metrics, tls: null, pipeline: chain, requestId: () => 'id' })
+    const turnedAway = new TurnedAway(Number.POSITIVE_INFINITY, metrics, { warn: () => undefined } as never)
+    const server = createListener({ options, metrics, tls: null, pipeline: chain, requestId: () => 'id', turnedAway })
     await listenOn(server, { host: '127.0.0.1', port: 0 })
     router.port = (server.address() as AddressInfo).port
     close = async () => {

@@ -64,6 +64,8 @@ describe('R13.1 what is not clearly one request is refused, closed and never for
     ['a Host with a user', 400, 'GET / HTTP/1.1\r\nHost: evil@app.localhost\r\n\r\n'],
     ['a Host list', 400, 'GET / HTTP/1.1\r\nHost: app.localhost, other\r\n\r\n'],
     ['an absolute form with another host', 400, `GET http://other.localhost/ HTTP/1.1\r\n${HOST}\r\n`],
+    ['an absolute form with another port', 400, 'GET http://app.localhost:81/ HTTP/1.1\r\nHost: app.localhost\r\n\r\n'],
+    ['a Host with two trailing dots', 404, 'GET / HTTP/1.1\r\nHost: app.localhost..\r\nConnection: close\r\n\r\n'],
     ['an absolute form with a user', 400, `GET http://app.localhost@evil/ HTTP/1.1\r\n${HOST}\r\n`],
     ['an absolute form of another scheme', 400, `GET ftp://app.localhost/ HTTP/1.1\r\n${HOST}\r\n`],
     ['an authority form', 400, `GET app.localhost:80 HTTP/1.1\r\n${HOST}\r\n`],
@@ -98,7 +100,19 @@ describe('R13.1 what is not clearly one request is refused, closed and never for
     ],
     ['chunked on HTTP/1.0', 400, `POST / HTTP/1.0\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
     ['HTTP/0.9', 400, 'GET /\r\n\r\n'],
-    ['HTTP/1.2', 400, `GET / HTTP/1.2\r\n${HOST}\r\n`],
+    ['HTTP/0.9 with headers', 400, `GET / HTTP/0.9\r\n${HOST}\r\n`],
+    ['HTTP/0.1', 400, `GET / HTTP/0.1\r\n${HOST}\r\n`],
+    ['HTTP/1.10', 400, `GET / HTTP/1.10\r\n${HOST}\r\n`],
+    ['HTTP/1.', 400, `GET / HTTP/1.\r\n${HOST}\r\n`],
+    ['http/1.1', 400, `GET / http/1.1\r\n${HOST}\r\n`],
+    ['HTTP/3.1', 400, `GET / HTTP/3.1\r\n${HOST}\r\n`],
+    [
+      'Transfer-Encoding: gzip, chunked on HTTP/1.2',
+      400,
+      `POST / HTTP/1.2\r\n${HOST}Transfer-Encoding: gzip, chunked\r\n\r\n`,
+    ],
+    ['no Host on HTTP/1.3', 400, 'GET / HTTP/1.3\r\n\r\n'],
+    ['chunked on HTTP/2.0', 400, `POST / HTTP/2.0\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
     ['HTTP/2.0', 400, `GET / HTTP/2.0\r\n${HOST}\r\n`],
     ['the preface of HTTP/2', 400, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['bare LF between headers', 400, `GET / HTTP/1.1\n${HOST.replace('\r', '')}\n`],
@@ -196,7 +210,17 @@ describe('R13.1 what is not clearly one request is refused, closed and never for
     ['HTTP/1.0', `GET /old HTTP/1.0\r\n${HOST}`, '/old'],
     ['an unusual method', `PROPFIND /dav HTTP/1.1\r\n${HOST}`, '/dav'],
     ['a Host with a port', 'GET /port HTTP/1.1\r\nHost: app.localhost:8080\r\n', '/port'],
-    ['a Host with a trailing dot and upper case', 'GET /dot HTTP/1.1\r\nHost: APP.localhost\r\n', '/dot'],
+    ['a Host with a trailing dot and upper case', 'GET /dot HTTP/1.1\r\nHost: APP.localhost.\r\n', '/dot'],
+    ['a Host with an empty port', 'GET /empty HTTP/1.1\r\nHost: app.localhost:\r\n', '/empty'],
+    ['a Host with a trailing dot and a port', 'GET /both HTTP/1.1\r\nHost: app.localhost.:8080\r\n', '/both'],
+    ['a Host with a trailing dot and an empty port', 'GET /all HTTP/1.1\r\nHost: app.localhost.:\r\n', '/all'],
+    [
+      'an absolute form that spells the same host otherwise',
+      'GET http://app.localhost:80/same HTTP/1.1\r\nHost: App.localhost.:\r\n',
+      '/same',
+    ],
+    ['HTTP/1.2', `GET /next HTTP/1.2\r\n${HOST}`, '/next'],
+    ['HTTP/1.9', `GET /last HTTP/1.9\r\n${HOST}`, '/last'],
   ]
   it.each(ACCEPTED)('forwards %s', async (_name, bytes, url) => {
     const { text } = await raw(router, `${bytes}Connection: close\r\n\r\n`)
@@ -222,6 +246,33 @@ describe('R13.1 what is not clearly one request is refused, closed and never for
     expect(text).toMatch(/^HTTP\/1\.1 200 [\s\S]*?\r\n\r\nd{3000000}HTTP\/1\.1 400 /)
     expect(text.match(/HTTP\/1\.1 \d/g)).toHaveLength(2)
     expect(closed).toBe(true)
+  })
+
+  it('takes HTTP/1.2 for 1.1 in everything: the connection stays, chunks are read, 100 Continue is given', async () => {
+    const chunks = `POST /chunks HTTP/1.2\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`
+    const { text } = await raw(
+      router,
+      `${chunks}POST /e HTTP/1.5\r\n${HOST}Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab`,
+    )
+    expect(text.match(/HTTP\/1\.1 \d{3}/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 100', 'HTTP/1.1 200'])
+    expect(text.match(/"bytes":\d/g)).toEqual(['"bytes":3', '"bytes":2'])
+  })
+
+  it('R13.1 the deadline of a head holds also where later versions are read', async () => {
+    const at = performance.now()
+    const { text } = await raw(router, 'GET / HTTP/1.2\r\nX: ', 5000)
+    expect(text).toMatch(/^HTTP\/1\.1 408 /)
+    expect(performance.now() - at).toBeGreaterThan(900)
+  })
+
+  it('sends no Content-Length where there can be no content, and that of a 304 only if the app has said one', async () => {
+    const head = async (query: string) =>
+      (await raw(router, `GET /bare?${query} HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`)).text
+    expect(await head('code=204&length=0')).toMatch(/^HTTP\/1\.1 204 (?!.*content-length|.*transfer-encoding)/is)
+    expect(await head('code=204')).toMatch(/^HTTP\/1\.1 204 (?!.*content-length|.*transfer-encoding)/is)
+    expect(await head('code=304')).toMatch(/^HTTP\/1\.1 304 (?!.*content-length|.*transfer-encoding)/is)
+    expect(await head('code=304&length=1234')).toMatch(/^HTTP\/1\.1 304 .*content-length: 1234\r\n/is)
+    expect(await head('code=205&length=0')).toMatch(/^HTTP\/1\.1 205 .*content-length: 0\r\n/is)
   })
 
   it('answers OPTIONS * itself', async () => {

@@ -126,6 +126,14 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
       res.writeHead(number('code', 200), { 'content-length': 0 })
       res.end()
       return
+    case '/bare': {
+      // Written as it is: node would leave the length out by itself.
+      const length = url.searchParams.get('length')
+      req.socket.end(
+        `HTTP/1.1 ${number('code', 200)} As Told\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n${length === null ? '' : `Content-Length: ${length}\r\n`}Connection: close\r\n\r\n`,
+      )
+      return
+    }
     case '/drop':
       req.socket.destroy()
       return

@@ -39,6 +39,8 @@ export type RouterSettings = {
   stdio?: (number | 'pipe')[]
   /** Cores to run on, as taskset takes them. */
   pin?: string
+  /** How many descriptors each of its processes may have. */
+  descriptors?: number
 }
 
 export async function startRouter(settings: RouterSettings): Promise<RouterProcess> {
@@ -53,7 +55,9 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
   if (settings.control !== undefined) {
     args.push('--control-plane', settings.control.url, '--token-file', settings.control.tokenFile)
   }
-  const all = [process.execPath, MAIN, ...args, ...(settings.args ?? [])]
+  const program = [process.execPath, MAIN, ...args, ...(settings.args ?? [])]
+  const { descriptors } = settings
+  const all = descriptors === undefined ? program : ['prlimit', `--nofile=${descriptors}:${descriptors}`, ...program]
   const [command, ...rest] = settings.pin === undefined ? all : ['taskset', '-c', settings.pin, ...all]
   const child = spawn(command as string, rest, {
     stdio: (settings.stdio ?? ['ignore', 'pipe', 'pipe']) as never,

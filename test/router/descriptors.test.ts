@@ -1,0 +1,121 @@
+import { readdir } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ask } from './support/client.ts'
+import { type Origin, startOrigin } from './support/origin.ts'
+import { type RouterProcess, startRouter, until } from './support/router-process.ts'
+import { app, table } from './support/tables.ts'
+
+const LIMIT = 200
+
+describe('a router that has no descriptor left', () => {
+  let origin: Origin
+  let router: RouterProcess
+  let pid: number
+  const sockets: Socket[] = []
+
+  beforeAll(async () => {
+    origin = await startOrigin('a')
+    router = await startRouter({
+      routes: table(1, app('app', [origin], { affinity: false })),
+      args: ['--processes', '1', '--check', 'idleMs=600000'],
+      descriptors: LIMIT,
+    })
+    ;[pid] = (await router.workers()) as [number]
+  })
+  afterAll(async () => {
+    for (const socket of sockets) socket.destroy()
+    await router?.stop()
+    await origin.close()
+  })
+
+  const lines = () => router.log.filter((line) => line.event === 'turned-away')
+
+  function open(): Socket {
+    const socket = connect(router.port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    sockets.push(socket)
+    return socket
+  }
+
+  function answerOn(socket: Socket): Promise<string> {
+    return new Promise((resolve) => {
+      socket.once('data', (chunk) => resolve(chunk.toString().split('\r\n', 1)[0] as string))
+      socket.once('close', () => resolve('closed'))
+      socket.write('GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n')
+    })
+  }
+
+  it('R12.8 turns new clients away, serves those that it has, says so once a second, and is well again by itself', async () => {
+    let closed = 0
+    const first = open()
+    expect(await answerOn(first)).toBe('HTTP/1.1 200 OK')
+    const storm = () => {
+      for (let i = 0; i < 100; i++) open().once('close', () => closed++)
+    }
+    const began = performance.now()
+    // Four seconds of many more than there is room for.
+    while (performance.now() - began < 4000) {
+      storm()
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    const took = performance.now() - began
+    await until(() => closed > 1000)
+    expect((await readdir(`/proc/${pid}/fd`)).length).toBeLessThan(LIMIT)
+    // Those that were let in have what they need.
+    expect(await answerOn(first)).toBe('HTTP/1.1 200 OK')
+    const other = sockets.find((socket) => socket !== first && !socket.closed) as Socket
+    expect(await answerOn(other)).toBe('HTTP/1.1 200 OK')
+    await until(() => lines().length > 1)
+    expect(lines().length).toBeLessThanOrEqual(took / 1000 + 3)
+    expect(lines().at(-1)).toMatchObject({ limit: LIMIT, maxConnections: 0 })
+    expect(lines().at(-1)?.msg).toContain('ulimit -n')
+    expect((await router.admin('/metrics')) as string).toMatch(
+      /coppice_router_turned_away_connections_total\{cause="descriptors"\} \d{3,}/,
+    )
+
+    for (const socket of sockets.splice(0)) socket.destroy()
+    await until(async () => (await readdir(`/proc/${pid}/fd`)).length < LIMIT / 2)
+    const before = lines().length
+    for (let i = 0; i < 20; i++) expect((await ask(router)).status).toBe(200)
+    // Told of what was before, at most once more, and then no more.
+    await new Promise((resolve) => setTimeout(resolve, 1500))
+    expect(lines().length).toBeLessThanOrEqual(before + 1)
+    expect(await router.workers()).toEqual([pid])
+  })
+
+  it('R12.8 answers 503 where only the connection to the instance is missing, ejects nobody for it, and says so', async () => {
+    const before = lines().length
+    // Each takes one descriptor on either side, and half of what clients leave is not enough for all of them.
+    const answers = await Promise.all(
+      Array.from({ length: 140 }, () => ask(router, { path: '/slow?ms=1500' }).catch(() => null)),
+    )
+    const statuses = answers.map((answer) => answer?.status)
+    expect(statuses).toContain(200)
+    expect(statuses).toContain(503)
+    expect(answers.find((answer) => answer?.status === 503)?.headers['x-coppice-router']).toBe('RouterOverloaded')
+    await until(() =>
+      lines()
+        .slice(before)
+        .some((line) => Number(line.unconnected) > 0),
+    )
+    expect((await ask(router)).status).toBe(200)
+    expect(((await router.admin('/status')) as { down: string[] }).down).toEqual([])
+  })
+
+  it('says it too where it is --limit maxConnections that turns them away', async () => {
+    const small = await startRouter({
+      routes: table(1, app('app', [origin], { affinity: false })),
+      args: ['--processes', '1', '--limit', 'maxConnections=5'],
+    })
+    try {
+      const all = Array.from({ length: 20 }, () => connect(small.port, '127.0.0.1').on('error', () => undefined))
+      const line = await until(() => small.log.find((one) => one.event === 'turned-away'))
+      expect(line).toMatchObject({ maxConnections: 15, descriptors: 0 })
+      for (const socket of all) socket.destroy()
+      await until(async () => (await ask(small).catch(() => null))?.status === 200)
+    } finally {
+      await small.stop()
+    }
+  })
+})
