@@ -80,15 +80,25 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
             const words = result.built.length === 0 ? 'nothing had to be built' : `built ${result.built.join(', ')}`
             log.write(`coppice: ${words}`)
             note(words)
-            return { artifact: result.artifact, layers: result.layers, built: result.built }
+            return {
+              artifact: result.artifact,
+              layers: result.layers,
+              built: result.built,
+              preinstalled: result.preinstalled,
+            }
           } finally {
             log.close()
           }
         },
         // The deployment needs it as long as it is kept, longer than the operation that built it (R4.3).
-        ({ artifact, layers }) =>
+        ({ artifact, layers, preinstalled }) =>
           async (tx) => {
-            await tx.updateTable('deployments').set({ artifact }).where('id', '=', plan.deployment).execute()
+            const built_with = JSON.stringify({ preinstalled })
+            await tx
+              .updateTable('deployments')
+              .set({ artifact, built_with })
+              .where('id', '=', plan.deployment)
+              .execute()
             for (const key of [artifact, ...layers, source])
               await tx
                 .insertInto('pins')

@@ -51,6 +51,9 @@ export type App = {
 /** The health check of a deployment, as the API has it; see `runtime/contracts.ts` for its meaning. */
 export type HealthCheck = { path: string | null; timeoutMs: number }
 
+/** What decided its build beside its source and this machine: with it the same can be built again. */
+export type BuiltWith = { preinstalled: readonly string[] | null }
+
 export type Deployment = {
   id: string
   app: string
@@ -61,6 +64,8 @@ export type Deployment = {
   /** Digest of the source snapshot; null until the snapshot is taken. */
   source: string | null
   artifact: string | null
+  /** Null when it is not built, or was by a version that did not write it down. */
+  builtWith: BuiltWith | null
   mode: 'SNAPSHOT'
   /** Overrides the command of app.yaml. */
   command: string[] | null

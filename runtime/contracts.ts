@@ -120,6 +120,8 @@ export type ObservedPatch = {
   logLines?: string[]
 }
 
+export type SpecCaller = { signal: AbortSignal; onProgress: (words: string) => void }
+
 export interface InstanceInventory {
   list(): Promise<InstanceRecord[]>
   get(id: string): Promise<InstanceRecord | null>
@@ -134,8 +136,11 @@ export interface InstanceInventory {
   retire(id: string): Promise<void>
   /** Takes the row out once nothing of it is left; its port goes into quarantine. */
   forget(id: string): Promise<void>
-  /** What to start. Throws CoppiceError, e.g. SecretMissing; null when the instance is unknown. */
-  spec(id: string): Promise<InstanceSpec | null>
+  /**
+   * What to start. A damaged artifact is built again first, which may take minutes: `signal` ends that, `onProgress` hears
+   * of it. Throws CoppiceError, e.g. SecretMissing; null when the instance is unknown.
+   */
+  spec(id: string, caller: SpecCaller): Promise<InstanceSpec | null>
   /** Something people should see in the history of the app. */
   event(event: {
     app: string
@@ -201,8 +206,11 @@ export type BuildRequest = {
   app: string
   /** Digest of the source snapshot. */
   source: string
-  /** With the pre-installed Python libraries as a layer beneath (R3.2). Ignored where there is no requirements.txt path to them. */
-  preinstalled: boolean
+  /**
+   * With the pre-installed Python libraries as a layer beneath (R3.2): those of today, or the ones that an earlier build
+   * of the same was made with. Ignored where there is no requirements.txt path to them.
+   */
+  preinstalled: boolean | readonly string[]
   /** Of the deployment, in place of the source's; decides whether Python is needed. Default: the source's. */
   command?: readonly string[] | null
   /** Who pins what is used: the operation's id. */
@@ -216,6 +224,8 @@ export type BuildResult = {
   layers: string[]
   /** What had to be built; empty when everything was there (R4.1, R4.2). */
   built: Array<'preinstalled' | 'dependencies' | 'source'>
+  /** The requirements of the pre-installed libraries beneath it; null for none. */
+  preinstalled: readonly string[] | null
 }
 
 /** How an artifact is run; written into its manifest at build time. */

@@ -159,7 +159,7 @@ export class InstanceActor {
     if (!record || record.desired === 'retired') throw this.#retired()
     this.#unwatch()
     try {
-      const spec = await inventory.spec(this.id)
+      const spec = await inventory.spec(this.id, { signal, onProgress: report })
       if (!spec) throw this.#retired()
       if ((await provider.observe(this.id)).state !== 'running') {
         await inventory.observe(this.id, { observed: 'starting', restartAt: null })

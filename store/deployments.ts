@@ -124,6 +124,7 @@ export async function insertDeployment(
       source_code_path: deployment.sourceCodePath,
       source: deployment.source,
       artifact: null,
+      built_with: null,
       mode: 'SNAPSHOT',
       command: deployment.command === null ? null : JSON.stringify(deployment.command),
       env: deployment.env.length === 0 ? null : context.seal.close(JSON.stringify(deployment.env), sealContext(id)),

@@ -163,6 +163,7 @@ export const MIGRATIONS: readonly string[] = [
   `,
   `alter table routers add column session_ranks text not null default '{}';`,
   `alter table routers add column silent text not null default '{}';`,
+  `alter table deployments add column built_with text;`,
 ]
 
 export type MigrateOptions = {

@@ -1,7 +1,16 @@
 /** Rows of the database as records of the domain; the only place where one becomes the other. */
 import type { Selectable } from 'kysely'
 import type { Change, Plan } from '../domain/plan.ts'
-import type { App, Deployment, HistoryEvent, Instance, Operation, OperationFailure, Step } from '../domain/records.ts'
+import type {
+  App,
+  BuiltWith,
+  Deployment,
+  HistoryEvent,
+  Instance,
+  Operation,
+  OperationFailure,
+  Step,
+} from '../domain/records.ts'
 import { parseJson } from './context.ts'
 import type { Schema } from './schema.ts'
 
@@ -37,6 +46,7 @@ export const toDeployment = (row: Selectable<Schema['deployments']>): Deployment
   sourceCodePath: row.source_code_path,
   source: row.source,
   artifact: row.artifact,
+  builtWith: parseJson<BuiltWith>(row.built_with),
   mode: 'SNAPSHOT',
   command: parseJson<string[]>(row.command),
   envNames: parseJson<string[]>(row.env_names) ?? [],

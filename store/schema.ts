@@ -39,6 +39,8 @@ export type Schema = {
     source_code_path: string | null
     source: string | null
     artifact: string | null
+    /** JSON of `BuiltWith`; null when it is not built, or was by a version that did not write it down. */
+    built_with: string | null
     mode: string
     command: string | null
     /** Sealed JSON of [{name, value | value_from}]; null for none. */

@@ -7,6 +7,7 @@
 import { utimes, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createActivities } from '../activities/activities.ts'
+import type { BuildingDeps } from '../activities/building.ts'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createBuilder } from '../runtime/builders/builder.ts'
@@ -85,7 +86,17 @@ async function main(): Promise<void> {
     logger,
     prefix: () => confined,
   })
-  const inventory = createInstanceInventory({ store, artifacts, builder, options, logger, toolPath: tools })
+  const buildLogs = join(home, 'logs', 'builds')
+  const openLog: BuildingDeps['openBuildLog'] = (app, deployment) => openBuildLog(buildLogs, app, deployment)
+  const inventory = createInstanceInventory({
+    store,
+    artifacts,
+    builder,
+    openBuildLog: openLog,
+    options,
+    logger,
+    toolPath: tools,
+  })
   const instances = createInstances({
     provider,
     inventory,
@@ -107,7 +118,6 @@ async function main(): Promise<void> {
     if (!stopping.signal.aborted) meter = setInterval(countTime, METER_MS)
   })
 
-  const buildLogs = join(home, 'logs', 'builds')
   const backups = { folder: backupsFolder(home), bounds: options.store.backups }
   const stopHousekeeping = startHousekeeping({ store, artifacts, sources, buildLogs, backups, logger, now })
 
@@ -131,7 +141,7 @@ async function main(): Promise<void> {
         faults: createFaults(process.env.COPPICE_FAULTS, async (id) => (await store.operations.get(id))?.app ?? null),
         resolveSource: (path) => resolveSource(options.sourceRoots, path),
         secretsOf: async (path) => secretsNeeded((await readAppConfig(path)).env),
-        openBuildLog: (app, deployment) => openBuildLog(buildLogs, app, deployment),
+        openBuildLog: openLog,
       }),
       store,
       logger,

@@ -77,6 +77,7 @@ export function createBuilder(options: BuilderOptions): Builder {
       artifact: key,
       layers: (artifact.meta as ArtifactMeta).layers,
       built: builtOf(node, python, artifact),
+      preinstalled: python?.list ?? null,
     }
   }
 

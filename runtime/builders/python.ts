@@ -27,11 +27,15 @@ export type PythonRequest = {
   /** Its digest. */
   digest: string
   inspection: Inspection
-  preinstalled: boolean
+  preinstalled: boolean | readonly string[]
 }
 
-/** `dependencies` is what the app sees; without, it is the preinstalled layer itself. */
-export type PythonLayers = { preinstalled: Ensured | null; dependencies: Ensured | null }
+/** `dependencies` is what the app sees; without, it is the preinstalled layer itself, which is made of `list`. */
+export type PythonLayers = {
+  preinstalled: Ensured | null
+  list: readonly string[] | null
+  dependencies: Ensured | null
+}
 
 export type PythonBuilder = ReturnType<typeof createPythonBuilder>
 
@@ -49,20 +53,19 @@ export function createPythonBuilder(options: PythonOptions) {
     if (declaration === 'none') await mindMissingLock(request, caller)
     const environment = await environmentFor(workshop, project, caller)
     // A project with a lock says exactly what it wants (reference section 3): nothing is put beneath it.
-    const beneath =
-      request.preinstalled && project === null ? await preinstalledLayer(workshop, environment, caller) : null
+    const list = project === null ? await listOf(request) : null
+    const beneath = list === null ? null : await preinstalledLayer(workshop, environment, list, caller)
 
     if (project !== null) {
-      return { preinstalled: null, dependencies: await syncedLayer(workshop, environment, request, project, caller) }
+      const dependencies = await syncedLayer(workshop, environment, request, project, caller)
+      return { preinstalled: null, list, dependencies }
     }
     if (declaration === 'none') {
       const dependencies = beneath === null ? await emptyLayer(workshop, environment, caller) : null
-      return { preinstalled: beneath, dependencies }
+      return { preinstalled: beneath, list, dependencies }
     }
-    return {
-      preinstalled: beneath,
-      dependencies: await requirementsLayer(workshop, environment, request, beneath, caller),
-    }
+    const dependencies = await requirementsLayer(workshop, environment, request, beneath, caller)
+    return { preinstalled: beneath, list, dependencies }
   }
 
   async function environmentFor(workshop: Workshop, project: UvProject | null, caller: Caller): Promise<Environment> {
@@ -91,8 +94,17 @@ export function createPythonBuilder(options: PythonOptions) {
     return { uv, interpreter }
   }
 
-  async function preinstalledLayer(workshop: Workshop, environment: Environment, caller: Caller): Promise<Ensured> {
-    const list = requirementLines(await readFile(options.preinstalledFile, 'utf8'))
+  async function listOf({ preinstalled }: PythonRequest): Promise<readonly string[] | null> {
+    if (preinstalled === false) return null
+    return preinstalled === true ? requirementLines(await readFile(options.preinstalledFile, 'utf8')) : preinstalled
+  }
+
+  async function preinstalledLayer(
+    workshop: Workshop,
+    environment: Environment,
+    list: readonly string[],
+    caller: Caller,
+  ): Promise<Ensured> {
     const key = keyOf('preinstalled', environment.interpreter.identity, list, workshop.environment.sources)
     return ensureTree(workshop, key, caller, async (job) => {
       await makeVenv(job, environment)

@@ -196,13 +196,29 @@ describe('R3.2 the pre-installed libraries', () => {
     expect(second).toMatchObject({ built: ['source'], layers: first.layers })
   })
 
+  it('R4.3 are those that it was built with when a build is repeated, whatever the list says by then', async () => {
+    const path = bench.folder('app', { 'app.py': 'import click; print(click.__version__)' })
+    const first = await bench.build(path, { preinstalled: true })
+    expect(first.preinstalled).toEqual(PREINSTALLED.trim().split('\n'))
+    writeFileSync(join(bench.home, 'preinstalled.txt'), 'click==8.1.3\n')
+    const changed = await bench.build(path, { preinstalled: true })
+    expect(changed.artifact).not.toBe(first.artifact)
+    expect(await bench.runIn(changed.artifact)).toBe('8.1.3')
+    bench.pinned.clear()
+    await bench.artifacts.collect({ maxCount: 0, maxBytes: 0, maxAgeMs: 0 })
+    const again = await bench.build(path, { preinstalled: first.preinstalled ?? false })
+    expect(again).toMatchObject({ artifact: first.artifact, built: ['preinstalled', 'source'] })
+    expect(await bench.runIn(again.artifact)).toBe('8.1.7')
+  })
+
   it('are not there for a scaled app, whose environment is clean', async () => {
-    const { artifact, built } = await bench.build(
+    const { artifact, built, preinstalled } = await bench.build(
       bench.folder('app', {
         'app.py': `import importlib.util as u; print([n for n in ("click", "itsdangerous", "pip", "flask") if u.find_spec(n)])`,
       }),
     )
     expect(built).toEqual(['dependencies', 'source'])
+    expect(preinstalled).toBeNull()
     expect(await bench.runIn(artifact)).toBe('[]')
   })
 

@@ -38,7 +38,7 @@ await runTemporalWorker(
         receive: async () => ({ digest: DIGEST, files: 0, bytes: 0 }),
         path: async () => '/',
       },
-      builder: { build: async () => ({ artifact: DIGEST, layers: [], built: [] }) },
+      builder: { build: async () => ({ artifact: DIGEST, layers: [], built: [], preinstalled: null }) },
       now: Date.now,
       resolveSource: async () => '/',
       secretsOf: async () => [],
