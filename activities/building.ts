@@ -1,5 +1,5 @@
 /** From a source to an artifact (DESIGN D6). */
-import { CoppiceError } from '../domain/errors.ts'
+import { secretsNeeded } from '../domain/app-config.ts'
 import type { Plan } from '../domain/plan.ts'
 import type { Builder, Sources } from '../runtime/contracts.ts'
 import type { Store } from '../store/store.ts'
@@ -24,15 +24,10 @@ export const createBuildingActivities = (deps: BuildingDeps) => {
   /** Before anything is built: a build of minutes must not end in a word that could have been said at once (R3.7). */
   async function refuseMissingSecrets(plan: Plan, source: string): Promise<void> {
     const path = await sources.path(source)
-    const wanted = path === null ? [] : await secretsOf(path)
-    for (const variable of await store.deployments.env(plan.deployment as string))
-      if ('valueFrom' in variable) wanted.push(variable.valueFrom)
-    const there = new Set((await store.secrets.list(plan.app)).map(({ name }) => name))
-    const missing = [...new Set(wanted)].filter((name) => !there.has(name))
-    if (missing.length > 0)
-      throw new CoppiceError('SecretMissing', `App ${plan.app} has no secret named ${missing.join(', ')}`, {
-        field: 'valueFrom',
-      })
+    const deployment = plan.deployment as string
+    const ofSource = path === null ? [] : await secretsOf(path)
+    const overrides = await store.deployments.env(deployment)
+    await store.secrets.need(plan.app, deployment, [...new Set([...ofSource, ...secretsNeeded(overrides)])])
   }
 
   return {

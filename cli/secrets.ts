@@ -48,9 +48,11 @@ export function secretsCommands(apps: Command, run: Run): void {
   secrets
     .command('delete <app> <secret>')
     .description('forget a secret; instances that run keep it until they end')
-    .action((app: string, secret: string, _flags: unknown, command: Command) =>
+    .option('--force', 'also while a deployment that runs needs it: no instance of that can be started again')
+    .action((app: string, secret: string, flags: { force?: true }, command: Command) =>
       run(command, async ({ api, output }) => {
-        const answer = await api.call<{ name: string }>('DELETE', `${path(app)}/${encodeURIComponent(secret)}`)
+        const query = flags.force ? '?force=true' : ''
+        const answer = await api.call<{ name: string }>('DELETE', `${path(app)}/${encodeURIComponent(secret)}${query}`)
         output.result(answer, [`Secret ${secret} of ${app} is deleted.`])
       }),
     )

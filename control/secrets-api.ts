@@ -3,16 +3,15 @@
  *
  *   GET    /apps/{name}/secrets            names, and when each was set
  *   PUT    /apps/{name}/secrets/{secret}   {value}; an instance has it from its next start on
- *   DELETE /apps/{name}/secrets/{secret}
+ *   DELETE /apps/{name}/secrets/{secret}   [?force=true] refused while a deployment that runs needs it
  */
 import { Router } from 'express'
 import { z } from 'zod'
-import { CoppiceError } from '../domain/errors.ts'
 import type { Store } from '../store/store.ts'
 import type { AppReader } from './app-reader.ts'
-import { read, readBody } from './bodies.ts'
+import { flagSchema, read, readBody } from './bodies.ts'
 
-export type SecretsApiDeps = { store: Pick<Store, 'secrets' | 'events'>; apps: AppReader }
+export type SecretsApiDeps = { store: Pick<Store, 'secrets'>; apps: AppReader }
 
 const nameSchema = z
   .string()
@@ -44,17 +43,14 @@ export function secretsApi({ store, apps }: SecretsApiDeps): Router {
     const { value } = readBody(valueSchema, request.body)
     const { name } = await apps.record(request.params.name)
     await store.secrets.set(name, secret, value)
-    const message = `Secret ${secret} of ${name} was set; instances have it from their next start on`
-    await store.events.add({ app: name, kind: 'secret', message })
     response.json({ name: secret })
   })
 
   router.delete('/apps/:name/secrets/:secret', async (request, response) => {
     const { name } = await apps.record(request.params.name)
     const { secret } = request.params
-    if (!(await store.secrets.remove(name, secret)))
-      throw new CoppiceError('NotFound', `App ${name} has no secret ${secret}`)
-    await store.events.add({ app: name, kind: 'secret', message: `Secret ${secret} of ${name} was deleted` })
+    const { force } = read(z.strictObject({ force: flagSchema.default(false) }), request.query)
+    await store.secrets.remove(name, secret, { force })
     response.json({ name: secret })
   })
 

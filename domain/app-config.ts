@@ -31,6 +31,11 @@ export const envVarSchema = z
   )
 export type EnvVar = { name: string; value: string } | { name: string; valueFrom: string }
 
+/** Names of the secrets that an app needs; asked before anything is built, so that a missing one costs nothing. */
+export function secretsNeeded(entries: ReadonlyArray<EnvVar>): string[] {
+  return [...new Set(entries.flatMap((entry) => ('valueFrom' in entry ? [entry.valueFrom] : [])))]
+}
+
 /** Program and arguments. There is no shell between; `$DATABRICKS_APP_PORT` alone is substituted. */
 export const commandSchema = z
   .array(z.string().refine(withoutNul, 'must not contain a NUL character'), {

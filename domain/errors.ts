@@ -87,6 +87,12 @@ export const ERRORS = {
     false,
     'Set it first (coppice apps secrets set APP NAME), then deploy again.',
   ),
+  SecretInUse: row(
+    409,
+    'RESOURCE_CONFLICT',
+    false,
+    'Deploy a version that does not name it first; or delete it all the same: coppice apps secrets delete APP NAME --force (in the API: ?force=true).',
+  ),
   BuildFailed: row(400, 'BUILD_FAILED', false, 'Read the build log above, mend the cause and deploy again.'),
   ToolMissing: row(500, 'INTERNAL_ERROR', false, 'Run "coppice doctor"; it says what is missing and how to get it.'),
   AppCrashedAtStart: row(

@@ -182,6 +182,8 @@ export interface Instances {
    * the death of the last worker while this one has not reconciled yet.
    */
   ended(ids: string[]): Promise<EndedInstance[]>
+  /** `reconcile` for one of which the inventory has changed: nobody waits 10 s then. */
+  lookAgain(id: string): Promise<void>
   /** Compares what is with what should be, and acts; called at start and every 10 s. */
   reconcile(): Promise<void>
   close(): Promise<void>

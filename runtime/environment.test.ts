@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type EnvironmentInput, makeEnvironment, secretsNeeded } from './environment.ts'
+import { secretsNeeded } from '../domain/app-config.ts'
+import { type EnvironmentInput, makeEnvironment } from './environment.ts'
 
 const run = {
   command: ['node'],

@@ -90,11 +90,6 @@ export function makeEnvironment(input: EnvironmentInput): Environment {
   return { env, portVariables: PORT_VARIABLES.filter((name) => !own.has(name)), ignored: ignored.sort() }
 }
 
-/** Names of the secrets that an app needs; asked before anything is built, so that a missing one costs nothing. */
-export function secretsNeeded(entries: ReadonlyArray<EnvVar>): string[] {
-  return [...new Set(entries.flatMap((entry) => ('valueFrom' in entry ? [entry.valueFrom] : [])))]
-}
-
 function resolveValue(entry: EnvVar, input: EnvironmentInput): string {
   if ('value' in entry) return entry.value
   const value = input.secret(entry.valueFrom)

@@ -95,12 +95,13 @@ export class InstanceActor {
    */
   keepUp(silentSince: number | null = null): Promise<void> {
     this.#silentSince = silentSince
-    if (this.#attempt || this.#stopping || this.#cancelRestart || this.#patience?.over) return Promise.resolve()
+    if (this.#attempt || this.#stopping || this.#patience?.over) return Promise.resolve()
     return this.#inTurn(async () => {
-      if (this.#attempt || this.#stopping || this.#cancelRestart) return
+      if (this.#attempt || this.#stopping) return
       const { provider, inventory, clock } = this.#context
       const record = await inventory.get(this.id)
       if (!record || record.desired === 'retired') return
+      if (this.#cancelRestart) return hasBegunAnew(record) ? this.#startAnew(record) : undefined
       const seen = await provider.observe(this.id)
       // A start or stop that came meanwhile is next in turn, and sees to it.
       if (this.#attempt || this.#stopping) return
@@ -110,6 +111,7 @@ export class InstanceActor {
       } else if (this.#watch) {
         return this.#handleExit()
       }
+      if (hasBegunAnew(record)) return this.#startAnew(record)
       const ailed = notedAilment(record) !== null
       if (!ailed && record.restartAt !== null && record.restartAt > clock.now()) this.#restartAt(record.restartAt)
       else this.#restart()
@@ -329,6 +331,12 @@ export class InstanceActor {
     })
   }
 
+  /** Whatever held it back may have been mended (R12.9). The word for that is used up first: it holds for one start. */
+  async #startAnew(record: InstanceRecord): Promise<void> {
+    await this.#context.inventory.observe(this.id, { observed: record.observed, restartAt: null })
+    this.#restart()
+  }
+
   #restart(): void {
     if (this.#attempt || this.#stopping) return
     const attempt = this.#begin(true)
@@ -470,3 +478,7 @@ export class InstanceActor {
 function loopbackWarning(found: string, port: number): string {
   return `The app listens on ${found}, which only this machine can reach. As a scaled app it would have to listen on 0.0.0.0:${port}.`
 }
+
+/** Held back without a crash: somebody has let it begin anew. */
+const hasBegunAnew = ({ observed, crashes, restartAt }: InstanceRecord): boolean =>
+  (observed === 'crashed' || observed === 'crashLoop') && crashes === 0 && restartAt !== null

@@ -80,6 +80,13 @@ class InstanceRegistry implements Instances {
     return (await Promise.all(looks)).flat()
   }
 
+  async lookAgain(id: string): Promise<void> {
+    const { inventory } = this.#context
+    const record = await inventory.get(id)
+    if (record === null) return
+    await this.#judge(id, record, { isThere: true, silentSince: (await inventory.silent()).get(id) ?? null })
+  }
+
   /**
    * Returns when it is decided what is to be done, not when it is done: a start that hangs, or an app that ignores
    * SIGTERM, holds up nobody else (R1.6).

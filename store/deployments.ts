@@ -1,9 +1,7 @@
+import { type EnvVar, secretsNeeded } from '../domain/app-config.ts'
 import type { Deployment, HealthCheck } from '../domain/records.ts'
 import { type Db, type StoreContext, write } from './context.ts'
 import { toDeployment, toOperation } from './rows.ts'
-
-/** One environment variable of a deployment: a value, or the name of a secret. */
-export type EnvVar = { name: string; value: string } | { name: string; valueFrom: string }
 
 export type NewDeployment = {
   id?: string
@@ -77,6 +75,17 @@ export class Deployments {
     })
   }
 
+  /** Kept ones of a version that did not write down which secrets they need. */
+  async withoutSecrets(): Promise<Array<{ id: string; artifact: string }>> {
+    const rows = await this.#context.db
+      .selectFrom('deployments')
+      .select(['id', 'artifact'])
+      .where('secrets', 'is', null)
+      .where('artifact', 'is not', null)
+      .execute()
+    return rows.map(({ id, artifact }) => ({ id, artifact: artifact as string }))
+  }
+
   /** The values, for the start of an instance and nothing else (R3.7). */
   async env(id: string): Promise<EnvVar[]> {
     const row = await this.#context.db.selectFrom('deployments').select('env').where('id', '=', id).executeTakeFirst()
@@ -85,7 +94,7 @@ export class Deployments {
 }
 
 /** Those that an app runs or is about to run, by its own word, its instances' or an open operation's. */
-async function neededDeployments(tx: Db): Promise<Set<string>> {
+export async function neededDeployments(tx: Db): Promise<Set<string>> {
   const apps = await tx.selectFrom('apps').select(['active_deployment', 'pending_deployment']).execute()
   const instances = await tx.selectFrom('instances').select('deployment').distinct().execute()
   const open = await tx.selectFrom('operations').selectAll().where('ended_at', 'is', null).execute()
@@ -129,6 +138,8 @@ export async function insertDeployment(
       command: deployment.command === null ? null : JSON.stringify(deployment.command),
       env: deployment.env.length === 0 ? null : context.seal.close(JSON.stringify(deployment.env), sealContext(id)),
       env_names: JSON.stringify(deployment.env.map((variable) => variable.name)),
+      // Those of its app.yaml are known when there is a snapshot of it.
+      secrets: JSON.stringify(secretsNeeded(deployment.env)),
       health_path: deployment.health.path,
       health_timeout_ms: deployment.health.timeoutMs,
       created_at: now,

@@ -70,6 +70,22 @@ export class InstanceRows {
     })
   }
 
+  /** Lets all that are held back after a crash begin anew; the worker calls it at its start. */
+  async beginAnew(): Promise<void> {
+    await write(this.#context, (tx) => beginAnew(this.#context, tx))
+  }
+
+  /** Those that have been let begin anew, and that nobody has started yet. */
+  async begunAnew(): Promise<string[]> {
+    const rows = await this.#context.db
+      .selectFrom('instances')
+      .select('id')
+      .where('crashes', '=', 0)
+      .where('restart_at', 'is not', null)
+      .execute()
+    return rows.map(({ id }) => id)
+  }
+
   async retire(id: string): Promise<void> {
     await write(this.#context, (tx) =>
       tx.updateTable('instances').set({ desired: 'retired' }).where('id', '=', id).execute(),
@@ -208,4 +224,17 @@ export async function deleteInstances(
   const version = await raiseRouteVersion(tx, app)
   await restPorts(tx, ids, version)
   return version
+}
+
+/**
+ * What kept instances from running may have been mended: their crashes are forgotten and they are due now (R12.9). A
+ * restart that is due without a crash says so to the worker.
+ */
+export async function beginAnew(context: StoreContext, tx: Db, app?: string): Promise<void> {
+  let update = tx
+    .updateTable('instances')
+    .set({ crashes: 0, restart_at: context.now() })
+    .where('restart_at', 'is not', null)
+  if (app !== undefined) update = update.where('app', '=', app)
+  await update.execute()
 }

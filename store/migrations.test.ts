@@ -81,6 +81,6 @@ describe('R14.2 the inventory', () => {
       await store.close()
     }
     const newest = [2, 3, 4, 5, 6].map((i) => `v${MIGRATIONS.length + i}`)
-    expect(backups().map((name) => name.split('-')[1])).toEqual(newest)
+    expect(backups().map((name) => name.split('-')[1])).toEqual(newest.toSorted())
   })
 })

@@ -164,6 +164,7 @@ export const MIGRATIONS: readonly string[] = [
   `alter table routers add column session_ranks text not null default '{}';`,
   `alter table routers add column silent text not null default '{}';`,
   `alter table deployments add column built_with text;`,
+  `alter table deployments add column secrets text;`,
 ]
 
 export type MigrateOptions = {

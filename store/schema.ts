@@ -46,6 +46,8 @@ export type Schema = {
     /** Sealed JSON of [{name, value | value_from}]; null for none. */
     env: string | null
     env_names: string
+    /** JSON of the names of the secrets that it needs; null when a version built it that did not write them down. */
+    secrets: string | null
     health_path: string | null
     health_timeout_ms: number
     created_at: number

@@ -1,7 +1,10 @@
 /** Secrets of apps (R3.7): set, named, removed, never read back; opened for the start of an instance alone. */
 import { CoppiceError } from '../domain/errors.ts'
 import { getApp } from './apps.ts'
-import { type Db, type StoreContext, write } from './context.ts'
+import { type Db, parseJson, type StoreContext, write } from './context.ts'
+import { neededDeployments } from './deployments.ts'
+import { addEvent } from './events.ts'
+import { beginAnew } from './instances.ts'
 
 export class Secrets {
   readonly #context: StoreContext
@@ -10,7 +13,12 @@ export class Secrets {
     this.#context = context
   }
 
-  /** Takes effect at the next start of an instance. @throws CoppiceError NotFound */
+  /**
+   * Takes effect at the next start of an instance. Those that are held back after a crash are started again at once,
+   * because this may be what they lacked (R12.9).
+   *
+   * @throws CoppiceError NotFound
+   */
   async set(app: string, name: string, value: string): Promise<void> {
     await write(this.#context, async (tx) => {
       if ((await getApp(tx, app)) === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${app}`)
@@ -20,15 +28,74 @@ export class Secrets {
         .values({ app, name, ...sealed })
         .onConflict((conflict) => conflict.columns(['app', 'name']).doUpdateSet(sealed))
         .execute()
+      await beginAnew(this.#context, tx, app)
+      const message = `Secret ${name} of ${app} was set; instances have it from their next start on`
+      await addEvent(this.#context, tx, { app, kind: 'secret', message })
     })
   }
 
-  /** @returns whether there was one. */
-  async remove(app: string, name: string): Promise<boolean> {
-    const result = await write(this.#context, (tx) =>
-      tx.deleteFrom('secrets').where('app', '=', app).where('name', '=', name).executeTakeFirst(),
-    )
-    return result.numDeletedRows > 0n
+  /**
+   * @param force also one that a deployment needs which the app runs, or is about to run.
+   * @throws CoppiceError NotFound; SecretInUse
+   */
+  async remove(app: string, name: string, { force = false } = {}): Promise<void> {
+    await write(this.#context, async (tx) => {
+      const there = await tx
+        .selectFrom('secrets')
+        .select('name')
+        .where('app', '=', app)
+        .where('name', '=', name)
+        .executeTakeFirst()
+      if (there === undefined) throw new CoppiceError('NotFound', `App ${app} has no secret ${name}`)
+      const users = await this.#usersOf(tx, app, name)
+      if (users.length > 0 && !force)
+        throw new CoppiceError(
+          'SecretInUse',
+          `Secret ${name} of ${app} is in use: deployment ${users.join(' and ')} takes the value of a variable from it, and no instance of it could be started without it`,
+          { secret: name, deployments: users },
+        )
+      await tx.deleteFrom('secrets').where('app', '=', app).where('name', '=', name).execute()
+      const message = `Secret ${name} of ${app} was deleted${users.length > 0 ? ', although it is in use' : ''}`
+      await addEvent(this.#context, tx, { app, kind: 'secret', message })
+    })
+  }
+
+  /**
+   * Writes down which secrets a deployment needs: from here on none of them goes without a word.
+   *
+   * @throws CoppiceError SecretMissing for those that there are not
+   */
+  async need(app: string, deployment: string, names: readonly string[]): Promise<void> {
+    await write(this.#context, async (tx) => {
+      const rows = await tx.selectFrom('secrets').select('name').where('app', '=', app).execute()
+      const missing = names.filter((name) => !rows.some((row) => row.name === name))
+      if (missing.length > 0)
+        throw new CoppiceError('SecretMissing', `App ${app} has no secret named ${missing.join(', ')}`, {
+          field: 'valueFrom',
+        })
+      await this.noteIn(tx, deployment, names)
+    })
+  }
+
+  /** As `need`, for a deployment of an earlier version, whether they are there or not. */
+  async note(deployment: string, names: readonly string[]): Promise<void> {
+    await write(this.#context, (tx) => this.noteIn(tx, deployment, names))
+  }
+
+  async noteIn(tx: Db, deployment: string, names: readonly string[]): Promise<void> {
+    await tx
+      .updateTable('deployments')
+      .set({ secrets: JSON.stringify([...new Set(names)]) })
+      .where('id', '=', deployment)
+      .execute()
+  }
+
+  async #usersOf(tx: Db, app: string, name: string): Promise<string[]> {
+    const needed = await neededDeployments(tx)
+    const rows = await tx.selectFrom('deployments').select(['id', 'secrets']).where('app', '=', app).execute()
+    return rows
+      .filter((row) => needed.has(row.id) && parseJson<string[]>(row.secrets)?.includes(name))
+      .map(({ id }) => id)
   }
 
   async list(app: string): Promise<Array<{ name: string; updatedAt: number }>> {

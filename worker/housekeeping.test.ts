@@ -30,7 +30,7 @@ it('R14.4 backups go when they are too old, also while nobody makes another one'
     writeFileSync(file, 'x')
     utimesSync(file, new Date(at), new Date(at))
   }
-  const none = { sweep: async () => {}, collect: async () => ({ removed: [] }) }
+  const none = { sweep: async () => {}, collect: async () => ({ removed: [] }), open: async () => null }
   await keepHouse({
     store,
     artifacts: none,
@@ -64,6 +64,7 @@ it('R14.4 a chore that fails is named, and keeps none of the others from being d
   })
   expect(asked).toEqual([
     'deployments.letGo',
+    'deployments.withoutSecrets',
     'pins.dropOrphans',
     'artifacts.collect',
     'sources.collect',
@@ -72,6 +73,7 @@ it('R14.4 a chore that fails is named, and keeps none of the others from being d
   ])
   expect(warned).toEqual([
     'let deployments go',
+    'note secrets of earlier versions',
     'drop orphaned pins',
     'collect artifacts',
     'collect sources',

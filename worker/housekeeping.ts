@@ -4,6 +4,8 @@
  */
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { secretsNeeded } from '../domain/app-config.ts'
+import type { Artifacts } from '../runtime/contracts.ts'
 import { type BackupBounds, pruneBackups } from '../store/backups.ts'
 import type { OperationBounds } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
@@ -16,7 +18,7 @@ type Collected = {
 
 export type HousekeepingOptions = {
   store: Store
-  artifacts: Collected
+  artifacts: Collected & Pick<Artifacts, 'open'>
   sources: Collected
   /** Folder of the build logs, one folder an app. */
   buildLogs: string
@@ -61,6 +63,7 @@ export async function keepHouse(options: HousekeepingOptions): Promise<void> {
     'let deployments go': async () => {
       done.deployments = await store.deployments.letGo(KEEP_DEPLOYMENTS)
     },
+    'note secrets of earlier versions': () => noteSecrets(options),
     'drop orphaned pins': () => store.pins.dropOrphans(),
     'collect artifacts': () => collect(artifacts),
     'collect sources': () => collect(sources),
@@ -78,6 +81,15 @@ export async function keepHouse(options: HousekeepingOptions): Promise<void> {
 async function each(logger: Logger, chores: Record<string, () => Promise<unknown>>): Promise<void> {
   for (const [chore, work] of Object.entries(chores))
     await work().catch((error: unknown) => logger.warn({ err: error, chore }, 'could not keep house'))
+}
+
+/** Deployments of a version that did not write down which secrets they need: their artifacts tell. */
+async function noteSecrets({ store, artifacts }: HousekeepingOptions): Promise<void> {
+  for (const { id, artifact } of await store.deployments.withoutSecrets()) {
+    const opened = await artifacts.open(artifact)
+    if (opened === null) continue
+    await store.secrets.note(id, secretsNeeded([...opened.run.env, ...(await store.deployments.env(id))]))
+  }
 }
 
 async function pruneLogs(folder: string, before: number): Promise<void> {

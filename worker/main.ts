@@ -8,12 +8,12 @@ import { utimes, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createActivities } from '../activities/activities.ts'
 import type { BuildingDeps } from '../activities/building.ts'
+import { secretsNeeded } from '../domain/app-config.ts'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createBuilder } from '../runtime/builders/builder.ts'
 import { readAppConfig } from '../runtime/builders/inspect.ts'
 import { endLeftBuilds } from '../runtime/builders/left-builds.ts'
-import { secretsNeeded } from '../runtime/environment.ts'
 import { settleGround } from '../runtime/ground.ts'
 import { createInstances } from '../runtime/instances.ts'
 import { confinement } from '../runtime/providers/process/confinement.ts'
@@ -33,6 +33,7 @@ import { createFaults } from './faults.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { createInstanceInventory } from './instance-inventory.ts'
 import { createLogger } from './logger.ts'
+import { followNewBeginnings } from './new-beginnings.ts'
 import { workerOptionsFrom } from './options.ts'
 import { runTemporalWorker } from './temporal.ts'
 import { workflowBundle } from './workflow-bundle.ts'
@@ -97,6 +98,8 @@ async function main(): Promise<void> {
     logger,
     toolPath: tools,
   })
+  // A start of the platform is a new chance for whatever kept crashing.
+  await store.instances.beginAnew()
   const instances = createInstances({
     provider,
     inventory,
@@ -120,6 +123,8 @@ async function main(): Promise<void> {
 
   const backups = { folder: backupsFolder(home), bounds: options.store.backups }
   const stopHousekeeping = startHousekeeping({ store, artifacts, sources, buildLogs, backups, logger, now })
+
+  const following = followNewBeginnings({ store, instances, logger }, stopping.signal)
 
   let stopInstances = false
   process.on('SIGTERM', () => stopping.abort())
@@ -156,6 +161,7 @@ async function main(): Promise<void> {
   // Nothing else may be left that keeps the process alive, and it has to see its instances end.
   const alive = setInterval(() => {}, 60_000)
   stopHousekeeping()
+  await following
   await reconciled
   clearInterval(meter)
   await countTime()

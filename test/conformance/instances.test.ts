@@ -306,6 +306,37 @@ describe('a crash', () => {
     expect(inventory.record(ID).observed).toBe('running')
   })
 
+  it('R12.9 of an instance that is let begin anew is over at once, and counts no more', async () => {
+    const spec = await bench.spec(apps.crashesAtStart)
+    inventory.add(spec, { ...SERVING, address: '127.0.0.1:1', crashes: 7 })
+    await instances.reconcile()
+    await observed('crashLoop')
+    await until(() => clock.due[0] === 128_000)
+    // Nothing has changed: it waits.
+    await instances.lookAgain(ID)
+    await instances.reconcile()
+    expect(clock.due).toEqual([128_000])
+    inventory.specs.set(ID, await bench.spec(apps.wellBehaved))
+    Object.assign(inventory.record(ID), { crashes: 0, restartAt: clock.now() })
+    await instances.lookAgain(ID)
+    await observed('running')
+    expect(inventory.record(ID)).toMatchObject({ crashes: 0, restartAt: null })
+    expect(clock.due).toEqual([])
+  })
+
+  it('R12.9 of one that was let begin anew and crashes again is held back as after a first crash', async () => {
+    inventory.add(await bench.spec(apps.crashesAtStart), { ...SERVING, address: '127.0.0.1:1', crashes: 7 })
+    await instances.reconcile()
+    await until(() => clock.due[0] === 128_000)
+    await until(() => inventory.record(ID).restartAt !== null)
+    Object.assign(inventory.record(ID), { crashes: 0, restartAt: clock.now() })
+    await instances.lookAgain(ID)
+    await until(() => clock.due[0] === 1_000)
+    await until(() => inventory.record(ID).crashes === 1)
+    await instances.lookAgain(ID)
+    expect(clock.due).toEqual([1_000])
+  })
+
   it('of an instance that is held back is not waited for by a saga that starts it', async () => {
     inventory.add(await bench.spec(apps.wellBehaved), SERVING)
     const { address } = await instances.start(ID)

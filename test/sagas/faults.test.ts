@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { TextDecoderStream } from 'node:stream/web'
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -71,6 +73,7 @@ describe('an instance', () => {
       state: string
       crashes: number
       address: string
+      restart_time?: string
       log_lines?: string[]
     }>
   const kill = async (index: number): Promise<string> => {
@@ -146,6 +149,47 @@ describe('an instance', () => {
     expect(body.app_status.running_instances).toBe(2)
     expect((await platform.event('sturdy', ({ kind }) => kind === 'crashLoop')).instance).toBe(victim)
     expect((await platform.ask('sturdy')).status).toBe(200)
+  })
+
+  it('R12.9 R3.7 that lacked its secret is started again as soon as that is set, and with the platform, not when its back-off is over', async () => {
+    const SECRET = '/api/coppice/v1/apps/confidant/secrets/told'
+    await platform.write('confidant')
+    await writeFile(
+      join(platform.sources, 'confidant', 'app.yaml'),
+      'command: [node, server.mjs]\nenv:\n  - name: TOLD\n    valueFrom: told\n',
+    )
+    await platform.stack.api('POST', '/api/2.0/apps', { name: 'confidant' })
+    expect((await platform.stack.api('PUT', SECRET, { value: 'x' })).status).toBe(200)
+    await platform.deploy('confidant')
+    const refused = await platform.stack.api('DELETE', SECRET)
+    expect(refused).toMatchObject({ status: 409, body: { coppice: { code: 'SecretInUse' } } })
+    expect(refused.body.message).toMatch(/Secret told of confidant is in use: deployment .*force=true/)
+    expect((await platform.stack.api('DELETE', `${SECRET}?force=true`)).status).toBe(200)
+
+    /** As after eight crashes in a row: minutes. */
+    const heldBack = async () => {
+      const database = new DatabaseSync(join(platform.stack.home, 'inventory.db'), { timeout: 10_000 })
+      database.exec(`update instances set crashes = 8 where app = 'confidant'`)
+      database.close()
+      const [victim] = await instances('confidant')
+      process.kill(victim?.pid as number, 'SIGKILL')
+      return until('it to be held back for minutes', 30_000, async () => {
+        const [found] = await instances('confidant')
+        return found?.state === 'crashLoop' && Date.parse(found.restart_time ?? '') > Date.now() + 60_000 ? found : null
+      })
+    }
+    const back = () =>
+      until('it to be back', 30_000, async () => {
+        const [found] = await instances('confidant')
+        return found?.state === 'running' ? found : null
+      })
+    await heldBack()
+    await platform.stack.api('PUT', SECRET, { value: 'y' })
+    expect(await back()).toMatchObject({ crashes: 0 })
+    await heldBack()
+    await platform.fell('worker')
+    await platform.raise('worker')
+    expect(await back()).toMatchObject({ crashes: 0 })
   })
 
   it('R1.6 in a crash loop, and a deployment that fails, harm no other app', async () => {

@@ -67,6 +67,7 @@ function idleInstances({ instances }: Store): Instances {
       await instances.forget(id)
     },
     ended: async () => [],
+    lookAgain: async () => {},
     reconcile: async () => {},
     close: async () => {},
   }

@@ -1,0 +1,123 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { EnvVar } from '../domain/app-config.ts'
+import type { Plan } from '../domain/plan.ts'
+import { openTestStore, type TestStore } from './testing.ts'
+
+let store: TestStore
+beforeEach(async () => {
+  store = await openTestStore()
+  await store.apps.create({ name: 'hello', mode: 'scaled', instances: 1, creator: 'ada' })
+  for (const name of ['override', 'yaml', 'unused']) await store.secrets.set('hello', name, 'value')
+})
+afterEach(() => store.dispose())
+
+/** A deployment that is admitted: one secret by a variable of its own, one by its app.yaml once the source is there. */
+async function pending(id: string): Promise<Plan> {
+  const env: EnvVar[] = [{ name: 'A', valueFrom: 'override' }]
+  return store.admissions.admit({
+    id,
+    app: 'hello',
+    type: 'deploy',
+    workflowId: 'w',
+    runId: 'r',
+    byHand: {
+      startedBy: 'ada',
+      change: { type: 'deploy' },
+      deployment: {
+        id: `d-${id}`,
+        sourceCodePath: 'x',
+        source: null,
+        command: null,
+        env,
+        health: { path: null, timeoutMs: 1 },
+        creator: 'ada',
+      },
+    },
+  })
+}
+
+async function active(id: string, secrets = ['yaml', 'override']): Promise<Plan> {
+  const plan = await pending(id)
+  await store.secrets.need('hello', `d-${id}`, secrets)
+  for (const instance of plan.add)
+    await store.instances.observe(instance.id, { observed: 'running', address: '127.0.0.1:1' })
+  await store.transitions.commit(plan)
+  await store.transitions.finish(plan)
+  return plan
+}
+
+const names = async () => (await store.secrets.list('hello')).map(({ name }) => name)
+
+describe('R3.7 a secret', () => {
+  it.each(['override', 'yaml'])(
+    'that the running deployment needs (%s) is not deleted, and the deployment is named',
+    async (name) => {
+      await active('op-1')
+      await expect(store.secrets.remove('hello', name)).rejects.toMatchObject({
+        code: 'SecretInUse',
+        message: expect.stringMatching(new RegExp(`Secret ${name} of hello is in use: deployment d-op-1`)),
+        details: { secret: name, deployments: ['d-op-1'] },
+      })
+      expect(await names()).toContain(name)
+      await store.secrets.remove('hello', name, { force: true })
+      expect(await names()).not.toContain(name)
+      const events = await store.events.after(0, { app: 'hello' })
+      expect(events.at(-1)?.message).toBe(`Secret ${name} of hello was deleted, although it is in use`)
+    },
+  )
+
+  it('that a deployment under way needs is not deleted from its request on', async () => {
+    await pending('op-1')
+    await expect(store.secrets.remove('hello', 'override')).rejects.toMatchObject({ code: 'SecretInUse' })
+    await store.secrets.remove('hello', 'yaml')
+    await expect(store.secrets.need('hello', 'd-op-1', ['override', 'yaml'])).rejects.toMatchObject({
+      code: 'SecretMissing',
+      message: 'App hello has no secret named yaml',
+    })
+  })
+
+  it('that only a deployment of before needs, or none, is deleted', async () => {
+    await active('op-1')
+    await active('op-2', [])
+    for (const name of ['unused', 'yaml', 'override']) await store.secrets.remove('hello', name)
+    expect(await names()).toEqual([])
+    await expect(store.secrets.remove('hello', 'yaml')).rejects.toMatchObject({ code: 'NotFound' })
+  })
+
+  it('of a deployment of an earlier version is not deleted once its needs were noted', async () => {
+    await active('op-1')
+    store.raw.exec(`update deployments set secrets = null, artifact = 'a'`)
+    expect(await store.deployments.withoutSecrets()).toEqual([{ id: 'd-op-1', artifact: 'a' }])
+    await store.secrets.note('d-op-1', ['yaml'])
+    expect(await store.deployments.withoutSecrets()).toEqual([])
+    await expect(store.secrets.remove('hello', 'yaml')).rejects.toMatchObject({ code: 'SecretInUse' })
+  })
+})
+
+describe('R12.9 instances that are held back', () => {
+  it('begin anew when a secret of their app is set, and those of no other app do', async () => {
+    const plan = await active('op-1')
+    const id = plan.add[0]?.id as string
+    const held = { observed: 'crashLoop', crashes: 9, restartAt: store.clock.now + 300_000 } as const
+    await store.instances.observe(id, held)
+    await store.apps.create({ name: 'other', mode: 'standard', instances: 1, creator: 'ada' })
+    await store.secrets.set('other', 'any', 'value')
+    expect(await store.instances.begunAnew()).toEqual([])
+    expect(await store.instances.get(id)).toMatchObject({ crashes: 9, restartAt: held.restartAt })
+
+    await store.secrets.set('hello', 'yaml', 'mended')
+    expect(await store.instances.begunAnew()).toEqual([id])
+    expect(await store.instances.get(id)).toMatchObject({ crashes: 0, restartAt: store.clock.now })
+  })
+
+  it('begin anew with the platform; one that runs has nothing to begin', async () => {
+    const plan = await active('op-1')
+    const id = plan.add[0]?.id as string
+    await store.instances.observe(id, { observed: 'running', crashes: 2, restartAt: null })
+    await store.instances.beginAnew()
+    expect(await store.instances.get(id)).toMatchObject({ crashes: 2 })
+    await store.instances.observe(id, { observed: 'crashed', crashes: 3, restartAt: 1 })
+    await store.instances.beginAnew()
+    expect(await store.instances.begunAnew()).toEqual([id])
+  })
+})
