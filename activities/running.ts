@@ -95,8 +95,10 @@ export const createRunningActivities = (deps: RunningDeps) => {
         step: `stop/${instance.id}`,
         words: `Stop the instance in slot ${instance.slot}`,
       }
-      await withStep(deps, ref, async () => {
-        await instances.stop(instance.id)
+      await withStep(deps, ref, async ({ note }) => {
+        const { left } = await instances.stop(instance.id)
+        // The app must not wait for it (R13.8).
+        if (left !== null) note(left)
         return null
       })
     },

@@ -59,7 +59,7 @@ export interface Provider {
   ensure(spec: InstanceSpec): Promise<Extract<Observation, { state: 'running' }>>
   observe(id: string): Promise<Observation>
   /** SIGTERM, `graceMs`, SIGKILL, of everything that belongs to it; then its directory and its port go too. */
-  remove(id: string, options: { graceMs: number }): Promise<void>
+  remove(id: string, options: { graceMs: number }): Promise<Removal>
   /** Ids of everything that is there in any form: processes, directories, intents. */
   list(): Promise<string[]>
   /** Addresses on which the processes of the instance listen, as `host:port`. */
@@ -72,6 +72,9 @@ export interface Provider {
    */
   onChange(listener: (id: string) => void): () => void
 }
+
+/** What could not be taken away (R13.8), in words; it has been set aside and stands in nobody's way. Null as a rule. */
+export type Removal = { left: string | null }
 
 /** Ports that are written down before they are used and rest in quarantine afterwards; kept by the store. */
 export interface PortLeases {
@@ -175,8 +178,8 @@ export interface Instances {
     id: string,
     options?: { signal?: AbortSignal; onProgress?: (words: string) => void },
   ): Promise<{ address: string; startMs: number }>
-  /** Retires, stops and removes it; nothing of it is left when this returns. */
-  stop(id: string, options?: { graceMs?: number }): Promise<void>
+  /** Retires, stops and removes it; nothing of it is left when this returns, but what it says. */
+  stop(id: string, options?: { graceMs?: number }): Promise<Removal>
   /**
    * Which of these do not run, as the provider sees it now. What is written down of them is a moment old, and as old as
    * the death of the last worker while this one has not reconciled yet.

@@ -12,6 +12,7 @@ import type {
   Instances,
   Observation,
   Provider,
+  Removal,
 } from './contracts.ts'
 import { ASK_LIMIT_MS, crashInWords, type HealthOptions, LOG_LINES, waitUntilHealthy } from './health.ts'
 import { portOf } from './listeners.ts'
@@ -55,7 +56,7 @@ export class InstanceActor {
   /** Whatever is under way or waits for its turn. */
   #tail: Promise<unknown> = Promise.resolve()
   #attempt: Attempt | null = null
-  #stopping: Promise<void> | null = null
+  #stopping: Promise<Removal> | null = null
   /** It is up and an exit is a crash: what to do when it is no longer watched. */
   #watch: { startedAt: number; cancel: () => void } | null = null
   #cancelRestart: (() => void) | null = null
@@ -80,7 +81,7 @@ export class InstanceActor {
   }
 
   /** A second call joins the first, and its grace. */
-  stop(graceMs: number): Promise<void> {
+  stop(graceMs: number): Promise<Removal> {
     this.#stopping ??= this.#stop(graceMs).catch((error) => {
       this.#stopping = null
       throw error
@@ -442,16 +443,17 @@ export class InstanceActor {
 
   // ---- stopping ------------------------------------------------------------------------------------------------
 
-  async #stop(graceMs: number): Promise<void> {
+  async #stop(graceMs: number): Promise<Removal> {
     const { inventory, provider } = this.#context
     await inventory.retire(this.id)
     this.#cancelRestart?.()
     this.#cancelRestart = null
     this.#unwatch()
     this.#attempt?.abort(this.#retired())
-    await this.#inTurn(async () => {
-      await provider.remove(this.id, { graceMs })
+    return this.#inTurn(async () => {
+      const removal = await provider.remove(this.id, { graceMs })
       await inventory.forget(this.id)
+      return removal
     })
   }
 

@@ -4,7 +4,7 @@ import { CoppiceError } from '../domain/errors.ts'
 import { DEFAULTS } from '../domain/limits.ts'
 import { assertNever } from '../domain/states.ts'
 import { type Clock, systemClock } from './clock.ts'
-import type { EndedInstance, InstanceInventory, InstanceRecord, Instances, Provider } from './contracts.ts'
+import type { EndedInstance, InstanceInventory, InstanceRecord, Instances, Provider, Removal } from './contracts.ts'
 import { crashInWords, LOG_LINES } from './health.ts'
 import { type ActorContext, InstanceActor } from './instance-actor.ts'
 import { verdict } from './reconcile.ts'
@@ -62,11 +62,12 @@ class InstanceRegistry implements Instances {
     return this.#actor(id).start(options)
   }
 
-  async stop(id: string, options: { graceMs?: number } = {}): Promise<void> {
+  async stop(id: string, options: { graceMs?: number } = {}): Promise<Removal> {
     const actor = this.#actor(id)
-    await actor.stop(options.graceMs ?? this.#context.graceMs)
+    const removal = await actor.stop(options.graceMs ?? this.#context.graceMs)
     this.#justStopped.add(id)
     if (this.#actors.get(id) === actor) this.#actors.delete(id)
+    return removal
   }
 
   async ended(ids: string[]): Promise<EndedInstance[]> {

@@ -60,9 +60,11 @@ async function down(home: string, purge: boolean): Promise<void> {
 }
 
 const isDataDirectory = (home: string): boolean =>
-  existsSync(join(home, 'inventory.db')) ||
+  existsSync(join(home, INVENTORY)) ||
   existsSync(homePaths(home).state) ||
   (existsSync(homePaths(home).lock) && existsSync(homePaths(home).token))
+
+const INVENTORY = 'inventory.db'
 
 /** Everything that a platform makes in its data directory. */
 const OURS = new Set([
@@ -70,7 +72,7 @@ const OURS = new Set([
   'backups',
   'cache',
   'instances',
-  'inventory.db',
+  INVENTORY,
   'inventory.db-shm',
   'inventory.db-wal',
   'logs',
@@ -84,9 +86,16 @@ const OURS = new Set([
 
 /** What somebody else has put there stays: a removal by mistake cannot be undone. */
 async function purgeFolder(home: string): Promise<void> {
-  await removeGround(home)
   const names = readdirSync(home)
-  for (const name of names.filter((name) => OURS.has(name))) await removeTree(join(home, name))
+  const failures: string[] = []
+  const attempt = (work: Promise<void>) => work.catch((error: Error) => void failures.push(error.message))
+  await attempt(removeGround(home))
+  for (const name of names.filter((name) => OURS.has(name) && name !== INVENTORY))
+    await attempt(removeTree(join(home, name)))
+  // By it the next attempt knows that the folder is one of ours.
+  if (failures.length > 0)
+    throw new CoppiceError('Unavailable', `Stopped, and removed but for this:\n  ${failures.join('\n  ')}`)
+  await removeTree(join(home, INVENTORY))
   const foreign = names.filter((name) => !OURS.has(name))
   if (foreign.length > 0)
     return say(`Stopped and removed. What is not Coppice's stays in ${home}: ${foreign.join(', ')}`)
@@ -128,7 +137,12 @@ async function removeInstances(home: string): Promise<void> {
   try {
     const ids = await provider.list()
     if (ids.length > 0) say(`Stopping ${ids.length} instance${ids.length === 1 ? '' : 's'}: ${ids.join(', ')}`)
-    await Promise.all(ids.map((id) => provider.remove(id, { graceMs: INSTANCE_GRACE_MS })))
+    await Promise.all(
+      ids.map(async (id) => {
+        const { left } = await provider.remove(id, { graceMs: INSTANCE_GRACE_MS })
+        if (left !== null) say(`Of ${id} something is left: ${left}`)
+      }),
+    )
     await endLeftBuilds({ homeId: await homeMarker(folder), making: join(home, 'artifacts', 'making') })
   } finally {
     provider.close()

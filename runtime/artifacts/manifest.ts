@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream, type Stats } from 'node:fs'
 import { chmod, copyFile, lstat, open, readFile, readlink, rename, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
+import { CoppiceError } from '../../domain/errors.ts'
 import { compare } from '../../domain/source-rules.ts'
 import { inParallel, walkTree } from './trees.ts'
 
@@ -148,11 +149,16 @@ export function sha256(text: string | Uint8Array): string {
 async function listTree(root: string): Promise<{ entries: ManifestEntry[]; shared: ReadonlySet<string> }> {
   const entries: ManifestEntry[] = []
   const shared = new Set<string>()
-  await walkTree(root, (path, stats) => {
+  const walked = walkTree(root, (path, stats) => {
     const kind = kindOf(stats)
-    if (kind === null) throw new Error(`${path} is neither a file nor a directory nor a link`)
+    if (kind === null) throw unkeepable(path, `is a ${wordOf(stats)}`)
     entries.push([path, kind, stats.mode & 0o777, kind === 'd' ? 0 : stats.size, kind === 'd' ? 0 : stats.mtimeMs, ''])
     if (kind === 'f' && stats.nlink > 1) shared.add(path)
+  })
+  await walked.catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENAMETOOLONG') throw error
+    const [deepest = ''] = entries.at(-1) ?? []
+    throw unkeepable(`${deepest.slice(0, 60)}…`, 'is nested deeper than a path can be long')
   })
   return { entries: entries.sort((a, b) => compare(a[0], b[0])), shared }
 }
@@ -167,6 +173,17 @@ async function ownCopy(path: string, entry: ManifestEntry): Promise<void> {
   await utimes(copy, entry[4] / 1000, entry[4] / 1000)
   await rename(copy, path)
   entry[4] = (await lstat(path)).mtimeMs
+}
+
+function unkeepable(path: string, why: string): CoppiceError {
+  const message = `${path} ${why}, which cannot be kept: only files, directories and links can`
+  return new CoppiceError('BuildFailed', message, { field: path, step: 'keep what was built' })
+}
+
+function wordOf(stats: Stats): string {
+  if (stats.isFIFO()) return 'named pipe (FIFO)'
+  if (stats.isSocket()) return 'socket'
+  return 'device'
 }
 
 function kindOf(stats: Stats): Kind | null {

@@ -14,7 +14,7 @@ import {
   writeManifest,
 } from './manifest.ts'
 import { ownerIsGone, ownerTag } from './owners.ts'
-import { removeTree } from './trees.ts'
+import { removeTree, setAside } from './trees.ts'
 
 /**
  * Sealed trees by key (D6). Several processes may use one directory at the same time; nothing is locked, because every
@@ -128,10 +128,10 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
         const manifest: Manifest = { format: 1, key, createdAt: now(), bytes: report.bytes, meta, entries }
         await writeManifest(join(home, 'entry', 'manifest'), manifest)
         const sealed = await putInPlace(join(home, 'entry'), key, meta)
-        await removeTree(home)
+        await discard(home)
         return { ...sealed, ...report }
       },
-      discard: () => removeTree(home),
+      discard: () => discard(home),
     }
   }
 
@@ -170,7 +170,7 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
       )
       if (back) return false
     }
-    await removeTree(grave)
+    await removeTree(grave).catch(() => undefined)
     return true
   }
 
@@ -223,10 +223,16 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     return { checked: keys.length, damaged }
   }
 
-  /** Removes what processes that are gone were making or deleting. */
+  /** What cannot be removed must not hold up what is made; it stays in the trash, for the sweep and the doctor. */
+  async function discard(stage: string): Promise<void> {
+    await removeTree(stage).catch(() => setAside(stage, trash))
+  }
+
+  /** Removes what processes that are gone were making or deleting, as far as it can be removed. */
   async function sweep(): Promise<void> {
     for (const place of [making, trash]) {
-      for (const name of await namesIn(place)) if (ownerIsGone(name)) await removeTree(join(place, name))
+      for (const name of await namesIn(place))
+        if (ownerIsGone(name)) await removeTree(join(place, name)).catch(() => undefined)
     }
   }
 

@@ -1,6 +1,11 @@
+import { execFile } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { constants, lstatSync, readdirSync, type Stats } from 'node:fs'
-import { chmod, copyFile, lstat, mkdir, readdir, readlink, rm, symlink, utimes } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, copyFile, lstat, mkdir, readdir, readlink, rename, rm, symlink, utimes } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
 
 /** How long a walk may hold the event loop before it lets others run, in ms. */
 const SLICE_MS = 2
@@ -58,12 +63,49 @@ async function copyOne(from: string, to: string, stats: Stats): Promise<void> {
   await utimes(to, stats.atimeMs / 1000, stats.mtimeMs / 1000)
 }
 
-/** Removes a tree, sealed or not; one that is not there is a success. */
+/** Removes a tree, sealed or not, however deep; one that is not there is a success. */
 export async function removeTree(path: string): Promise<void> {
-  const stats = await lstat(path).catch(() => null)
+  const stats = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
   if (stats === null) return
-  if (stats.isDirectory()) await makeDirectoriesWritable(path)
-  await rm(path, { recursive: true, force: true, maxRetries: 3 })
+  if (!stats.isDirectory()) return rm(path, { force: true })
+  try {
+    await makeDirectoriesWritable(path)
+    await rm(path, { recursive: true, force: true, maxRetries: 3 })
+  } catch {
+    // Node names everything by its whole path, which the kernel takes up to 4096 bytes of; these two go down by
+    // descriptors. What they cannot do either they say better.
+    await run('chmod', ['-R', 'u+rwX', '--', path]).catch(() => undefined)
+    await run('rm', ['-rf', '--', path]).catch((error: { stderr?: string }) => {
+      throw Object.assign(
+        new Error(`cannot remove ${path}: ${error.stderr?.trim().split('\n')[0]?.slice(0, 300) ?? error}`),
+        {
+          code: 'ENOTEMPTY',
+        },
+      )
+    })
+  }
+}
+
+/**
+ * Puts what cannot be removed where it is in nobody's way, for `emptyTrash` to try again.
+ *
+ * @returns where it is now; at its place when it cannot even be renamed.
+ */
+export async function setAside(path: string, trash: string): Promise<string> {
+  const grave = join(trash, `${basename(path)}-${randomUUID().slice(0, 8)}`)
+  await mkdir(trash, { recursive: true, mode: 0o700 })
+  return rename(path, grave).then(
+    () => grave,
+    () => path,
+  )
+}
+
+export async function emptyTrash(trash: string): Promise<void> {
+  // What still cannot be removed stays for the next time, and for the doctor.
+  for (const name of await readdir(trash).catch(() => [])) await removeTree(join(trash, name)).catch(() => undefined)
 }
 
 /** Without the right to write a directory nobody but root can take files out of it. */

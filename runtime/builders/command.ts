@@ -81,7 +81,6 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const group = buildGroup(box.homeId, id)
   const family: FamilyOptions = {
     table: systemProcessTable(),
-    name: options.name,
     mark,
     folder: box.folder,
     controlGroup: group,

@@ -22,7 +22,6 @@ export async function endLeftBuilds({ homeId, making }: { homeId: string; making
     if (id === undefined) continue
     await endFamily({
       table,
-      name: 'a build',
       mark: { [BUILD_VARIABLE]: id, [HOME_VARIABLE]: homeId },
       folder,
       controlGroup: buildGroup(homeId, id),

@@ -207,6 +207,25 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
     expect(sets).toEqual(['0', '0', '0', '0'].map((digit) => digit.repeat(16)))
   })
 
+  it.each([
+    ['a named pipe', 'mkfifo node_modules/pipe', 'node_modules/pipe is a named pipe (FIFO)'],
+    [
+      'a socket',
+      `node -e "require('net').createServer().listen('s', () => process.kill(process.pid, 'SIGKILL'))"; true`,
+      's is a socket',
+    ],
+    [
+      'folders that are nested too deep',
+      `node -e "for (let i = 0; i < 60; i++) { fs.mkdirSync('d'.repeat(100)); process.chdir('d'.repeat(100)) }"`,
+      'is nested deeper than a path can be long',
+    ],
+  ])('R13.8 whose build leaves %s is told so, and leaves nothing', async (_, build, words) => {
+    const path = bench.folder('app', { 'package.json': packageJson({ scripts: { build, start: 'true' } }) })
+    const error = await bench.build(path).catch((error) => error)
+    expect(error).toMatchObject({ code: 'BuildFailed', message: expect.stringContaining(words) })
+    expect([...bench.names('making'), ...bench.names('trash')]).toEqual([])
+  })
+
   it('that cannot be built fails with the last lines and leaves nothing', async () => {
     const path = bench.folder('app', {
       'package.json': packageJson({ dependencies: {}, scripts: { build: 'echo the reason; exit 3', start: 'true' } }),

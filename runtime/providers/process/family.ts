@@ -1,4 +1,3 @@
-import { CoppiceError } from '../../../domain/errors.ts'
 import { type Clock, sleep } from '../../clock.ts'
 import type { ControlGroup } from './control-group.ts'
 import type { ProcessRow, ProcessTable } from './process-table.ts'
@@ -8,8 +7,6 @@ export type Leader = { pid: number; startTime: string }
 
 export type FamilyOptions = {
   table: ProcessTable
-  /** For messages: whose family it is. */
-  name: string
   /** Variables that all of them were started with. */
   mark: Readonly<Record<string, string>>
   /** Whoever works in it, or has it as root, is one of them; a real path. Null for a family without one. */
@@ -84,9 +81,11 @@ const KILL_TIMEOUT_MS = 10_000
 
 /**
  * SIGTERM to the group, `graceMs`, then SIGKILL to the group and to everything else of the family, until nothing of
- * it is left. Throws Unavailable when the kernel does not let go of it.
+ * it is left.
+ *
+ * @returns whom the kernel does not let go; none, as a rule.
  */
-export async function endFamily(options: FamilyOptions & { graceMs: number; clock: Clock }): Promise<void> {
+export async function endFamily(options: FamilyOptions & { graceMs: number; clock: Clock }): Promise<number[]> {
   const { clock, leader } = options
   const known = new Map<number, string>()
   const look = async () => {
@@ -95,7 +94,7 @@ export async function endFamily(options: FamilyOptions & { graceMs: number; cloc
     return family
   }
   const family = await look()
-  if (family.length === 0) return
+  if (family.length === 0) return []
   // Children that left the group of an app have no grace of their own: once the group is gone they are leftovers.
   const group = family.filter((row) => row.group === leader?.pid)
   if (options.graceMs > 0 && leader && group.length > 0) {
@@ -116,10 +115,8 @@ export async function endFamily(options: FamilyOptions & { graceMs: number; cloc
     for (const { pid } of rest) signal(pid, 'SIGKILL')
     return rest.length > 0
   }
-  if ((await untilGone(survives, KILL_TIMEOUT_MS, clock)) === 'timedOut') {
-    const pids = (await look()).map(({ pid }) => pid)
-    throw new CoppiceError('Unavailable', `processes ${pids.join(', ')} of ${options.name} do not end on SIGKILL`)
-  }
+  if ((await untilGone(survives, KILL_TIMEOUT_MS, clock)) === 'gone') return []
+  return (await look()).map(({ pid }) => pid)
 }
 
 /** The leader is one file to read; the whole table is looked through only once it has gone. */

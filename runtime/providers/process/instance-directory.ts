@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { copyTree, removeTree } from '../../artifacts/trees.ts'
+import { copyTree, removeTree, setAside } from '../../artifacts/trees.ts'
 
 /**
  * What lies on disk of one instance: `<home>/<id>/` with `record.json`, an empty `package.json`, and the three
@@ -33,8 +33,12 @@ export function instanceDirectory(home: string, id: string) {
     work: join(path, 'work'),
     home: join(path, 'home'),
     tmp: join(path, 'tmp'),
+    /** Of all instances: what could not be removed. */
+    trash: trashOf(home),
   }
 }
+
+export const trashOf = (home: string): string => join(home, '.trash')
 
 /** Null when there is none, or none that can be read: nothing was started that is not found by its environment. */
 export async function readRecord(directory: InstanceDirectory): Promise<InstanceRecordFile | null> {
@@ -86,7 +90,7 @@ export async function furnish(
 
 async function clear(directory: InstanceDirectory): Promise<void> {
   await rm(directory.scope, { force: true })
-  for (const path of [directory.work, directory.home, directory.tmp]) await removeTree(path)
+  for (const path of [directory.work, directory.home, directory.tmp]) await removeOrSetAside(path, directory.trash)
 }
 
 async function fill(
@@ -107,6 +111,16 @@ async function fill(
   }
 }
 
-export function removeDirectory(directory: InstanceDirectory): Promise<void> {
-  return removeTree(directory.path)
+/** @returns why it could not be removed, and where it is now; null as a rule. */
+export function removeDirectory(directory: InstanceDirectory): Promise<string | null> {
+  return removeOrSetAside(directory.path, directory.trash)
+}
+
+async function removeOrSetAside(path: string, trash: string): Promise<string | null> {
+  try {
+    await removeTree(path)
+    return null
+  } catch (error) {
+    return `${(error as Error).message}; it was set aside as ${await setAside(path, trash)}`
+  }
 }

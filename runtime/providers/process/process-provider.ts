@@ -3,8 +3,9 @@ import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { CoppiceError } from '../../../domain/errors.ts'
+import { emptyTrash } from '../../artifacts/trees.ts'
 import { type Clock, sleep, systemClock } from '../../clock.ts'
-import type { InstanceSpec, Observation, PortLeases, Provider } from '../../contracts.ts'
+import type { InstanceSpec, Observation, PortLeases, Provider, Removal } from '../../contracts.ts'
 import { diskFull } from '../../disk.ts'
 import { type FindListeners, systemListeners } from '../../listeners.ts'
 import { lastLines, pruneLogs, rotateLog } from '../../log-file.ts'
@@ -14,7 +15,7 @@ import { controlGroup, memberOf } from './control-group.ts'
 import { endFamily, familyOf } from './family.ts'
 import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
 import { homeMarker } from './home-marker.ts'
-import { furnish, instanceDirectory, readRecord, removeDirectory, writeRecord } from './instance-directory.ts'
+import { furnish, instanceDirectory, readRecord, removeDirectory, trashOf, writeRecord } from './instance-directory.ts'
 import { launch } from './launch.ts'
 import { isAlive, type ProcessTable, systemProcessTable } from './process-table.ts'
 import { Suspensions, type Watched } from './suspensions.ts'
@@ -48,6 +49,9 @@ export type ProcessProviderOptions = {
   /** Called at each point of a start at which a worker can die; for tests of just that (DESIGN D17). */
   crashPoint?: (point: CrashPoint) => Promise<void>
 }
+
+/** What could not be removed may be by now: a mount that was taken away, a disk that answers again. */
+const TRASH_INTERVAL_MS = 10 * 60_000
 
 export const CRASH_POINTS = ['intent', 'furnished', 'spawned', 'recorded', 'started'] as const
 export type CrashPoint = (typeof CRASH_POINTS)[number]
@@ -109,6 +113,7 @@ class ProcessProvider implements Provider {
     this.#cancelTimers = [
       this.#every(options.watchIntervalMs ?? 500, () => this.#look()),
       this.#every(options.logIntervalMs ?? 5_000, () => this.#boundLogs()),
+      this.#every(TRASH_INTERVAL_MS, () => emptyTrash(trashOf(options.home))),
     ]
   }
 
@@ -135,16 +140,19 @@ class ProcessProvider implements Provider {
     return { state: 'exited', code: null, signal: null, at: this.#clock.now() }
   }
 
-  remove(id: string, { graceMs }: { graceMs: number }): Promise<void> {
+  remove(id: string, { graceMs }: { graceMs: number }): Promise<Removal> {
     return this.#serially(id, async () => {
       this.#beingRemoved.add(id)
       try {
-        await this.#end(id, graceMs)
+        const living = await this.#end(id, graceMs)
         controlGroup(await this.#homeId(), id)?.remove()
         // The directory goes last: until then a rerun finds the instance.
         await this.#options.ports.release(id)
-        await removeDirectory(this.#directory(id))
+        const directory = await removeDirectory(this.#directory(id))
         this.#forget(id)
+        const left = [...(living.length > 0 ? [stillThere(living)] : []), ...(directory === null ? [] : [directory])]
+        for (const words of left) this.#options.logger.warn({ instance: id }, words)
+        return { left: left.length === 0 ? null : left.join('; ') }
       } finally {
         this.#beingRemoved.delete(id)
       }
@@ -195,7 +203,8 @@ class ProcessProvider implements Provider {
     const directory = this.#directory(id)
     const homeId = await this.#homeId()
     // What an earlier run left behind would hold the port, and share the new one's directories.
-    await this.#end(id, 0)
+    const living = await this.#end(id, 0)
+    if (living.length > 0) throw new CoppiceError('Unavailable', `${stillThere(living)} (${id})`)
     this.#forget(id)
     await writeRecord(directory, { phase: 'intent', id })
     await at('intent')
@@ -290,8 +299,8 @@ class ProcessProvider implements Provider {
     for (const listener of this.#listeners) listener(id)
   }
 
-  async #end(id: string, graceMs: number): Promise<void> {
-    await endFamily({ ...(await this.#family(id)), graceMs, clock: this.#clock })
+  async #end(id: string, graceMs: number): Promise<number[]> {
+    return endFamily({ ...(await this.#family(id)), graceMs, clock: this.#clock })
   }
 
   async #family(id: string) {
@@ -300,7 +309,6 @@ class ProcessProvider implements Provider {
     const homeId = await this.#homeId()
     return {
       table: this.#table,
-      name: id,
       mark: { [INSTANCE_VARIABLE]: id, [HOME_VARIABLE]: homeId },
       folder: await realpath(this.#directory(id).path).catch(() => this.#directory(id).path),
       controlGroup: controlGroup(homeId, id),
@@ -376,6 +384,8 @@ function mark(set: Set<string>, id: string, member: boolean): boolean {
   else set.delete(id)
   return true
 }
+
+const stillThere = (pids: number[]): string => `the processes ${pids.join(', ')} do not end on SIGKILL`
 
 /** Ids become names of files, so they are held to what a file name may safely be. */
 function isId(text: string): boolean {

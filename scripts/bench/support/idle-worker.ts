@@ -65,6 +65,7 @@ function idleInstances({ instances }: Store): Instances {
     stop: async (id) => {
       await instances.retire(id)
       await instances.forget(id)
+      return { left: null }
     },
     ended: async () => [],
     lookAgain: async () => {},
