@@ -23,6 +23,7 @@ export async function examine(context: Context): Promise<Check[]> {
   return [
     nodeVersion(),
     dataDirectory(context),
+    ...(await starter(context, server.answers)),
     ...server.checks,
     // Whether ports are free matters only to a platform that is yet to start here.
     ...(server.answers ? [] : await freePorts(context)),
@@ -106,6 +107,30 @@ function canListen(port: number): Promise<boolean> {
     server.once('error', () => resolve(false))
     server.listen({ port, host: '127.0.0.1', exclusive: true }, () => server.close(() => resolve(true)))
   })
+}
+
+/** What `scripts/find-starter.ts` says. */
+type Starter = { pid: number; phase: string; alive: boolean; stopped: boolean; apiUrl: string } | null
+
+/** Whether `npm start` still is there, which starts again what dies. Of another platform than the one asked nothing is said. */
+async function starter({ env, settings: { home, apiUrl } }: Context, answers: boolean): Promise<Check[]> {
+  const { stdout } = await run(process.execPath, [join(ROOT, 'scripts', 'find-starter.ts'), home], { env })
+  const found = JSON.parse(stdout) as Starter
+  const name = 'supervisor'
+  if (found === null || found.apiUrl !== apiUrl) return []
+  if (found.alive && found.stopped)
+    return [
+      {
+        name,
+        ok: false,
+        message: `nobody looks after the processes: npm start (process ${found.pid}) is stopped, by Ctrl-Z or another signal`,
+        hint: `Let it go on: fg in its terminal, or kill -CONT ${found.pid}.`,
+      },
+    ]
+  if (found.alive) return [{ name, ok: true, message: `npm start, process ${found.pid}, ${found.phase}` }]
+  const what = answers ? 'what runs goes on, and what dies stays dead' : 'what it started may run on'
+  const message = `nobody looks after the processes: npm start (process ${found.pid}) has ended without stopping them; ${what}`
+  return [{ name, ok: false, message, hint: 'Start it again: coppice up. It adopts what runs.' }]
 }
 
 /** Of each what `scripts/find-tools.ts` says. */

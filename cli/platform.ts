@@ -79,7 +79,7 @@ function show(checks: Check[], { output }: Context): string[] {
   const width = Math.max(...checks.map(({ name }) => name.length))
   return checks.flatMap(({ name, ok, message, hint }) => [
     `${ok ? green('✓') : red('✗')} ${name.padEnd(width)}  ${message}`,
-    ...(ok || hint === undefined ? [] : [`  ${' '.repeat(width)}  ${dim('→')} ${hint}`]),
+    ...(hint === undefined ? [] : [`  ${' '.repeat(width)}  ${dim('→')} ${hint}`]),
   ])
 }
 

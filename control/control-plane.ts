@@ -12,6 +12,7 @@ import { artifactsApi, type KeptThings } from './artifacts-api.ts'
 import { authenticate, principalOf } from './auth.ts'
 import { Changes } from './changes.ts'
 import { changesApi } from './changes-api.ts'
+import { ClockWatch } from './clock-watch.ts'
 import { coppiceApi, type SourceReceiver } from './coppice-api.ts'
 import { type Check, Doctor } from './doctor.ts'
 import { answerErrors, noSuchPath } from './errors.ts'
@@ -60,7 +61,8 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
   const stopping = new AbortController()
   const changes = new Changes(store.watch)
   const streams = new EventStreams({ log, stopping: stopping.signal, limits: options.streams })
-  const api = createApi(deps, { changes, streams })
+  const clock = new ClockWatch(Date.now, () => performance.now())
+  const api = createApi(deps, { changes, streams, clock })
   const signed = Promise.withResolvers<void>()
   // Whoever cannot listen must not sign, and a router's report must not be judged before the sign (routers.ts).
   const server = createServer((request, response) => void signed.promise.then(() => api(request, response)))
@@ -72,6 +74,7 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
   await store.routers.signControlPlane({ starting: true })
   signed.resolve()
   const signs = setInterval(() => {
+    clock.look()
     store.routers.signControlPlane({ starting: false }).catch((err: unknown) => log.warn({ err }, 'could not sign'))
   }, SIGN_MS)
   const { address, family, port } = server.address() as AddressInfo
@@ -92,7 +95,7 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
 
 function createApi(
   deps: ControlPlaneDeps,
-  { changes, streams }: { changes: Changes; streams: EventStreams },
+  { changes, streams, clock }: { changes: Changes; streams: EventStreams; clock: ClockWatch },
 ): express.Express {
   const { options, store, temporal, log } = deps
   const apps = new AppReader(store, { ...options, computeLimits: deps.computeLimits })
@@ -103,6 +106,7 @@ function createApi(
     namespace: options.temporal.namespace,
     home: options.store.home,
     runtimeChecks: deps.runtimeChecks,
+    clockJump: () => clock.jump,
     now: Date.now,
   })
 

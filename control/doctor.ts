@@ -1,8 +1,12 @@
 /** What the control plane can tell about the health of the platform; the CLI adds what it sees from outside. */
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { TASK_QUEUE } from '../domain/product.ts'
+import type { RouterRecord } from '../store/routers.ts'
 import type { Store } from '../store/store.ts'
+import { type AppFacts, appChecks } from './app-checks.ts'
+import type { ClockJump } from './clock-watch.ts'
 import type { Temporal } from './temporal.ts'
 
 export type Check = {
@@ -10,8 +14,8 @@ export type Check = {
   ok: boolean
   /** What is. */
   message: string
-  /** What to do about it, when it is not well. */
-  hint?: string
+  /** What to do about it: when it is not well, or when somebody may wonder. */
+  hint?: string | undefined
 }
 
 export type DoctorDeps = {
@@ -21,6 +25,8 @@ export type DoctorDeps = {
   home: string
   /** What the runtime knows of its trees. */
   runtimeChecks: () => Promise<Check[]>
+  /** The last one, if it was lately. */
+  clockJump: () => ClockJump | null
   /** Unix ms. */
   now: () => number
 }
@@ -31,6 +37,13 @@ const POLLER_AGE_MS = 65_000
 const LOW_DISK_BYTES = 1024 ** 3
 /** With less, what is written fails already, though not all of it. */
 const FULL_DISK_BYTES = 16 * 1024 ** 2
+
+/** They report every 2 s, and at once what is new; a busy machine takes its time. */
+const LAG_LOOKS = 25
+const LAG_LOOK_MS = 200
+/** Their lease, and its margin. */
+const SILENT_MS = 12_000
+const START_ROUTER = 'Start it: coppice up. If its port is taken, set another one with COPPICE_ROUTER_LISTEN.'
 
 export class Doctor {
   readonly #deps: DoctorDeps
@@ -56,9 +69,11 @@ export class Doctor {
             message: 'unknown while Temporal does not answer',
             hint: 'Mend Temporal first.',
           },
-      await this.#routers(),
+      ...(await this.#routers()),
+      ...(await this.#apps()),
       await this.#operations(),
       await this.#disk(),
+      ...clockChecks(this.#deps.clockJump()),
       ...(await this.#deps.runtimeChecks()),
     ]
   }
@@ -100,17 +115,51 @@ export class Doctor {
         }
   }
 
-  async #routers(): Promise<Check> {
+  async #routers(): Promise<Check[]> {
     const { store } = this.#deps
-    const routers = await store.routers.list()
-    const words = routers.map((router) => `${router.id} at ${router.address}${router.counted ? '' : ' (not counted)'}`)
-    if (routers.some((router) => router.counted)) return { name: 'router', ok: true, message: words.join(', ') }
-    return {
-      name: 'router',
-      ok: false,
-      message: words.length === 0 ? 'no router has reported yet' : `no router is in touch: ${words.join(', ')}`,
-      hint: 'Start it: coppice up. If its port is taken, set another one with COPPICE_ROUTER_LISTEN.',
+    const current = await store.routes.version()
+    let routers = await store.routers.list()
+    if (routers.length === 0)
+      return [{ name: 'router', ok: false, message: 'no router has reported yet', hint: START_ROUTER }]
+    const lags = ({ version }: RouterRecord): boolean => version < current
+    // Every change is on its way for a moment.
+    for (let look = 0; routers.some(lags) && look < LAG_LOOKS; look++) {
+      await sleep(LAG_LOOK_MS)
+      routers = await store.routers.list()
     }
+    return routers.map((router): Check => {
+      const where = `${router.id} at ${router.address}`
+      const silentMs = this.#deps.now() - router.seenAt
+      if (silentMs > SILENT_MS)
+        return {
+          name: 'router',
+          ok: false,
+          message: `${where} was last heard of ${seconds(silentMs)} ago`,
+          hint: `${START_ROUTER} One that will not come back has to be removed: docs/operating.md, "More routers".`,
+        }
+      if (lags(router) || !router.counted)
+        return {
+          name: 'router',
+          ok: false,
+          message: `${where} is at table ${router.version} of ${current}; operations wait for it`,
+          hint: 'Read its log: what keeps it from taking the table stands there. It synchronises by itself.',
+        }
+      return { name: 'router', ok: true, message: where }
+    })
+  }
+
+  async #apps(): Promise<Check[]> {
+    const { store } = this.#deps
+    const { routers } = store
+    const down = (await routers.list()).filter(({ counted }) => counted).flatMap((router) => router.down)
+    const unanswered = new Set([...down, ...(await routers.silent()).keys()])
+    const facts: AppFacts[] = []
+    for (const app of await store.apps.list({ limit: Number.MAX_SAFE_INTEGER })) {
+      // The newest may be under way; there is at most one such.
+      const ended = (await store.operations.list({ app: app.name, limit: 2 })).find(({ endedAt }) => endedAt !== null)
+      facts.push({ app, instances: await store.instances.ofApp(app.name), last: ended ?? null, unanswered })
+    }
+    return appChecks(facts)
   }
 
   async #operations(): Promise<Check> {
@@ -153,3 +202,18 @@ const freeBytes = (path: string): Promise<number> =>
     ({ bavail, bsize }) => bavail * bsize,
     () => Number.POSITIVE_INFINITY,
   )
+
+function clockChecks(jump: ClockJump | null): Check[] {
+  if (jump === null) return []
+  const way = jump.byMs < 0 ? 'back' : 'forward'
+  return [
+    {
+      name: 'clock',
+      ok: false,
+      message: `the clock of this machine was set ${way} by ${seconds(Math.abs(jump.byMs))}, ${seconds(jump.agoMs)} ago, or the machine slept`,
+      hint: 'Nothing here waits longer for it; times in logs and histories are not in order. Let a time service keep the clock.',
+    },
+  ]
+}
+
+const seconds = (ms: number): string => `${Math.round(ms / 1000)} s`

@@ -112,7 +112,7 @@ function appStatus(
 }
 
 /** R12.9: what is wrong with an instance, with the last it said. */
-function ailment(instance: Instance): string {
+export function ailment(instance: Instance): string {
   const where = `The instance in slot ${instance.slot}`
   const why = instance.message === null ? '' : ` (${instance.message})`
   const log = instance.logLines.length === 0 ? '' : ` Its last log lines: ${instance.logLines.slice(-5).join(' | ')}`

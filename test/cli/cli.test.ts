@@ -6,12 +6,11 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
-import { freePorts, randomPortRanges } from '../../scripts/stack/ports.ts'
 import { toolFolder } from '../../scripts/toolchain/cache.ts'
 import { TOOLS } from '../../scripts/toolchain/tools.ts'
 import { writeApp } from '../helpers/app-source.ts'
 import { startTestStack, type TestStack } from '../helpers/stack.ts'
-import { coppice, type Ran, run } from './cli.ts'
+import { coppice, type Ran, run, startPlatform } from './cli.ts'
 
 let stack: TestStack
 let folder: string
@@ -315,27 +314,6 @@ describe('R14.3 coppice down --purge', () => {
     for (const number of ports) expect(await accepts(number)).toBe(false)
   })
 })
-
-/** `coppice up` in a process of its own, without its example: what a person would have running. */
-async function startPlatform(): Promise<{ home: string }> {
-  const home = await mkdtemp(join(tmpdir(), 'coppice-up-'))
-  const [port, apiPort, temporalPort, uiPort] = await freePorts(4)
-  const { instancePorts, appPorts } = randomPortRanges()
-  const flags = Object.entries({ port, 'api-port': apiPort, 'temporal-port': temporalPort, 'ui-port': uiPort })
-  const up = coppice(
-    [
-      'up',
-      ...flags.flatMap(([name, value]) => [`--${name}`, `${value}`]),
-      '--instance-ports',
-      instancePorts,
-      '--app-ports',
-      appPorts,
-    ],
-    { home },
-  )
-  await up.says('Coppice runs')
-  return { home }
-}
 
 /** A dead one that nobody has reaped yet runs no more. */
 const isRunning = async (pid: number): Promise<boolean> => (await systemProcessTable().row(pid))?.zombie === false

@@ -1,7 +1,10 @@
 /** The real command line against a stack: its own process, as a person would run it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePorts, randomPortRanges } from '../../scripts/stack/ports.ts'
 import type { TestStack } from '../helpers/stack.ts'
 
 const PROGRAM = join(import.meta.dirname, '..', '..', 'cli', 'coppice.mjs')
@@ -56,3 +59,24 @@ export function coppice(
 
 export const run = (stack: Pick<TestStack, 'home'>, ...args: string[]): Promise<Ran> =>
   coppice(args, { home: stack.home }).ended
+
+/** `coppice up` in a process of its own, and with its example: what a person would have running. */
+export async function startPlatform(): Promise<{ home: string }> {
+  const home = await mkdtemp(join(tmpdir(), 'coppice-up-'))
+  const [port, apiPort, temporalPort, uiPort] = await freePorts(4)
+  const { instancePorts, appPorts } = randomPortRanges()
+  const flags = Object.entries({ port, 'api-port': apiPort, 'temporal-port': temporalPort, 'ui-port': uiPort })
+  const up = coppice(
+    [
+      'up',
+      ...flags.flatMap(([name, value]) => [`--${name}`, `${value}`]),
+      '--instance-ports',
+      instancePorts,
+      '--app-ports',
+      appPorts,
+    ],
+    { home },
+  )
+  await up.says('Coppice runs')
+  return { home }
+}
