@@ -22,8 +22,11 @@ export type Outcome =
   | { kind: 'clientGone' }
   /** Nothing was sent: any other endpoint may have the request (D10). */
   | { kind: 'notSent'; error: Error }
-  /** It was sent and not answered. `repeatable`: whoever got it is not still at it, as far as anybody knows. */
-  | { kind: 'unanswered'; error: Error; repeatable: boolean }
+  /**
+   * It was sent and not answered. `repeatable`: whoever got it is not still at it, as far as anybody knows. `stale`: its
+   * connection had been idle before, so that it was lost tells nothing about the instance.
+   */
+  | { kind: 'unanswered'; error: Error; repeatable: boolean; stale: boolean }
   /** It was answered, but nobody can make use of the answer: another try would only carry it out once more. */
   | { kind: 'unusable'; error: Error }
 
@@ -227,7 +230,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
         break
       case 'sent':
         if (isMalformed(error)) this.end({ kind: 'unusable', error })
-        else this.end({ kind: 'unanswered', error, repeatable: !this.kept })
+        else this.end({ kind: 'unanswered', error, repeatable: !this.kept, stale: this.control?.reused === true })
         break
       case 'answered':
         if (!this.exchange.res.headersSent) {

@@ -126,7 +126,7 @@ class Turn {
         if (LOST.has(codeOf(outcome.error))) {
           this.parts.suspect(endpoint)
           if (outcome.repeatable && exchange.idempotent && exchange.runs < MAX_RUNS) {
-            this.retry(endpoint)
+            this.retry(outcome.stale ? null : endpoint)
             return
           }
         }
@@ -149,12 +149,12 @@ class Turn {
     return true
   }
 
-  private retry(endpoint: Endpoint): void {
+  /** @param endpoint that shall not have it again; null where nothing speaks against it, so that a session stays at home */
+  private retry(endpoint: Endpoint | null): void {
     const { exchange } = this
     if (exchange.clientGone) return
     if (exchange.app !== null) exchange.app.metrics.retries++
-    if (exchange.tried === null) exchange.tried = [endpoint]
-    else exchange.tried.push(endpoint)
+    if (endpoint !== null) exchange.tried = [...(exchange.tried ?? []), endpoint]
     // A tick later: a closed pool fails within dispatch, and a chain of those must not grow the stack.
     setImmediate(() => {
       if (!exchange.clientGone) this.parts.chooser.again(exchange, () => this.go())

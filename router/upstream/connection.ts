@@ -22,6 +22,7 @@ export class Connection implements ResponseSink, UpstreamControl {
   /** ms of performance.now() since when it waits for the head of an answer; 0 if it does not. */
   waitingSince = 0
   isHead = false
+  reused = false
   private state: 'connecting' | 'idle' | 'busy' | 'gone' = 'connecting'
   private handler: UpstreamHandler | null = null
   private request: UpstreamRequest | null = null
@@ -45,7 +46,8 @@ export class Connection implements ResponseSink, UpstreamControl {
   send(request: UpstreamRequest, handler: UpstreamHandler): void {
     this.request = request
     this.handler = handler
-    if (this.state === 'idle') this.write()
+    this.reused = this.state === 'idle'
+    if (this.reused) this.write()
     else this.waitingSince = performance.now()
   }
 

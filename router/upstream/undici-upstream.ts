@@ -53,6 +53,7 @@ class Adapter implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     const control: UpstreamControl = {
+      reused: false,
       pause: () => controller.pause(),
       resume: () => controller.resume(),
       abort: () => controller.abort(new Error('abandoned')),

@@ -22,6 +22,8 @@ export interface UpstreamHandler {
 }
 
 export interface UpstreamControl {
+  /** The connection had been idle: the instance may have closed it before it read this request. */
+  readonly reused: boolean
   /** The client cannot take more at the moment. */
   pause(): void
   resume(): void

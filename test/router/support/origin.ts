@@ -113,6 +113,9 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
       // As `time.sleep` in an `async def`: until then this process does nothing else.
       readBody((info) => {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, number('ms', 6_000))
+        // What a server does whose time for idle connections has passed meanwhile: those others go unread.
+        if (url.searchParams.has('close'))
+          for (const socket of origin.sockets) if (socket !== req.socket) socket.destroy()
         tell(info)
       })
       return
