@@ -1,5 +1,6 @@
 /** The transactions of a saga as activities: idempotent, under a second, run as local ones (DESIGN D14). */
-import { healthCheckOf, type OperationInput } from '../domain/inputs.ts'
+import { healthCheckOf } from '../domain/health-check.ts'
+import type { OperationInput } from '../domain/inputs.ts'
 import type { Change, Plan } from '../domain/plan.ts'
 import type { Operation, OperationFailure } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'

@@ -15,6 +15,7 @@ export type AppAnswer = {
   urls: string[]
   mode: 'standard' | 'scaled'
   compute_min_instances?: number
+  health_check: { path?: string; timeout: string; silence_timeout: string }
   compute_size: string
   compute_limits: { limits: 'enforced' | 'advisory'; instance: { vcpus: number; memory_gb: number } }
   compute_status: { state: string; message: string; active_instances: number }

@@ -27,6 +27,7 @@ export async function showApp({ api, output }: Context, name: string): Promise<v
       'size',
       `${app.compute_size}, up to ${app.compute_limits.instance.vcpus} vCPU and ${app.compute_limits.instance.memory_gb} GB an instance (${app.compute_limits.limits})`,
     ),
+    row('health', healthText(app.health_check)),
     row('app', `${app.app_status.state}: ${app.app_status.message}`),
     ...(app.operation === undefined
       ? []
@@ -63,6 +64,11 @@ export async function showApp({ api, output }: Context, name: string): Promise<v
           ),
         ]),
   ])
+}
+
+const healthText = ({ path, timeout, silence_timeout }: AppAnswer['health_check']): string => {
+  const asked = path === undefined ? '/ is answered below 500' : `${path} is answered below 400`
+  return `${asked}, within ${timeout} of a start; given up after ${silence_timeout} of silence`
 }
 
 export const instances = (count: number): string => `${count} instance${count === 1 ? '' : 's'}`

@@ -1,10 +1,11 @@
 /** `coppice apps …` */
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import type { AppAnswer } from './api.ts'
 import { describe, reachableUrl, showApp } from './app-text.ts'
 import { changeCommands, wholeNumber } from './changes.ts'
 import { type Context, waitFor } from './context.ts'
 import { type DeployFlags, deploy, newApp } from './deploy.ts'
+import { withHealthFlags } from './health-flags.ts'
 import { showLogs } from './logs.ts'
 import { table } from './output.ts'
 import { secretsCommands } from './secrets.ts'
@@ -88,24 +89,24 @@ export function appsCommands(program: Command, run: Run): void {
       }),
     )
 
-  apps
-    .command('deploy <name>')
-    .description('deploy a folder; creates the app if there is none of that name')
-    .option('--source <dir>', 'the folder to upload (.gitignore is honoured); default: the current one')
-    .addOption(
-      new Option('--source-code-path <path>', 'a folder on the platform, under one of its source roots').conflicts(
-        'source',
+  withHealthFlags(
+    apps
+      .command('deploy <name>')
+      .description('deploy a folder; creates the app if there is none of that name')
+      .option('--source <dir>', 'the folder to upload (.gitignore is honoured); default: the current one')
+      .addOption(
+        new Option('--source-code-path <path>', 'a folder on the platform, under one of its source roots').conflicts(
+          'source',
+        ),
+      )
+      .option('--instances <n>', 'a new app is a scaled one with that many instances', wholeNumber)
+      .option(
+        '--env <name=value>',
+        'environment variable; without "=" the value is taken from here (repeatable)',
+        collect,
+        [],
       ),
-    )
-    .option('--instances <n>', 'a new app is a scaled one with that many instances', wholeNumber)
-    .option(
-      '--env <name=value>',
-      'environment variable; without "=" the value is taken from here (repeatable)',
-      collect,
-      [],
-    )
-    .option('--health-path <path>', 'path that answers below 400 when the app is well')
-    .option('--health-timeout <seconds>', 'how long a new instance may take to become healthy', seconds)
+  )
     .option(...NO_WAIT)
     .action((name: string, flags: DeployFlags, command: Command) =>
       run(command, (context) => deploy(context, name, flags)),
@@ -161,9 +162,3 @@ async function operate(
 }
 
 const collect = (value: string, previous: string[]): string[] => [...previous, value]
-
-function seconds(text: string): number {
-  if (!/^\d{1,6}(\.\d{1,3})?$/.test(text) || Number(text) === 0)
-    throw new InvalidArgumentError('It takes seconds, e.g. 90.')
-  return Number(text)
-}

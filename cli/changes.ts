@@ -4,6 +4,7 @@ import { CoppiceError } from '../domain/errors.ts'
 import type { AppAnswer, RebalanceAnswer, SessionsAnswer, UpdateAnswer } from './api.ts'
 import { describe, instances } from './app-text.ts'
 import { type Context, waitFor } from './context.ts'
+import { type HealthFlags, healthFields, withHealthFlags } from './health-flags.ts'
 import { table } from './output.ts'
 
 type Run = (command: Command, action: (context: Context) => Promise<void>) => Promise<void>
@@ -21,13 +22,15 @@ const ONE =
   '2 or more instances are recommended: with 1, a crash or a restart of the instance takes the app offline. Next: coppice apps resize'
 
 export function changeCommands(apps: Command, run: Run): void {
-  apps
-    .command('update <name>')
-    .description('change what an app is: any of the flags together, in one operation at most')
-    .option('--description <text>', 'what it is for')
-    .option('--instances <n>', 'their number; 1 converts a standard app', wholeNumber)
-    .addOption(new Option('--standard', 'convert back to a standard app').conflicts('instances'))
-    .option(...SIZE)
+  withHealthFlags(
+    apps
+      .command('update <name>')
+      .description('change what an app is: any of the flags together, in one operation at most')
+      .option('--description <text>', 'what it is for')
+      .option('--instances <n>', 'their number; 1 converts a standard app', wholeNumber)
+      .addOption(new Option('--standard', 'convert back to a standard app').conflicts('instances'))
+      .option(...SIZE),
+  )
     .option('--no-preinstalled', 'build the next deployment without the pre-installed Python libraries; for good')
     .option(...DRY_RUN)
     .option(...NO_WAIT)
@@ -124,7 +127,7 @@ export function changeCommands(apps: Command, run: Run): void {
 }
 
 type ResizeFlags = { instances?: number; computeSize?: string } & Trying & Waiting
-type UpdateFlags = ResizeFlags & { description?: string; standard?: boolean; preinstalled: boolean }
+type UpdateFlags = ResizeFlags & HealthFlags & { description?: string; standard?: boolean; preinstalled: boolean }
 type Update = { mask: string[]; app: Record<string, unknown> }
 
 function updateOf(flags: Omit<UpdateFlags, keyof (Trying & Waiting)>): Update {
@@ -137,6 +140,12 @@ function updateOf(flags: Omit<UpdateFlags, keyof (Trying & Waiting)>): Update {
   if (flags.computeSize !== undefined) add(['compute_size'], { compute_size: flags.computeSize.toUpperCase() })
   if (flags.instances !== undefined) add(COUNTS, counts(flags.instances))
   if (flags.standard) add(COUNTS, {})
+  const health = healthFields(flags)
+  if (health.length > 0)
+    add(
+      health.map(([field]) => `health_check.${field}`),
+      { health_check: Object.fromEntries(health) },
+    )
   if (!flags.preinstalled) add(['compatibility_flags'], { compatibility_flags: [] })
   if (update.mask.length === 0) throw new CoppiceError('InvalidInput', 'Say what is to change; --help names the flags')
   return update

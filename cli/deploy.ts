@@ -5,15 +5,14 @@ import { CoppiceError } from '../domain/errors.ts'
 import type { AppAnswer, DeploymentAnswer } from './api.ts'
 import { describe, instances, reachableUrl } from './app-text.ts'
 import { type Context, waitFor } from './context.ts'
+import { type HealthFlags, healthFields } from './health-flags.ts'
 import { packSource } from './pack.ts'
 
-export type DeployFlags = {
+export type DeployFlags = HealthFlags & {
   source?: string
   sourceCodePath?: string
   instances?: number
   env: string[]
-  healthPath?: string
-  healthTimeout?: number
   wait: boolean
 }
 
@@ -42,12 +41,7 @@ export async function deploy(context: Context, name: string, flags: DeployFlags)
   const deployment = await api.call<DeploymentAnswer>('POST', `${path}/deployments`, {
     ...source,
     ...(envVars.length > 0 && { env_vars: envVars }),
-    ...((flags.healthPath !== undefined || flags.healthTimeout !== undefined) && {
-      health_check: {
-        ...(flags.healthPath !== undefined && { path: flags.healthPath }),
-        ...(flags.healthTimeout !== undefined && { timeout: `${flags.healthTimeout}s` }),
-      },
-    }),
+    ...(healthFields(flags).length > 0 && { health_check: Object.fromEntries(healthFields(flags)) }),
   })
   const operation = { id: deployment.operation, words: `deployment of ${name}` }
   if ((await waitFor(context, operation, flags)) === null) return output.result(deployment, [])

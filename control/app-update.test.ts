@@ -19,6 +19,7 @@ const app = (patch: Partial<App>): App => ({
   pendingDeployment: null,
   operation: null,
   defaultSourceCodePath: null,
+  health: { path: '/health', timeoutMs: 90_000, silenceMs: 30_000 },
   port: null,
   routeVersion: 0,
   createdAt: 0,
@@ -159,4 +160,42 @@ it('a description goes beside any of them', () => {
     optOutOfPreinstalled: false,
     change: { type: 'resize', instances: 1 },
   })
+})
+
+it.each([
+  ['of its path changes that alone', 'health_check.path', { health_check: { path: '/ready' } }, { path: '/ready' }],
+  ['of a part that is left out clears that part', 'health_check.path', {}, { path: null }],
+  [
+    'of two parts takes both',
+    'health_check.timeout,health_check.silence_timeout',
+    { health_check: { path: '/not-masked', timeout: '5s', silence_timeout: '3600s' } },
+    { timeoutMs: 5_000, silenceMs: 3_600_000 },
+  ],
+  [
+    'of the whole replaces the whole',
+    'health_check',
+    { health_check: { silence_timeout: '1s' } },
+    { path: null, timeoutMs: 60_000, silenceMs: 1_000 },
+  ],
+  [
+    'of everything takes a health check that is there',
+    '*',
+    { description: 'x', health_check: { path: '/ready' } },
+    { path: '/ready', timeoutMs: 60_000, silenceMs: 15_000 },
+  ],
+  ['of everything leaves it alone for a client that does not know it', '*', { description: 'x' }, undefined],
+])('R12.2 a mask %s', (_, mask, body, health) => {
+  expect(update(STANDARD, mask, body).health).toEqual(health)
+})
+
+it.each([
+  [{ silence_timeout: '0.999s' }, 'app.health_check.silence_timeout: must be from "1s" to "3600s"'],
+  [{ silence_timeout: '3601s' }, 'app.health_check.silence_timeout: must be from "1s" to "3600s"'],
+  [{ silence_timeout: '1m' }, 'app.health_check.silence_timeout: must be seconds followed by "s", such as "90s"'],
+  [{ timeout: '0s' }, 'app.health_check.timeout: must be more than "0s"'],
+  [{ path: 'health' }, 'app.health_check.path: must begin with "/"'],
+  [{ path: '/a b' }, 'app.health_check.path: must be ASCII without blanks; write others as %20'],
+  [{ silence: '5s' }, 'app.health_check.silence: is not a known field'],
+])('R13.3 a health check of %j is refused', (health_check, message) => {
+  expect(() => update(STANDARD, 'health_check', { health_check })).toThrow(message)
 })

@@ -3,6 +3,7 @@
  * scaled app, and their absence a standard one. Here a body and its mask become one change, or a clear refusal.
  */
 import { CoppiceError } from '../domain/errors.ts'
+import { DEFAULT_HEALTH, type HealthCheck } from '../domain/health-check.ts'
 import type { App } from '../domain/records.ts'
 import type { RequestedChange } from '../store/admissions.ts'
 import type { UpdateBody } from './bodies.ts'
@@ -11,12 +12,15 @@ import type { UpdateBody } from './bodies.ts'
 export const PREINSTALLED_FLAG = 'PREINSTALLED_PACKAGES_LEGACY'
 
 /** In the order in which the product's clients send them. */
+const PRODUCT_FIELDS = ['description', 'compute_size', 'compute_min_instances', 'compute_max_instances'] as const
 const FIELDS = [
-  'description',
-  'compute_size',
-  'compute_min_instances',
-  'compute_max_instances',
+  ...PRODUCT_FIELDS,
   'compatibility_flags',
+  // Ours, as a whole or by its parts.
+  'health_check',
+  'health_check.path',
+  'health_check.timeout',
+  'health_check.silence_timeout',
 ] as const
 type Field = (typeof FIELDS)[number]
 
@@ -34,6 +38,8 @@ const NOT_HERE = new Set([
 export type AppUpdate = {
   /** Done at once. */
   description?: string
+  /** What of it changes. */
+  health?: Partial<HealthCheck>
   optOutOfPreinstalled: boolean
   /** The operation that it takes; null for none. One at a time: two of them cannot be one saga. */
   change: RequestedChange | null
@@ -48,17 +54,19 @@ export function readUpdate(app: App, { app: wanted, update_mask }: UpdateBody): 
     throw invalid('app.name', `is ${wanted.name}, the path says ${app.name}; an app cannot be renamed`)
   return {
     ...(masked.has('description') && { description: wanted.description ?? '' }),
+    ...healthOf(wanted.health_check, masked),
     optOutOfPreinstalled: masked.has('compatibility_flags') && optsOut(app, wanted.compatibility_flags ?? []),
     change: changeOf(app, wanted, masked),
   }
 }
 
 function maskedFields(mask: string, wanted: UpdateBody['app']): Set<Field> {
-  // A full replacement clears what is not there; the libraries, which never come back, only when they are named.
-  if (mask === '*')
-    return new Set(
-      FIELDS.filter((field) => field !== 'compatibility_flags' || wanted.compatibility_flags !== undefined),
-    )
+  // A full replacement clears what is not there; the libraries, which never come back, only when they are named, and the
+  // health check likewise, which a client of the product does not know.
+  if (mask === '*') {
+    const named = (['compatibility_flags', 'health_check'] as const).filter((field) => wanted[field] !== undefined)
+    return new Set([...PRODUCT_FIELDS, ...named])
+  }
   const fields = new Set<Field>()
   for (const name of mask.split(',')) {
     if ((FIELDS as readonly string[]).includes(name)) fields.add(name as Field)
@@ -68,6 +76,18 @@ function maskedFields(mask: string, wanted: UpdateBody['app']): Set<Field> {
   if (fields.has('compute_min_instances') !== fields.has('compute_max_instances'))
     throw invalid('update_mask', 'takes compute_min_instances and compute_max_instances together')
   return fields
+}
+
+/** What the mask names and the body leaves out is cleared: it is as with a new app. */
+function healthOf(wanted: Partial<HealthCheck> = {}, masked: Set<Field>): { health?: Partial<HealthCheck> } {
+  const parts: Array<[Field, keyof HealthCheck]> = [
+    ['health_check.path', 'path'],
+    ['health_check.timeout', 'timeoutMs'],
+    ['health_check.silence_timeout', 'silenceMs'],
+  ]
+  const named = parts.filter(([field]) => masked.has('health_check') || masked.has(field)).map(([, key]) => key)
+  if (named.length === 0) return {}
+  return { health: Object.fromEntries(named.map((key) => [key, wanted[key] ?? DEFAULT_HEALTH[key]])) }
 }
 
 function optsOut(app: App, submitted: string[]): boolean {

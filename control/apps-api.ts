@@ -2,7 +2,6 @@
 import { Router } from 'express'
 import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
-import { healthCheckOf } from '../domain/inputs.ts'
 import type { Deployment } from '../domain/records.ts'
 import type { Store } from '../store/store.ts'
 import type { AppReader } from './app-reader.ts'
@@ -50,6 +49,7 @@ export function appsApi(deps: AppsApiDeps): Router {
       computeSize: body.compute_size,
       desired: no_compute ? 'stopped' : 'running',
       defaultSourceCodePath: body.default_source_code_path,
+      health: body.health_check,
       creator: principalOf(response).name,
     })
     const view = await apps.viewOf(app)
@@ -76,7 +76,7 @@ export function appsApi(deps: AppsApiDeps): Router {
   })
 
   /**
-   * Changes the description. The product's PATCH replaces the whole app; here what is left out stays as it is, because
+   * Changes the description and the health check. The product's PATCH replaces the whole app; here what is left out stays as it is, because
    * otherwise a client that omits the counts would convert a scaled app back. Changes of mode, count and size are
    * operations of their own, for POST …/update, and are refused here.
    */
@@ -97,6 +97,7 @@ export function appsApi(deps: AppsApiDeps): Router {
     unchanged('compute_max_instances', body.compute_max_instances, count)
     unchanged('compute_size', body.compute_size, app.computeSize)
     unchanged('default_source_code_path', body.default_source_code_path, app.defaultSourceCodePath)
+    if (body.health_check !== undefined) await store.apps.setHealth(app.name, body.health_check)
     if (body.description !== undefined) await store.apps.describe(app.name, body.description)
     response.json(await apps.view(app.name))
   })
@@ -133,7 +134,7 @@ export function appsApi(deps: AppsApiDeps): Router {
         source: body.source_digest ?? null,
         command: body.command ?? null,
         env: envOf(body),
-        health: healthCheckOf(body.health_check),
+        health: body.health_check ?? {},
         creator: principalOf(response).name,
       },
     })

@@ -5,8 +5,8 @@
  */
 import { z } from 'zod'
 import { commandSchema, ENV_NAME } from '../domain/app-config.ts'
-import { durationSchema } from '../domain/durations.ts'
 import { CoppiceError } from '../domain/errors.ts'
+import { healthCheckSchema } from '../domain/health-check.ts'
 import { firstIssue } from '../domain/inputs.ts'
 import { appNameSchema } from '../domain/names.ts'
 import type { NewDeployment } from '../store/deployments.ts'
@@ -23,6 +23,8 @@ const appFields = {
   compute_min_instances: z.int().min(1).optional(),
   compute_max_instances: z.int().min(1).optional(),
   default_source_code_path: z.string().min(1).max(4096).optional(),
+  /** Ours: the product has it of deployments only. */
+  health_check: healthCheckSchema.optional(),
   ...fields(
     [
       'active_deployment',
@@ -154,12 +156,7 @@ export const deploymentSchema = z
     mode: z.literal('SNAPSHOT', 'must be SNAPSHOT: a deployment runs what the source was when it was taken').optional(),
     command: commandSchema.optional(),
     env_vars: z.array(envVarSchema).max(500).optional(),
-    health_check: z
-      .strictObject({
-        path: z.string().startsWith('/', 'must begin with "/"').max(2048).optional(),
-        timeout: durationSchema.refine((ms) => ms > 0, 'must be more than "0s"').optional(),
-      })
-      .optional(),
+    health_check: healthCheckSchema.optional(),
     ...fields(['create_time', 'creator', 'deployment_artifacts', 'operation', 'status', 'update_time'], onlyAnswered),
     ...fields(['git_source'], unsupported),
   })

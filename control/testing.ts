@@ -1,4 +1,5 @@
 /** Records for tests of what is made of them. */
+import { DEFAULT_HEALTH } from '../domain/health-check.ts'
 import type { App, Instance } from '../domain/records.ts'
 
 export const app: App = {
@@ -17,6 +18,7 @@ export const app: App = {
   pendingDeployment: null,
   operation: null,
   defaultSourceCodePath: null,
+  health: DEFAULT_HEALTH,
   port: 8100,
   routeVersion: 1,
   createdAt: 0,

@@ -15,7 +15,7 @@ import { type AppUpdate, readUpdate } from './app-update.ts'
 import { principalOf } from './auth.ts'
 import { flagSchema, ONE_INSTANCE, read, readBody, type UpdateBody, updateSchema } from './bodies.ts'
 import type { OperationStarter } from './operations.ts'
-import { failureView } from './views.ts'
+import { failureView, healthView } from './views.ts'
 
 export type UpdatesApiDeps = { store: Store; apps: AppReader; operations: OperationStarter }
 
@@ -40,6 +40,7 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
         startedBy: principalOf(response).name,
         update: true,
       })
+    if (update.health !== undefined) await store.apps.setHealth(app.name, update.health)
     if (update.optOutOfPreinstalled) await store.apps.optOutOfPreinstalled(app.name)
     if (update.description !== undefined) await store.apps.describe(app.name, update.description)
     if (update.change === null) await store.apps.noteUpdate(app.name)
@@ -132,6 +133,7 @@ function withChange(app: App, change: RequestedChange | null): App {
 
 const targetView = (app: App) => ({
   description: app.description,
+  health_check: healthView(app.health),
   compute_size: app.computeSize,
   ...(app.mode === 'scaled' && { compute_min_instances: app.instances, compute_max_instances: app.instances }),
 })

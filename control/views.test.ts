@@ -23,6 +23,24 @@ describe('the status of an app', () => {
     expect(compute_status.active_instances).toBe(2)
   })
 
+  it('R12.2 tells what a suspended and a silent instance suffer from, and when they are started again', () => {
+    const restartAt = Date.UTC(2030, 0, 1)
+    const suspended = instance(0, { observed: 'suspended', message: 'It was stopped by a signal.', restartAt })
+    const silent = instance(1, {
+      message: 'It does not answer; routers say so since 2029-12-31T23:59:00.000Z.',
+      restartAt,
+    })
+    const { app_status, compute_limits } = view([suspended, silent])
+    expect(app_status).toEqual({
+      state: 'RUNNING',
+      running_instances: 1,
+      message:
+        '1 of 2 instances run. The instance in slot 0 is stopped by a signal; unless that ends, it is started again at 2030-01-01T00:00:00.000Z. The instance in slot 1 runs (It does not answer; routers say so since 2029-12-31T23:59:00.000Z.); unless that ends, it is started again at 2030-01-01T00:00:00.000Z.',
+    })
+    expect(compute_limits.all.instances).toBe(2)
+    expect(view([suspended]).app_status.state).toBe('UNAVAILABLE')
+  })
+
   it('R12.9 is RUNNING while one runs, and says CrashLoop with the last log lines of the other', () => {
     const looping = instance(1, {
       observed: 'crashLoop',

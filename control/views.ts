@@ -1,6 +1,7 @@
 /** Records as the API shows them. Names are the product's; what it does not have is marked as ours. */
 import { formatDuration } from '../domain/durations.ts'
 import { withHint } from '../domain/errors.ts'
+import type { HealthCheck } from '../domain/health-check.ts'
 import type { App, Deployment, Instance, Operation, OperationFailure, Step } from '../domain/records.ts'
 import { type ApplicationState, assertNever } from '../domain/states.ts'
 import { type ComputeSizes, sizeOf } from '../store/workspace.ts'
@@ -64,6 +65,7 @@ export function appView({ app, instances, active, pending, urls, computeLimits, 
     // Ours:
     urls: urls.urls,
     mode: app.mode,
+    health_check: healthView(app.health),
     compute_limits: computeView(app, instances, computeLimits, sizes),
     ...(app.mode === 'scaled' && app.preinstalled && { effective_compatibility_flags: [PREINSTALLED_FLAG] }),
     ...(app.operation !== null && { operation: app.operation }),
@@ -74,7 +76,7 @@ export type AppView = ReturnType<typeof appView>
 /** R1.3: what an instance may take, what all take together, and whether anything holds them to it. */
 function computeView(app: App, instances: Instance[], limits: ComputeLimits, sizes: ComputeSizes) {
   const { vcpus, memoryGb } = sizeOf(sizes, app.computeSize)
-  const present = instances.filter(({ observed }) => observed === 'running' || observed === 'starting')
+  const present = instances.filter(({ observed }) => ['running', 'suspended', 'starting'].includes(observed))
   const sum = (of: 'vcpus' | 'memoryGb') =>
     present.reduce((total, { computeSize }) => total + sizeOf(sizes, computeSize)[of], 0)
   return {
@@ -91,7 +93,8 @@ function appStatus(
   pending: Deployment | null,
 ): { state: ApplicationState; message: string; running_instances: number } {
   const running = serving.filter((instance) => instance.observed === 'running').length
-  const ailing = serving.filter((instance) => instance.observed !== 'running')
+  // What it says of one that runs is what it suffers from: it does not answer.
+  const ailing = serving.filter((instance) => instance.observed !== 'running' || instance.message !== null)
   const status = (state: ApplicationState, message: string) => ({ state, message, running_instances: running })
 
   if (app.desired === 'stopped' && running === 0) return status('UNAVAILABLE', 'App status is unavailable.')
@@ -121,9 +124,9 @@ export function ailment(instance: Instance): string {
     case 'starting':
       return `${where} is starting.`
     case 'running':
-      return `${where} runs.`
+      return `${where} runs${why}${unlessWell(instance)}.`
     case 'suspended':
-      return `${where} is stopped by a signal${why}.`
+      return `${where} is stopped by a signal${unlessWell(instance)}.`
     case 'crashed':
       return `${where} has crashed${why}.${log}`
     case 'crashLoop':
@@ -135,8 +138,17 @@ export function ailment(instance: Instance): string {
   }
 }
 
+const unlessWell = (instance: Instance): string =>
+  instance.restartAt === null ? '' : `; unless that ends, it is started again at ${time(instance.restartAt)}`
+
 const nextTry = (instance: Instance): string =>
   instance.restartAt === null ? '' : `; it is started again at ${time(instance.restartAt)}`
+
+export const healthView = ({ path, timeoutMs, silenceMs }: HealthCheck) => ({
+  ...(path !== null && { path }),
+  timeout: formatDuration(timeoutMs),
+  silence_timeout: formatDuration(silenceMs),
+})
 
 export function deploymentView(deployment: Deployment) {
   return {
@@ -146,10 +158,7 @@ export function deploymentView(deployment: Deployment) {
     ...(deployment.command !== null && { command: deployment.command }),
     // Names only: values are for the app alone (R3.7).
     ...(deployment.envNames.length > 0 && { env_vars: deployment.envNames.map((name) => ({ name })) }),
-    health_check: {
-      ...(deployment.health.path !== null && { path: deployment.health.path }),
-      timeout: formatDuration(deployment.health.timeoutMs),
-    },
+    health_check: healthView(deployment.health),
     status: { state: deployment.state, message: deployment.message },
     creator: deployment.creator,
     create_time: time(deployment.createdAt),

@@ -4,9 +4,8 @@
  * Temporal's database (R3.7).
  */
 import { z } from 'zod'
-import { durationSchema } from './durations.ts'
 import { CoppiceError } from './errors.ts'
-import { DEFAULTS } from './limits.ts'
+import { healthCheckInputSchema } from './health-check.ts'
 import { appNameSchema } from './names.ts'
 import { OPERATION_TYPES, type OperationType } from './states.ts'
 
@@ -28,12 +27,8 @@ export const deployInputSchema = z.strictObject({
   /** Instances of an app that does not exist yet; 1 to the limit makes it a scaled app. Default: a standard app. */
   instances: z.int().min(1).max(64).optional(),
   command: z.array(z.string().min(1)).min(1).optional(),
-  healthCheck: z
-    .strictObject({
-      path: z.string().startsWith('/', 'must begin with "/"').max(2048).optional(),
-      timeout: durationSchema.optional(),
-    })
-    .optional(),
+  /** What is left out the app keeps; see `HealthCheck`. */
+  healthCheck: healthCheckInputSchema.optional(),
 })
 export type DeployInput = z.infer<typeof deployInputSchema>
 
@@ -122,8 +117,4 @@ export function firstIssue(error: z.ZodError): { field: string; reason: string }
     return { field: [...issue.path, key].join('.'), reason: 'is not a known field' }
   }
   return { field: issue.path.length === 0 ? '(input)' : issue.path.join('.'), reason: issue.message }
-}
-
-export function healthCheckOf(input: DeployInput['healthCheck']): { path: string | null; timeoutMs: number } {
-  return { path: input?.path ?? null, timeoutMs: input?.timeout ?? DEFAULTS.healthTimeoutMs }
 }

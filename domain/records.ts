@@ -2,6 +2,7 @@
  * The records of the inventory as the rest of the system sees them. Times are Unix milliseconds.
  */
 import type { ErrorCode } from './errors.ts'
+import type { HealthCheck } from './health-check.ts'
 import type { Change, Plan } from './plan.ts'
 import type {
   AppMode,
@@ -40,6 +41,7 @@ export type App = {
   /** The operation that owns the app: the fence (DESIGN D4). */
   operation: string | null
   defaultSourceCodePath: string | null
+  health: HealthCheck
   /** Port on which routers serve this app alone (DESIGN D13). */
   port: number | null
   routeVersion: number
@@ -47,9 +49,6 @@ export type App = {
   updatedAt: number
   creator: string
 }
-
-/** The health check of a deployment, as the API has it; see `runtime/contracts.ts` for its meaning. */
-export type HealthCheck = { path: string | null; timeoutMs: number }
 
 /** What decided its build beside its source and this machine: with it the same can be built again. */
 export type BuiltWith = { preinstalled: readonly string[] | null }
@@ -71,6 +70,7 @@ export type Deployment = {
   command: string[] | null
   /** Names only; the values are encrypted in the store and read for an instance's start alone (R3.7). */
   envNames: string[]
+  /** What it was started with, and what the app has from its pivot on. */
   health: HealthCheck
   createdAt: number
   updatedAt: number

@@ -70,7 +70,7 @@ export class Admissions {
       const deployment =
         request.deployment === undefined
           ? null
-          : await insertDeployment(this.#context, tx, app.name, request.id, withDefaultSource(app, request.deployment))
+          : await insertDeployment(this.#context, tx, app, request.id, withDefaultSource(app, request.deployment))
       const change = await this.#settle(tx, app, request.change)
       const plan = await this.#plan(tx, app, change, request.id, deployment)
       await insertOperation(this.#context, tx, {
@@ -185,7 +185,7 @@ export class Admissions {
     const deployment =
       byHand.deployment === undefined
         ? null
-        : await insertDeployment(this.#context, tx, app.name, admission.id, withDefaultSource(app, byHand.deployment))
+        : await insertDeployment(this.#context, tx, app, admission.id, withDefaultSource(app, byHand.deployment))
     await insertOperation(this.#context, tx, {
       id: admission.id,
       app: app.name,

@@ -1,11 +1,13 @@
+import { isDeepStrictEqual } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
+import { DEFAULT_HEALTH, type HealthCheck } from '../domain/health-check.ts'
 import type { App } from '../domain/records.ts'
 import type { AppMode } from '../domain/states.ts'
 import { type Db, parseJson, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import type { PortRange } from './ports.ts'
 import { raiseRouteVersion } from './routes.ts'
-import { toApp } from './rows.ts'
+import { fromHealth, toApp } from './rows.ts'
 import type { Workspace } from './workspace.ts'
 
 export type NewApp = {
@@ -20,6 +22,8 @@ export type NewApp = {
   /** `stopped` is the API's `no_compute`. */
   desired?: 'running' | 'stopped'
   defaultSourceCodePath?: string | null
+  /** Default: `DEFAULT_HEALTH`, for what is left out. */
+  health?: Partial<HealthCheck>
   creator: string
   /** From `offerPort`; taken unless another app has taken it meanwhile. */
   port?: number | null
@@ -99,6 +103,7 @@ export class Apps {
         pending_deployment: null,
         operation: null,
         default_source_code_path: app.defaultSourceCodePath ?? null,
+        ...fromHealth({ ...DEFAULT_HEALTH, ...app.health }),
         port: await this.#portFor(tx, app.port ?? null),
         rebalance: null,
         last_update: null,
@@ -117,6 +122,38 @@ export class Apps {
     await write(this.#context, (tx) =>
       tx.updateTable('apps').set({ description, updated_at: this.#context.now() }).where('name', '=', name).execute(),
     )
+  }
+
+  /**
+   * Changes how it is checked, at once: of what runs, in the route table, and for its next instances. A deployment that is
+   * under way, or a way back, brings a check of its own.
+   *
+   * @throws CoppiceError NotFound, OperationInProgress
+   */
+  async setHealth(name: string, change: Partial<HealthCheck>): Promise<void> {
+    await write(this.#context, async (tx) => {
+      const app = await getApp(tx, name)
+      if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`, { app: name })
+      const health = { ...app.health, ...change }
+      if (isDeepStrictEqual(health, app.health)) return
+      const bringer = await tx
+        .selectFrom('operations')
+        .select(['id', 'type', 'started_by'])
+        .where('id', '=', app.operation ?? '')
+        .where('type', 'in', ['deploy', 'rollback'])
+        .executeTakeFirst()
+      if (bringer !== undefined)
+        throw new CoppiceError(
+          'OperationInProgress',
+          `Cannot change the health check of app ${name}: ${bringer.type} (${bringer.id}) by ${bringer.started_by} runs`,
+          { operation: bringer.id, type: bringer.type, startedBy: bringer.started_by },
+        )
+      const columns = { ...fromHealth(health), updated_at: this.#context.now() }
+      await tx.updateTable('apps').set(columns).where('name', '=', name).execute()
+      await tx.updateTable('deployments').set(columns).where('id', '=', app.activeDeployment).execute()
+      await raiseRouteVersion(tx, name)
+      await addEvent(this.#context, tx, { app: name, kind: 'app', message: `The health check of ${name} was changed` })
+    })
   }
 
   /**

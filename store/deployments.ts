@@ -1,7 +1,8 @@
 import { type EnvVar, secretsNeeded } from '../domain/app-config.ts'
-import type { Deployment, HealthCheck } from '../domain/records.ts'
+import type { HealthCheck } from '../domain/health-check.ts'
+import type { App, Deployment } from '../domain/records.ts'
 import { type Db, type StoreContext, write } from './context.ts'
-import { toDeployment, toOperation } from './rows.ts'
+import { fromHealth, toDeployment, toOperation } from './rows.ts'
 
 export type NewDeployment = {
   id?: string
@@ -10,7 +11,8 @@ export type NewDeployment = {
   source: string | null
   command: string[] | null
   env: EnvVar[]
-  health: HealthCheck
+  /** What is left out it takes from the app. */
+  health: Partial<HealthCheck>
   creator: string
 }
 
@@ -116,7 +118,7 @@ export const sealContext = (deployment: string): string => `deployment/${deploym
 export async function insertDeployment(
   context: StoreContext,
   tx: Db,
-  app: string,
+  app: App,
   operation: string,
   deployment: NewDeployment,
 ): Promise<string> {
@@ -126,7 +128,7 @@ export async function insertDeployment(
     .insertInto('deployments')
     .values({
       id,
-      app,
+      app: app.name,
       operation,
       state: 'IN_PROGRESS',
       message: 'The deployment has been requested.',
@@ -140,8 +142,7 @@ export async function insertDeployment(
       env_names: JSON.stringify(deployment.env.map((variable) => variable.name)),
       // Those of its app.yaml are known when there is a snapshot of it.
       secrets: JSON.stringify(secretsNeeded(deployment.env)),
-      health_path: deployment.health.path,
-      health_timeout_ms: deployment.health.timeoutMs,
+      ...fromHealth({ ...app.health, ...deployment.health }),
       created_at: now,
       updated_at: now,
       creator: deployment.creator,

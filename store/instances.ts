@@ -82,6 +82,7 @@ export class InstanceRows {
       .select('id')
       .where('crashes', '=', 0)
       .where('restart_at', 'is not', null)
+      .where('observed', 'in', HELD_BACK)
       .execute()
     return rows.map(({ id }) => id)
   }
@@ -226,6 +227,9 @@ export async function deleteInstances(
   return version
 }
 
+/** One that runs and is due for a start is ailing: the time that it is given to get well is its own. */
+const HELD_BACK: ObservedState[] = ['crashed', 'crashLoop']
+
 /**
  * What kept instances from running may have been mended: their crashes are forgotten and they are due now (R12.9). A
  * restart that is due without a crash says so to the worker.
@@ -235,6 +239,7 @@ export async function beginAnew(context: StoreContext, tx: Db, app?: string): Pr
     .updateTable('instances')
     .set({ crashes: 0, restart_at: context.now() })
     .where('restart_at', 'is not', null)
+    .where('observed', 'in', HELD_BACK)
   if (app !== undefined) update = update.where('app', '=', app)
   await update.execute()
 }

@@ -165,6 +165,14 @@ export const MIGRATIONS: readonly string[] = [
   `alter table routers add column silent text not null default '{}';`,
   `alter table deployments add column built_with text;`,
   `alter table deployments add column secrets text;`,
+  `
+  alter table apps add column health_path text;
+  alter table apps add column health_timeout_ms integer not null default 60000;
+  alter table apps add column silence_ms integer not null default 15000;
+  alter table deployments add column silence_ms integer not null default 15000;
+  update apps set health_path = deployments.health_path, health_timeout_ms = deployments.health_timeout_ms
+    from deployments where deployments.id = apps.active_deployment;
+  `,
 ]
 
 export type MigrateOptions = {

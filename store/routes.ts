@@ -2,7 +2,6 @@
  * The route table is a view of the inventory: whatever changes who serves raises the version in the same transaction,
  * so a table of a version can only be one table (DESIGN D7).
  */
-import { DEFAULTS } from '../domain/limits.ts'
 import type { AppRoute, RouteTable } from '../domain/route-table.ts'
 import { type Db, parseJson, read, type StoreContext, write } from './context.ts'
 import type { Schema } from './schema.ts'
@@ -77,15 +76,6 @@ export class Routes {
         .where('address', 'is not', null)
         .orderBy('slot')
         .execute()
-      const health = new Map(
-        (
-          await tx
-            .selectFrom('deployments')
-            .innerJoin('apps', 'apps.active_deployment', 'deployments.id')
-            .select(['deployments.app', 'deployments.health_path'])
-            .execute()
-        ).map((row) => [row.app, row.health_path]),
-      )
       const byApp = Map.groupBy(instances, (instance) => instance.app)
       return {
         inventory: this.#context.inventory,
@@ -100,8 +90,8 @@ export class Routes {
             status: statusOf(app),
             drainTimeoutMs: this.#drainTimeoutMs,
             held: false,
-            healthPath: health.get(app.name) ?? null,
-            silenceMs: DEFAULTS.silenceMs,
+            healthPath: app.health_path,
+            silenceMs: app.silence_ms,
             rebalance: rebalanceOf(app.rebalance),
             endpoints: (byApp.get(app.name) ?? []).map((instance) => ({
               instance: instance.id,

@@ -1,5 +1,6 @@
 /** Rows of the database as records of the domain; the only place where one becomes the other. */
 import type { Selectable } from 'kysely'
+import type { HealthCheck } from '../domain/health-check.ts'
 import type { Change, Plan } from '../domain/plan.ts'
 import type {
   App,
@@ -13,6 +14,20 @@ import type {
 } from '../domain/records.ts'
 import { parseJson } from './context.ts'
 import type { Schema } from './schema.ts'
+
+type HealthColumns = Pick<Selectable<Schema['apps']>, 'health_path' | 'health_timeout_ms' | 'silence_ms'>
+
+const toHealth = (row: HealthColumns): HealthCheck => ({
+  path: row.health_path,
+  timeoutMs: row.health_timeout_ms,
+  silenceMs: row.silence_ms,
+})
+
+export const fromHealth = (health: HealthCheck): HealthColumns => ({
+  health_path: health.path,
+  health_timeout_ms: health.timeoutMs,
+  silence_ms: health.silenceMs,
+})
 
 export const toApp = (row: Selectable<Schema['apps']>): App => ({
   name: row.name,
@@ -30,6 +45,7 @@ export const toApp = (row: Selectable<Schema['apps']>): App => ({
   pendingDeployment: row.pending_deployment,
   operation: row.operation,
   defaultSourceCodePath: row.default_source_code_path,
+  health: toHealth(row),
   port: row.port,
   routeVersion: row.route_version,
   createdAt: row.created_at,
@@ -50,7 +66,7 @@ export const toDeployment = (row: Selectable<Schema['deployments']>): Deployment
   mode: 'SNAPSHOT',
   command: parseJson<string[]>(row.command),
   envNames: parseJson<string[]>(row.env_names) ?? [],
-  health: { path: row.health_path, timeoutMs: row.health_timeout_ms },
+  health: toHealth(row),
   createdAt: row.created_at,
   updatedAt: row.updated_at,
   creator: row.creator,

@@ -20,6 +20,9 @@ export type Schema = {
     pending_deployment: string | null
     operation: string | null
     default_source_code_path: string | null
+    health_path: string | null
+    health_timeout_ms: number
+    silence_ms: number
     port: number | null
     /** JSON of the last rebalance; null for none. */
     rebalance: string | null
@@ -50,6 +53,7 @@ export type Schema = {
     secrets: string | null
     health_path: string | null
     health_timeout_ms: number
+    silence_ms: number
     created_at: number
     updated_at: number
     creator: string

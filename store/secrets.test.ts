@@ -110,6 +110,19 @@ describe('R12.9 instances that are held back', () => {
     expect(await store.instances.get(id)).toMatchObject({ crashes: 0, restartAt: store.clock.now })
   })
 
+  it.each(['suspended', 'running'] as const)(
+    'R12.2 one that is %s and has a time to get well keeps it',
+    async (observed) => {
+      const id = (await active('op-1')).add[0]?.id as string
+      const ailing = { observed, crashes: 0, restartAt: store.clock.now + 120_000 }
+      await store.instances.observe(id, ailing)
+      await store.instances.beginAnew()
+      await store.secrets.set('hello', 'yaml', 'other')
+      expect(await store.instances.get(id)).toMatchObject(ailing)
+      expect(await store.instances.begunAnew()).toEqual([])
+    },
+  )
+
   it('begin anew with the platform; one that runs has nothing to begin', async () => {
     const plan = await active('op-1')
     const id = plan.add[0]?.id as string

@@ -52,6 +52,8 @@ export class Transitions {
           ...((plan.type === 'deploy' || plan.type === 'rollback') && {
             active_deployment: plan.deployment,
             pending_deployment: null,
+            // It is checked as what runs was when it became healthy; that of a rollback was so long ago.
+            ...(await this.#healthOf(tx, plan.deployment)),
           }),
           updated_at: this.#context.now(),
         })
@@ -158,6 +160,11 @@ export class Transitions {
       })
       return lost
     })
+  }
+
+  async #healthOf(tx: Transaction<Schema>, deployment: string | null) {
+    const columns = ['health_path', 'health_timeout_ms', 'silence_ms'] as const
+    return tx.selectFrom('deployments').select(columns).where('id', '=', deployment).executeTakeFirst()
   }
 
   async #serve(tx: Transaction<Schema>, instances: PlannedInstance[], ended: readonly EndedInstance[]): Promise<void> {

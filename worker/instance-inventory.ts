@@ -104,7 +104,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
         command: deployment.command ?? artifact.run.command,
         env,
         portVariables,
-        health: deployment.health,
+        health: { path: deployment.health.path, timeoutMs: deployment.health.timeoutMs },
         mode: instance.mode,
       }
     },

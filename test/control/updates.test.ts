@@ -208,6 +208,48 @@ describe('sessions', () => {
   })
 })
 
+describe('the health check of an app', () => {
+  const SET = { path: '/health', timeout: '90s', silence_timeout: '30s' }
+  const DEFAULT = { timeout: '60s', silence_timeout: '15s' }
+  const path = () => `/api/2.0/apps/${app}`
+  const now = async () => (await control.call('GET', path())).body.health_check
+
+  it('R12.2 is set with the app, by its update and by PATCH, as a whole and in parts, and shown by all', async () => {
+    await create(2)
+    expect(await now()).toEqual(DEFAULT)
+    expect((await update('health_check', { health_check: SET })).body).toMatchObject({
+      health_check: SET,
+      status: { state: 'SUCCEEDED' },
+    })
+    expect(await now()).toEqual(SET)
+    await update('health_check.path', {})
+    expect(await now()).toEqual({ timeout: '90s', silence_timeout: '30s' })
+    const patched = await control.call('PATCH', path(), { health_check: { path: '/ready', silence_timeout: '1s' } })
+    expect(patched.body.health_check).toEqual({ path: '/ready', timeout: '90s', silence_timeout: '1s' })
+    // What a client has read it may send back.
+    const { name, health_check } = patched.body
+    expect((await control.call('PATCH', path(), { name, health_check })).body.health_check).toEqual(health_check)
+    await update('*', { description: 'by a client that knows no such field', ...counts(2) })
+    expect(await now()).toEqual(patched.body.health_check)
+    const made = await control.call('POST', '/api/2.0/apps', { name: `${app}-made`, health_check: { path: '/up' } })
+    expect(made.body.health_check).toEqual({ ...DEFAULT, path: '/up' })
+    const copied = await control.call('POST', `/api/coppice/v1/apps/${app}/duplicate`, { name: `${app}-twin` })
+    expect(copied.body.health_check).toEqual(patched.body.health_check)
+  })
+
+  it('R6.1 changes together with an operation, and a dry run changes nothing of it', async () => {
+    await create(2)
+    await update('health_check', { health_check: SET }, '?dry_run=true')
+    expect(await now()).toEqual(DEFAULT)
+    const both = await update(`${COUNTS},health_check.silence_timeout`, {
+      ...counts(3),
+      health_check: { silence_timeout: '60s' },
+    })
+    expect(both.body.operation).toBeDefined()
+    expect(await now()).toEqual({ ...DEFAULT, silence_timeout: '60s' })
+  })
+})
+
 describe('R13.3 an update is 400 with the field for', () => {
   it.each([
     ['no mask', { app: {} }, 'update_mask'],
@@ -215,6 +257,11 @@ describe('R13.3 an update is 400 with the field for', () => {
     ['an unknown field', { app: { replicas: 2 }, update_mask: '*' }, 'app.replicas'],
     ['a size there is not', { app: { compute_size: 'HUGE' }, update_mask: 'compute_size' }, 'app.compute_size'],
     ['a flag there is not', { app: { compatibility_flags: ['X'] }, update_mask: '*' }, 'app.compatibility_flags.0'],
+    [
+      'a silence of an hour and more',
+      { app: { health_check: { silence_timeout: '3600.5s' } }, update_mask: 'health_check' },
+      'app.health_check.silence_timeout',
+    ],
     ['one count', { app: { compute_min_instances: 1 }, update_mask: '*' }, 'app.compute_max_instances'],
   ])('%s', async (_words, body, field) => {
     await create(2)

@@ -289,12 +289,15 @@ describe('an instance that stands still', () => {
 
   it('R12.2 is started again when its time is over, though its worker died meanwhile, and its last lines are kept', async () => {
     const { id, pid } = await instance(1)
+    const stoppedAt = Date.now()
     process.kill(pid, 'SIGSTOP')
     await tables.says(id, false, 3_000)
     await platform.fell('worker')
     await platform.raise('worker')
     const event = await platform.event('still', ({ kind, instance }) => kind === 'replaced' && instance === id)
     expect(event.message).toBe('It had been stopped by a signal for 8 s, so it is started again. Next start in 1 s.')
+    // Neither sooner, as a start of the worker lets what has crashed begin anew, nor from its beginning once more.
+    expect(event.at - stoppedAt).toBeGreaterThanOrEqual(RESTART_MS)
     expect(event.data?.logLines).toContain('listening')
     expect((await runsAnew(id, pid)).log_lines?.join()).toContain('listening')
     await tables.says(id, true, 3_000)
@@ -314,6 +317,7 @@ describe('an instance that stands still', () => {
       const { body } = await platform.ask('still', { key: 'unlucky' }).catch(() => ({ body: null }))
       return body === null ? null : { id: body.instance as string, pid: body.pid as number }
     })
+    await platform.stack.api('PATCH', '/api/2.0/apps/still', { health_check: { silence_timeout: '2s' } })
     const lost = platform.ask('still', { key: 'unlucky', path: '/deadlock' })
     const why = /^It had not answered for 8 s longer than its app allows, nor the worker when it asked/
     const event = await platform.event('still', (one) => one.instance === id && why.test(one.message), 120_000)
