@@ -15,7 +15,7 @@ const evidence = (more: Partial<Evidence> = {}): Evidence => {
   const history = more.history ?? [attempt(), attempt()]
   return {
     history,
-    executions: [],
+    executions: history.map(({ id }) => ({ id, instance: 'a-1-0', at: T0 })),
     passages: history.map(({ id }) => ({ id, instance: null, status: 200, attempts: 1, clientGone: false })),
     world: world(),
     summary: summary({ app_requests: history.length }),
@@ -56,7 +56,8 @@ describe('the verdict', () => {
   it('is that the harness was unfit when history or logs are not whole', () => {
     expect(judge(evidence({ summary: summary({ app_requests: 3 }) })).outcome).toBe('unfit')
     expect(judge(evidence({ passages: [] })).outcome).toBe('unfit')
-    expect(judge(evidence({ passages: null })).outcome).toBe('held')
+    expect(judge(evidence({ executions: [] })).outcome).toBe('unfit')
+    expect(judge(evidence({ passages: null, executions: null })).outcome).toBe('held')
   })
 
   it('is that the harness was unfit when no answer says who gave it', () => {

@@ -156,7 +156,7 @@ function notCarriedOut(history: Attempt[], world: World): Finding[] {
 }
 
 /** Reasons why neither green nor red would mean anything. */
-function unfitness({ history, passages, summary }: Evidence): string[] {
+function unfitness({ history, executions, passages, summary }: Evidence): string[] {
   const reasons: string[] = []
   const counted = (name: string) => summary?.metrics[name]?.values.count ?? 0
   const dropped = counted('dropped_iterations')
@@ -173,10 +173,18 @@ function unfitness({ history, passages, summary }: Evidence): string[] {
   if (passages === null && sockets.length > 0 && sockets.every(({ status }) => status === 0)) {
     reasons.push('no WebSocket could be opened; tell where the app has one with -e WS_PATH=…')
   }
-  if (passages !== null) {
-    const known = new Set(passages.map(({ id }) => id))
-    const missing = history.filter(({ id, status }) => status !== 0 && !known.has(id)).length
-    if (missing > history.length / 100) reasons.push(`${missing} answered requests are in no router's log`)
+  // What was not written down, or is not read right, says of nothing that it was wrong.
+  const isMissing = (seen: { id: string }[], asked: Attempt[], where: string): void => {
+    const known = new Set(seen.map(({ id }) => id))
+    const missing = asked.filter(({ id }) => !known.has(id)).length
+    if (missing > history.length / 100) reasons.push(`${missing} answered requests are in no ${where}`)
   }
+  if (passages !== null)
+    isMissing(
+      passages,
+      history.filter(({ status }) => status !== 0),
+      "router's log",
+    )
+  if (executions !== null) isMissing(executions, answered, "instance's journal")
   return reasons
 }

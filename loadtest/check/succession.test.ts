@@ -3,7 +3,7 @@ import { oldAfterNew, operationsFailed, outsideItsTime } from './succession.ts'
 import { attempt, T0, table, world } from './testing.ts'
 import type { SeenOperation } from './world.ts'
 
-/** A deployment whose table came at 5 s and was acknowledged at 5.2 s. */
+/** A deployment whose table came at 5 s, with that as its version, and was acknowledged at 5.2 s. */
 const deployment: SeenOperation = {
   id: 'op',
   type: 'deploy',
@@ -13,7 +13,7 @@ const deployment: SeenOperation = {
   startedAt: T0 + 3_000,
   endedAt: T0 + 8_000,
   failure: null,
-  steps: [{ step: 'publish', words: '', startedAt: T0 + 5_000, endedAt: T0 + 5_200 }],
+  steps: [{ step: 'publish/5000', words: '', startedAt: T0 + 5_000, endedAt: T0 + 5_200 }],
 }
 const deployed = world({
   tables: [table(-10_000, '1'), table(5_000, '2')],
@@ -40,6 +40,23 @@ describe('an instance', () => {
     expect(outsideItsTime([old(5_100, 3_000), old(5_400)], deployed)).toEqual([])
     const [found] = outsideItsTime([old(6_000)], deployed)
     expect(found?.kind).toBe('answered_after_drain')
+  })
+
+  it('R6.2 that left may be asked as long as a router has not acknowledged, however long that takes', () => {
+    const during = (endedAt: number | null) => {
+      const steps = deployment.steps.map((step) => ({ ...step, endedAt }))
+      return outsideItsTime([old(9_000)], { ...deployed, operations: [{ ...deployment, steps }] })
+    }
+    expect(during(T0 + 9_500)).toEqual([])
+    expect(during(null)).toEqual([])
+    expect(during(T0 + 8_000)).toHaveLength(1)
+  })
+
+  it('R6.2 that left by a table for which no step waits has left with the next one that is acknowledged', () => {
+    const tables = [table(-10_000, '1'), table(4_800, '2'), table(5_000, '2')]
+    const said = (operations: SeenOperation[]) => outsideItsTime([old(5_600)], { ...deployed, tables, operations })
+    expect(said([deployment])).toHaveLength(1)
+    expect(said([])).toEqual([])
   })
 
   it('R3.3 that is new answers nobody before it is made part of the app', () => {

@@ -75,13 +75,19 @@ export function tableTimes(world: World): Array<{ table: SeenTable; from: number
   })
 }
 
-/** When every router had this table: at the end of the step that waits for that. */
+/**
+ * When every router had this table or a later one: at the end of a step that waits for that, `publish/<version>`. No
+ * step waits for tables that say only how instances are.
+ */
 function acknowledgedAt(world: World, table: SeenTable): number {
-  for (const { steps } of world.operations) {
-    const step = steps.find(({ step, startedAt }) => step === 'publish' && Math.abs(startedAt - table.at) < 2_000)
-    if (step?.endedAt != null && step.endedAt >= table.at - SKEW_MS) return step.endedAt
+  let earliest = Infinity
+  for (const { step, endedAt } of world.operations.flatMap(({ steps }) => steps)) {
+    const version = Number(/^publish\/(\d+)$/.exec(step)?.[1] ?? Number.NaN)
+    // Routers may be slow with what is waited for; the step says when they had it, or that they never had.
+    if (version === table.version) return endedAt ?? Infinity
+    if (version > table.version && endedAt !== null) earliest = Math.min(earliest, endedAt)
   }
-  return table.at + UNACKNOWLEDGED_MS
+  return Math.min(earliest, table.at + UNACKNOWLEDGED_MS)
 }
 
 /** Whether this slot may have been unreachable at some time between. */

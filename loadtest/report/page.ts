@@ -149,7 +149,7 @@ ${
     : ''
 }
 <h3>Promises</h3>
-<ul class="promises">${run.promises.map(promise).join('')}</ul>
+<ul class="promises">${run.promises.map((row) => promise(row, outcome === 'unfit')).join('')}</ul>
 ${happened(run)}
 <h3>Answers a second, by instance</h3>
 <div class="chart" data-run="${index}" data-chart="instances"></div>
@@ -178,12 +178,17 @@ function facts(run: RunData): string {
 const failures = ({ series }: RunData): number =>
   Math.round(series.failed.reduce((sum, perSecond) => sum + (perSecond * series.bucketMs) / 1000, 0))
 
-function promise({ words, count: times, rule, by, name, findings }: RunData['promises'][number]): string {
-  const broken = times > 0
+/** What an unfit run did not find proves nothing, and gets no tick. */
+function promise(
+  { words, count: times, rule, by, name, findings }: RunData['promises'][number],
+  unfit: boolean,
+): string {
+  const outcome: Outcome = times > 0 ? 'broken' : unfit ? 'unfit' : 'held'
+  const sign = OUTCOMES[outcome]
   const found = findings.map((text) => `<pre>${escaped(text)}</pre>`).join('')
   const more = times > findings.length && findings.length > 0 ? `<p>and ${count(times - findings.length)} more</p>` : ''
   const source = `${name}: ${by === 'threshold' ? 'a threshold of k6' : 'checked after the run'}`
-  return `<li class="${broken ? 'broken' : 'held'}" title="${escaped(source)}"><span class="sign" aria-label="${broken ? 'broken' : 'held'}">${broken ? '✗' : '✓'}</span><span><b>${count(times)}</b> ${escaped(words)} <small>${escaped(rule)}</small>${found === '' ? '' : `<details open><summary>${escaped(name)}: what was found</summary>${found}${more}</details>`}</span></li>`
+  return `<li class="${outcome}" title="${escaped(source)}"><span class="sign" aria-label="${sign.words}">${sign.sign}</span><span><b>${count(times)}</b> ${escaped(words)} <small>${escaped(rule)}</small>${found === '' ? '' : `<details open><summary>${escaped(name)}: what was found</summary>${found}${more}</details>`}</span></li>`
 }
 
 /** What stands behind the ids at the promises. */

@@ -66,6 +66,9 @@ it('R11.3 a long list of faults does not push the verdict out of sight', async (
 it('R11.3 a run that proves nothing says at its top why', async () => {
   const top = topOf(await renderReport([run({ outcome: 'unfit', unfit: ['the run was cut short: interrupted'] })]))
   expect(top).toMatch(/<h1>.*Nothing proved<\/h1>\s*<p class="note">The run was cut short: interrupted\.</)
+  const html = await renderReport([run({ outcome: 'unfit', unfit: ['nothing answered'] })])
+  expect(html).toContain('aria-label="nothing proved"')
+  expect(html).not.toContain('✓')
   const less = topOf(await renderReport([run({ skipped: ['SIGKILL of an instance'] })]))
   expect(less).toMatch(/promises held<\/h1>\s*<p class="note">Left out: SIGKILL of an instance\.</)
 })

@@ -16,8 +16,10 @@ export function tellResult(result: ScenarioResult, out: { write(text: string): u
     ...skipped.map((what) => pc.yellow(`  left out: ${what}`)),
     ...verdict.unfit.map((why) => pc.yellow(`  unfit: ${why}`)),
   ]
+  // What an unfit run did not find proves nothing.
+  const none = verdict.outcome === 'unfit' ? pc.yellow('?') : pc.green('✓')
   for (const { name, rule, words: promise, count, findings, by } of verdict.rows) {
-    lines.push(`  ${count === 0 ? pc.green('✓') : pc.red('✗')} ${count} ${promise} ${pc.dim(`${rule}, ${by} ${name}`)}`)
+    lines.push(`  ${count === 0 ? none : pc.red('✗')} ${count} ${promise} ${pc.dim(`${rule}, ${by} ${name}`)}`)
     for (const found of findings.slice(0, SHOWN_FINDINGS)) lines.push(`    ${describeFinding(found)}`)
     if (findings.length > SHOWN_FINDINGS) lines.push(`    and ${findings.length - SHOWN_FINDINGS} more`)
   }

@@ -107,18 +107,10 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   // What we cut off ourselves was not lost.
   const history = parseHistory(ended.history).filter(({ status, endedAt }) => status !== 0 || endedAt < cutAt)
   const world = worldOf(observer, actions, target)
-  const verdict = judge(
-    {
-      history,
-      world,
-      executions: await target.executions(),
-      passages: await target.passages(),
-      leftBehind,
-      // Thresholds of a run that was cut short in the middle of requests mean nothing.
-      summary: cutShort === null ? ended.summary : null,
-    },
-    { lossRule: scenario.lossRule },
-  )
+  const seen = { world, executions: await target.executions(), passages: await target.passages(), leftBehind }
+  // Thresholds of a run that was cut short in the middle of requests mean nothing.
+  const summary = cutShort === null ? ended.summary : null
+  const verdict = judge({ ...seen, history, summary }, { lossRule: scenario.lossRule })
   if (cutShort !== null) {
     verdict.unfit.push(`the run was cut short: ${cutShort}`)
     verdict.outcome = 'unfit'
@@ -141,7 +133,8 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
     world,
     history,
   }
-  await writeFile(join(parts.folder, 'world.json'), JSON.stringify(world))
+  // With history and summary beside it, all that the verdict was made of.
+  await writeFile(join(parts.folder, 'evidence.json'), JSON.stringify(seen))
   return result
 }
 
