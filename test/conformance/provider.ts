@@ -151,6 +151,11 @@ export function defineProviderConformance(name: string, createBench: () => Promi
       const running = await provider.ensure(spec)
       await get(running.address)
       bench.suspend(running)
+      // A signal takes its time to arrive.
+      await until(
+        () => provider.observe(spec.id),
+        (seen) => seen.state === 'running' && seen.suspended,
+      )
       const next = bench.open()
       expect(await next.observe(spec.id)).toEqual({ ...running, suspended: true })
       const told: string[] = []
