@@ -8,13 +8,13 @@ import { type NamedStep, pulsing, withStep } from './step.ts'
 export type RunningDeps = {
   store: Store
   instances: Instances
-  /** Unix ms. */
-  now: () => number
+  /** ms by a clock that never jumps: a drain lasts as long as it lasts (R13.8). */
+  elapsed: () => number
   faults?: Faults
 }
 
 export const createRunningActivities = (deps: RunningDeps) => {
-  const { store, instances, now, faults = noFaults } = deps
+  const { store, instances, elapsed, faults = noFaults } = deps
   return {
     /** Brings an instance up and waits until it is healthy. */
     async startInstance(owner: string, instance: PlannedInstance, words: string): Promise<{ address: string }> {
@@ -78,10 +78,10 @@ export const createRunningActivities = (deps: RunningDeps) => {
         words: `Let the instance in slot ${instance.slot} finish what it has in flight`,
       }
       return withStep(deps, ref, async ({ signal, note }) => {
-        const deadline = now() + options.timeoutMs
+        const deadline = elapsed() + options.timeoutMs
         const result = await store.watch.until<'drained' | 'timedOut'>(async () => {
           if ((await store.routers.inFlight(instance.id, options.version)) === 0) return 'drained'
-          return now() >= deadline ? 'timedOut' : null
+          return elapsed() >= deadline ? 'timedOut' : null
         }, signal)
         if (result === 'timedOut') note(`gave up waiting after ${options.timeoutMs / 1000} s`)
         return { result }

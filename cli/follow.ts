@@ -73,15 +73,15 @@ async function untilEnded(
   signal: AbortSignal,
   { patienceMs = 60_000, pollMs = 2_000 }: FollowOptions,
 ): Promise<OperationAnswer> {
-  let lastSeen = Date.now()
+  let lastSeen = performance.now()
   for (;;) {
     try {
       const operation = await read(api, id)
       if (hasEnded(operation.state)) return operation
-      lastSeen = Date.now()
+      lastSeen = performance.now()
       progress.reachable(true)
     } catch (error) {
-      if (!(error instanceof Unreachable) || Date.now() - lastSeen > patienceMs) throw error
+      if (!(error instanceof Unreachable) || performance.now() - lastSeen > patienceMs) throw error
       progress.reachable(false)
     }
     await sleep(pollMs, undefined, { signal })

@@ -98,8 +98,8 @@ export class OperationStarter {
     { app, change: { type }, startedBy }: OperationRequest,
   ): Promise<{ workflowId: string; runId: string }> {
     const workflowId = appWorkflowId(app)
-    const deadline = Date.now() + START_BUDGET_MS
-    const closeDeadline = Date.now() + this.#closeTimeoutMs
+    const deadline = performance.now() + START_BUDGET_MS
+    const closeDeadline = performance.now() + this.#closeTimeoutMs
     const start = () =>
       this.#temporal.call(
         (client) =>
@@ -113,7 +113,7 @@ export class OperationStarter {
             workflowTaskTimeout: '3s',
             staticSummary: `${type} ${app} (${id}, by ${startedBy})`,
           }),
-        deadline - Date.now(),
+        deadline - performance.now(),
       )
     for (;;) {
       try {
@@ -133,7 +133,7 @@ export class OperationStarter {
    * @returns whether it has closed before the deadline.
    */
   async #awaitClose(app: string, deadline: number): Promise<boolean> {
-    const remaining = deadline - Date.now()
+    const remaining = deadline - performance.now()
     if (remaining <= 0) return false
     return this.#temporal
       .call(async (client) => {

@@ -3,14 +3,17 @@
  * minutes; what waits for the outside world (a port, a process) runs on the real one there too.
  */
 export interface Clock {
-  /** Unix ms. */
+  /** Unix ms, for what is written down and shown. It may jump. */
   now(): number
+  /** ms since some moment, for what is waited for. It never jumps (R13.8). */
+  elapsed(): number
   /** Calls back once after `ms`; returns the way to prevent that. Does not keep the process alive. */
   after(ms: number, callback: () => void): () => void
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after: (ms, callback) => {
     const timer = setTimeout(callback, ms).unref()
     return () => clearTimeout(timer)

@@ -1,4 +1,5 @@
 import { CoppiceError, type ErrorCode } from '../domain/errors.ts'
+import { remainingMs } from '../domain/spans.ts'
 import { assertNever } from '../domain/states.ts'
 import { type Clock, sleep } from './clock.ts'
 import type { InstanceSpec, Observation, Provider } from './contracts.ts'
@@ -18,7 +19,7 @@ export type HealthOptions = {
   clock: Clock
   /** Ends the waiting with the signal's reason; the instance is left as it is. */
   signal: AbortSignal
-  /** Unix ms; where it is not the first attempt of a start: what that has left. Default: the timeout from its start on. */
+  /** By `clock.elapsed`; where it is not the first attempt of a start: what that has left. Default: the timeout from its start on. */
   deadline?: number
   onProgress?: (words: string) => void
   ask?: Ask
@@ -58,8 +59,8 @@ type Finding = Answer | { kind: 'foreign' }
 export async function waitUntilHealthy(options: HealthOptions): Promise<Healthy> {
   const { clock, running, signal, spec } = options
   const { timeoutMs } = spec.health
-  const deadline =
-    options.deadline ?? Math.max(running.startedAt + timeoutMs, clock.now() + Math.min(timeoutMs, LEAST_WAIT_MS))
+  const leftMs = remainingMs(running.startedAt + timeoutMs, timeoutMs, clock.now())
+  const deadline = options.deadline ?? clock.elapsed() + Math.max(leftMs, Math.min(timeoutMs, LEAST_WAIT_MS))
   const foreignLimitMs = Math.min(timeoutMs / 4, FOREIGN_MS)
   let foreignSince: number | null = null
   let change = new AbortController()
@@ -71,20 +72,20 @@ export async function waitUntilHealthy(options: HealthOptions): Promise<Healthy>
       change = new AbortController()
       const wake = AbortSignal.any([signal, change.signal])
       await failIfGone(options)
-      const left = deadline - clock.now()
+      const left = deadline - clock.elapsed()
       const { address, finding, own } = await look(options, Math.max(Math.min(ASK_LIMIT_MS, left), LEAST_ASK_MS), wake)
       if (isGood(finding, spec.health.path)) return await judgeListeners(options, address, own)
       if (wake.aborted) continue
-      if (clock.now() >= deadline) throw await diagnosis(options, finding)
-      foreignSince = finding.kind === 'foreign' ? (foreignSince ?? clock.now()) : null
-      if (foreignSince !== null && clock.now() - foreignSince >= foreignLimitMs) {
+      if (clock.elapsed() >= deadline) throw await diagnosis(options, finding)
+      foreignSince = finding.kind === 'foreign' ? (foreignSince ?? clock.elapsed()) : null
+      if (foreignSince !== null && clock.elapsed() - foreignSince >= foreignLimitMs) {
         const found = await diagnosis(options, finding)
         if (found.code === 'PortUnavailable') throw found
       }
       const words = await inWords(options, finding, pauseMs)
       if (words !== progress) options.onProgress?.(words)
       progress = words
-      await sleep(clock, Math.min(pauseMs, Math.max(deadline - clock.now(), 1)), wake)
+      await sleep(clock, Math.min(pauseMs, Math.max(deadline - clock.elapsed(), 1)), wake)
     }
   } finally {
     stopListening()

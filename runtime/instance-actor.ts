@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { type BackOff, CRASH_LOOP_FROM, crashesInARow, restartDelayMs } from '../domain/back-off.ts'
 import { CoppiceError } from '../domain/errors.ts'
+import { elapsedMs, remainingMs } from '../domain/spans.ts'
 import { ailmentOf, isSame, notedAilment, noteOf, Patience, whyAnew } from './ailment.ts'
 import { Attempt } from './attempt.ts'
 import type { Clock } from './clock.ts'
@@ -58,7 +59,7 @@ export class InstanceActor {
   #attempt: Attempt | null = null
   #stopping: Promise<Removal> | null = null
   /** It is up and an exit is a crash: what to do when it is no longer watched. */
-  #watch: { startedAt: number; cancel: () => void } | null = null
+  #watch: { upMs: () => number; cancel: () => void } | null = null
   #cancelRestart: (() => void) | null = null
   /** It ails; null while it is well, or is not watched. */
   #patience: Patience | null = null
@@ -99,7 +100,7 @@ export class InstanceActor {
     if (this.#attempt || this.#stopping || this.#patience?.over) return Promise.resolve()
     return this.#inTurn(async () => {
       if (this.#attempt || this.#stopping) return
-      const { provider, inventory, clock } = this.#context
+      const { provider, inventory, clock, backOff } = this.#context
       const record = await inventory.get(this.id)
       if (!record || record.desired === 'retired') return
       if (this.#cancelRestart) return hasBegunAnew(record) ? this.#startAnew(record) : undefined
@@ -113,8 +114,11 @@ export class InstanceActor {
         return this.#handleExit()
       }
       if (hasBegunAnew(record)) return this.#startAnew(record)
-      const ailed = notedAilment(record) !== null
-      if (!ailed && record.restartAt !== null && record.restartAt > clock.now()) this.#restartAt(record.restartAt)
+      const isHeldBack = notedAilment(record) === null && record.restartAt !== null
+      const leftMs = isHeldBack
+        ? remainingMs(record.restartAt as number, restartDelayMs(record.crashes, backOff), clock.now())
+        : 0
+      if (leftMs > 0) this.#restartIn(leftMs)
       else this.#restart()
     })
   }
@@ -157,7 +161,7 @@ export class InstanceActor {
   async #bringUp(signal: AbortSignal, report: (words: string) => void, own: boolean): Promise<Started> {
     const { inventory, provider, clock } = this.#context
     signal.throwIfAborted()
-    const begunAt = clock.now()
+    const begunAt = clock.elapsed()
     const record = await inventory.get(this.id)
     if (!record || record.desired === 'retired') throw this.#retired()
     this.#unwatch()
@@ -181,7 +185,7 @@ export class InstanceActor {
       if (loopbackOnly !== null && !own) {
         await this.#event(record, 'loopbackWarning', loopbackWarning(loopbackOnly, portOf(address)))
       }
-      return { address, startMs: Math.max(clock.now() - Math.max(begunAt, running.startedAt), 0) }
+      return { address, startMs: Math.min(clock.elapsed() - begunAt, elapsedMs(running.startedAt, clock.now())) }
     } catch (error) {
       if (!signal.aborted) await this.#noteFailure(error)
       throw error
@@ -190,7 +194,7 @@ export class InstanceActor {
 
   async #untilHealthy(spec: InstanceSpec, signal: AbortSignal, report: (words: string) => void) {
     const { provider, slots, clock, health } = this.#context
-    const wall = health.clock ?? clock
+    const real = health.clock ?? clock
     // All attempts together have the time of one.
     let deadline: number | undefined
     for (let attempt = 1; ; attempt++) {
@@ -199,7 +203,7 @@ export class InstanceActor {
         signal.throwIfAborted()
         return provider.ensure(spec)
       })
-      const triedAt = wall.now()
+      const triedAt = real.elapsed()
       try {
         const healthy = await waitUntilHealthy({
           id: this.id,
@@ -216,7 +220,7 @@ export class InstanceActor {
       } catch (error) {
         if (attempt >= PORT_ATTEMPTS || !(await this.#lostItsPort(error, running))) throw error
         deadline ??= triedAt + spec.health.timeoutMs
-        if (wall.now() >= deadline) throw error
+        if (real.elapsed() >= deadline) throw error
         report('another program took its port; starting it on another one')
         await provider.remove(this.id, { graceMs: 0 })
       }
@@ -264,12 +268,15 @@ export class InstanceActor {
   async #watchFrom(startedAt: number, crashes: number): Promise<void> {
     this.#unwatch()
     const { clock, backOff, inventory, provider, logger } = this.#context
-    const provedAfterMs = Math.max(startedAt + backOff.resetAfterMs - clock.now(), 0)
+    const provedAfterMs = remainingMs(startedAt + backOff.resetAfterMs, backOff.resetAfterMs, clock.now())
+    // An earlier worker may have started it; from here on no clock that is set makes it older or younger.
+    const [from, before] = [clock.elapsed(), elapsedMs(startedAt, clock.now())]
+    const upMs = () => before + clock.elapsed() - from
     const forget = () =>
       inventory
         .observe(this.id, { crashes: 0 })
         .catch((err) => logger.warn({ err, instance: this.id }, 'could not forget its crashes'))
-    this.#watch = { startedAt, cancel: crashes > 0 ? clock.after(provedAfterMs, forget) : () => {} }
+    this.#watch = { upMs, cancel: crashes > 0 ? clock.after(provedAfterMs, forget) : () => {} }
     // It may have ended, or was stopped, before anybody listened.
     const seen = await provider.observe(this.id)
     if (seen.state !== 'running' || seen.suspended) this.changed()
@@ -292,15 +299,14 @@ export class InstanceActor {
   }
 
   async #handleExit(): Promise<void> {
-    const { provider, inventory, clock, backOff } = this.#context
+    const { provider, inventory, backOff } = this.#context
     const watch = this.#watch
     if (!watch || this.#attempt || this.#stopping) return
     const [record, seen] = [await inventory.get(this.id), await provider.observe(this.id)]
     if (seen.state === 'running') return
     this.#unwatch()
     if (!record || record.desired === 'retired') return
-    const at = seen.state === 'exited' ? seen.at : clock.now()
-    const crashes = crashesInARow(record.crashes, at - watch.startedAt, backOff)
+    const crashes = crashesInARow(record.crashes, watch.upMs(), backOff)
     await this.#holdBack(record, crashes, crashInWords(seen), await provider.logLines(this.id, LOG_LINES))
   }
 
@@ -319,14 +325,14 @@ export class InstanceActor {
     const next = observed === 'crashLoop' ? `Crash ${crashes} in a row; next` : 'Next'
     const message = `${why} ${next} start in ${delayMs / 1_000} s.`
     this.#context.logger.warn({ app: record.app, instance: this.id, crashes, delayMs }, why)
-    this.#restartAt(restartAt)
+    this.#restartIn(delayMs)
     await inventory.observe(this.id, { observed, crashes, restartAt, pid: null, message, logLines })
     await this.#event(record, kind ?? observed, message, logLines)
   }
 
-  #restartAt(at: number): void {
+  #restartIn(ms: number): void {
     this.#cancelRestart?.()
-    this.#cancelRestart = this.#context.clock.after(Math.max(at - this.#context.clock.now(), 0), () => {
+    this.#cancelRestart = this.#context.clock.after(ms, () => {
       this.#cancelRestart = null
       this.#restart()
     })
@@ -389,7 +395,7 @@ export class InstanceActor {
       return
     }
     if (known === null && noted === ailment.kind && record.restartAt !== null) {
-      const leftMs = Math.min(Math.max(record.restartAt - clock.now(), 0), restartSilentAfterMs)
+      const leftMs = remainingMs(record.restartAt, restartSilentAfterMs, clock.now())
       return this.#waitFor(ailment, leftMs)
     }
     const note = noteOf(ailment, clock.now() + restartSilentAfterMs)
@@ -425,7 +431,7 @@ export class InstanceActor {
       this.#waitFor(ailment, restartSilentAfterMs)
       return inventory.observe(this.id, { restartAt: clock.now() + restartSilentAfterMs })
     }
-    const crashes = crashesInARow(record.crashes, clock.now() - this.#watch.startedAt, backOff)
+    const crashes = crashesInARow(record.crashes, this.#watch.upMs(), backOff)
     // What it said before it was told to end tells more than what it says then.
     const logLines = await provider.logLines(this.id, LOG_LINES)
     await provider.remove(this.id, { graceMs })

@@ -109,17 +109,22 @@ async function endStarter({ starter }: StackState): Promise<void> {
   if (!(await isAlive(table, starter.pid, starter.startTime))) return
   say(`Stopping the platform (pid ${starter.pid})`)
   process.kill(starter.pid, 'SIGTERM')
-  for (const end = Date.now() + STARTER_MS; await isAlive(table, starter.pid, starter.startTime); await sleep(50))
-    if (Date.now() > end)
+  for (
+    const end = performance.now() + STARTER_MS;
+    await isAlive(table, starter.pid, starter.startTime);
+    await sleep(50)
+  )
+    if (performance.now() > end)
       throw new CoppiceError('Unavailable', `Process ${starter.pid} has not stopped within ${STARTER_MS / 1000} s`)
 }
 
 /** Nothing may start on the directory while it is being emptied. */
 async function takeOver(home: string): Promise<ProcessLock> {
-  for (const end = Date.now() + 5_000; ; await sleep(50)) {
+  for (const end = performance.now() + 5_000; ; await sleep(50)) {
     const lock = acquireProcessLock(homePaths(home).lock)
     if (lock !== null) return lock
-    if (Date.now() > end) throw new CoppiceError('Unavailable', `Another program starts or stops a platform on ${home}`)
+    if (performance.now() > end)
+      throw new CoppiceError('Unavailable', `Another program starts or stops a platform on ${home}`)
   }
 }
 

@@ -88,10 +88,10 @@ function interruption(): Interruption {
   ] as const) {
     process.on(name, () => {
       if (first === 0) {
-        first = Date.now()
+        first = performance.now()
         controller.abort()
         resolve('interrupted')
-      } else if (Date.now() - first > SAME_SIGNAL_MS) {
+      } else if (performance.now() - first > SAME_SIGNAL_MS) {
         process.stderr.write('\nEnded without waiting; the next start tidies up.\n')
         process.exit(128 + number)
       }

@@ -12,8 +12,10 @@ export type StoreContext = {
   db: Kysely<Schema>
   /** The way to write; see `write`. */
   writing: Sqlite<Schema>['write']
-  /** Unix ms. */
+  /** Unix ms, for what is written down. It may jump. */
   now: () => number
+  /** ms since some moment, for what is waited for in this process. It never jumps. */
+  elapsed: () => number
   newId: () => string
   seal: Seal
   inventory: string

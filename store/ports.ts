@@ -84,7 +84,13 @@ export class Ports {
   }
 
   async #freeRested(tx: Db): Promise<void> {
-    await tx.deleteFrom('ports').where('state', '=', 'foreign').where('until', '<', this.#context.now()).execute()
+    const now = this.#context.now()
+    await tx
+      .deleteFrom('ports')
+      .where('state', '=', 'foreign')
+      // Past its rest, or before it began: then the clock was set back.
+      .where((eb) => eb.or([eb('until', '<=', now), eb('until', '>', now + FOREIGN_REST_MS)]))
+      .execute()
     const routers = await tx.selectFrom('routers').select('version').execute()
     const everywhere = Math.min(...routers.map((router) => router.version), Number.MAX_SAFE_INTEGER)
     await tx

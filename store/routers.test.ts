@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { RouterReport } from '../domain/route-table.ts'
-import { openTestStore, type TestStore } from './testing.ts'
+import { openTestStore, startRival, type TestStore } from './testing.ts'
 
 let store: TestStore
 beforeEach(async () => {
@@ -36,9 +36,12 @@ async function report(router: string, version: number, more: Partial<RouterRepor
   })
 }
 
+/** Time passes while the control plane lives. */
 async function pass(ms: number): Promise<void> {
-  store.clock.now += ms
-  await store.routers.signControlPlane({ starting: false })
+  for (let left = ms; left > 0; left -= 1_000) {
+    store.clock.now += Math.min(left, 1_000)
+    await store.routers.signControlPlane({ starting: false })
+  }
 }
 
 describe('acknowledgements', () => {
@@ -137,6 +140,65 @@ describe('silent instances', () => {
     await report('a', version, { silent: ['x'], incarnation: '2' })
     expect(await silent()).toEqual([['x', store.clock.now]])
   })
+})
+
+describe('R13.8 a clock that is set', () => {
+  for (const [words, ms] of [
+    ['an hour back', -3_600_000],
+    ['an hour ahead', 3_600_000],
+  ] as const) {
+    it(`${words} ends no lease before its time, and makes none longer`, async () => {
+      await report('a', await store.routes.version())
+      await change()
+      const version = await store.routes.version()
+      store.clock.jump(ms)
+      await pass(11_000)
+      expect(await store.routers.acknowledged(version)).toMatchObject({ waitingFor: ['a'], controlPlaneDown: false })
+      await pass(2_000)
+      expect((await store.routers.acknowledged(version)).complete).toBe(true)
+    })
+
+    it(`${words} does not keep a port longer from use than something foreign on it would`, async () => {
+      const port = await store.ports.acquire('a')
+      await store.ports.replace('a', port)
+      expect(await store.ports.acquire('b')).not.toBe(port)
+      store.clock.jump(ms)
+      store.clock.now += 61_000
+      expect(await store.ports.acquire('c')).toBe(port)
+    })
+  }
+
+  it('does not end the leases of routers that a control plane could not hear while it stood still itself', async () => {
+    await report('a', await store.routes.version())
+    await change()
+    const version = await store.routes.version()
+    store.clock.now += 60_000
+    await pass(11_000)
+    expect((await store.routers.acknowledged(version)).waitingFor).toEqual(['a'])
+    await pass(2_000)
+    expect((await store.routers.acknowledged(version)).complete).toBe(true)
+  })
+})
+
+it('R12.10 a router whose report waits for the write lock is not silent', async () => {
+  const rival = await startRival(store.home)
+  try {
+    await report('a', await store.routes.version())
+    await change()
+    const version = await store.routes.version()
+    await rival.standStill()
+    const waiting: Array<Promise<unknown>> = []
+    for (let s = 0; s < 14; s++) {
+      if (s % 2 === 0) waiting.push(report('a', version - 1))
+      store.clock.now += 1_000
+      waiting.push(store.routers.signControlPlane({ starting: false }))
+    }
+    await rival.goOn()
+    await Promise.all(waiting)
+    expect((await store.routers.acknowledged(version)).waitingFor).toEqual(['a'])
+  } finally {
+    await rival.stop()
+  }
 })
 
 describe('ports', () => {

@@ -5,9 +5,14 @@
  * while its lease lasts, also when it lags. A lease that has lapsed takes it out of the set; it comes back only when it
  * reports the current version again. Its row stays until it signs off or an operator removes it, because an address
  * must not be used again while any router may still hold a table with it.
+ *
+ * Leases are the control plane's alone: it hears the routers, and measures how long it has not by a clock that never
+ * jumps (R13.8). Everybody else reads who is counted. While the control plane is away nobody can acknowledge, and no
+ * lease lapses.
  */
 import type { ReportAnswer, RouterReport } from '../domain/route-table.ts'
-import { type Db, type StoreContext, write } from './context.ts'
+import { elapsedMs } from '../domain/spans.ts'
+import { type StoreContext, write } from './context.ts'
 import { routeVersion } from './routes.ts'
 
 export type RouterOptions = { leaseMs: number; leaseMarginMs: number }
@@ -40,7 +45,6 @@ export type Acknowledgement = {
   controlPlaneDown: boolean
 }
 
-const CONTROL_STARTED = 'control_started_at'
 const CONTROL_SEEN = 'control_seen_at'
 /** The control plane signs every second; three missed signs are a death. */
 const CONTROL_SILENCE_MS = 3_500
@@ -48,46 +52,62 @@ const CONTROL_SILENCE_MS = 3_500
 export class Routers {
   readonly #context: StoreContext
   readonly #options: RouterOptions
+  /** In the control plane: when its lease was renewed last, by router; and since when this process hears anybody. */
+  readonly #renewedAt = new Map<string, number>()
+  #hearsSince = 0
+  #signedAt = Number.NEGATIVE_INFINITY
+  /** Reports that wait until they can be written down: who sends them is not silent. */
+  readonly #reporting = new Map<string, number>()
 
   constructor(context: StoreContext, options: RouterOptions) {
     this.#context = context
     this.#options = options
   }
 
-  report(report: RouterReport): Promise<ReportAnswer> {
-    const { inventory, now } = this.#context
-    return write(this.#context, async (tx) => {
-      const current = await routeVersion(tx)
-      const known = await tx.selectFrom('routers').selectAll().where('id', '=', report.router).executeTakeFirst()
-      const version = report.inventory === inventory ? report.version : -1
-      const inLease = known !== undefined && known.counted === 1 && (await this.#leaseEnd(tx, known.seen_at)) > now()
-      const same = known?.incarnation === report.incarnation
-      const counted = version >= current || (inLease && same)
-      const row = {
-        incarnation: inLease && !counted ? known.incarnation : report.incarnation,
-        address: report.address,
+  async report(report: RouterReport): Promise<ReportAnswer> {
+    const { inventory, now, elapsed } = this.#context
+    const at = elapsed()
+    this.#reporting.set(report.router, (this.#reporting.get(report.router) ?? 0) + 1)
+    try {
+      return await write(this.#context, async (tx) => {
+        const current = await routeVersion(tx)
+        const known = await tx.selectFrom('routers').selectAll().where('id', '=', report.router).executeTakeFirst()
+        const version = report.inventory === inventory ? report.version : -1
+        const inLease = known !== undefined && known.counted === 1 && this.#silentMs(report.router, at) < this.#leaseMs
+        const same = known?.incarnation === report.incarnation
+        const counted = version >= current || (inLease && same)
         // A router that was started anew and lags serves the table on its disk: whatever that table names must go on
         // until it has synchronised, or until the lease of its predecessor has lapsed, which it does not renew.
-        seen_at: inLease && !counted ? known.seen_at : now(),
-        counted: counted || inLease ? 1 : 0,
-        inventory: report.inventory,
-        version,
-        processes: report.processes,
-        in_flight: JSON.stringify(report.inFlight),
-        long_lived: JSON.stringify(report.longLived),
-        sessions: JSON.stringify(report.sessions),
-        session_ranks: JSON.stringify(report.sessionRanks),
-        rebalanced: JSON.stringify(report.rebalanced),
-        down: JSON.stringify(report.down),
-        silent: JSON.stringify(silentSince(report.silent, same ? known.silent : '{}', now())),
-      }
-      await tx
-        .insertInto('routers')
-        .values({ id: report.router, registered_at: now(), ...row })
-        .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
-        .execute()
-      return { counted, inventory, version: current, leaseMs: this.#options.leaseMs }
-    })
+        const renews = counted || !inLease
+        const row = {
+          incarnation: renews ? report.incarnation : known.incarnation,
+          address: report.address,
+          seen_at: renews ? now() : known.seen_at,
+          counted: counted || inLease ? 1 : 0,
+          inventory: report.inventory,
+          version,
+          processes: report.processes,
+          in_flight: JSON.stringify(report.inFlight),
+          long_lived: JSON.stringify(report.longLived),
+          sessions: JSON.stringify(report.sessions),
+          session_ranks: JSON.stringify(report.sessionRanks),
+          rebalanced: JSON.stringify(report.rebalanced),
+          down: JSON.stringify(report.down),
+          silent: JSON.stringify(silentSince(report.silent, same ? known.silent : '{}', now())),
+        }
+        await tx
+          .insertInto('routers')
+          .values({ id: report.router, registered_at: now(), ...row })
+          .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
+          .execute()
+        if (renews) this.#renewedAt.set(report.router, at)
+        return { counted, inventory, version: current, leaseMs: this.#options.leaseMs }
+      })
+    } finally {
+      const waiting = (this.#reporting.get(report.router) ?? 1) - 1
+      if (waiting > 0) this.#reporting.set(report.router, waiting)
+      else this.#reporting.delete(report.router)
+    }
   }
 
   /** A router that stops on purpose signs off; so does an operator for one that will not come back. */
@@ -115,26 +135,14 @@ export class Routers {
     }))
   }
 
-  /** Who still has to acknowledge `version`. Takes routers whose lease has lapsed out of the set. */
+  /** Who still has to acknowledge `version`. */
   async acknowledged(version: number): Promise<Acknowledgement> {
-    const controlPlaneDown = !(await this.#controlPlaneAlive())
-    const waitingFor: string[] = []
-    for (const router of await this.list()) {
-      if (!router.counted || router.version >= version) continue
-      if (!controlPlaneDown && (await this.#leaseEnd(this.#context.db, router.seenAt)) <= this.#context.now()) {
-        await write(this.#context, (tx) =>
-          tx
-            .updateTable('routers')
-            .set({ counted: 0 })
-            .where('id', '=', router.id)
-            .where('seen_at', '=', router.seenAt)
-            .execute(),
-        )
-        continue
-      }
-      waitingFor.push(router.id)
+    const waitingFor = (await this.list()).filter((router) => router.counted && router.version < version)
+    return {
+      complete: waitingFor.length === 0,
+      waitingFor: waitingFor.map(({ id }) => id),
+      controlPlaneDown: !(await this.#controlPlaneAlive()),
     }
-    return { complete: waitingFor.length === 0, waitingFor, controlPlaneDown }
   }
 
   /**
@@ -153,38 +161,55 @@ export class Routers {
    */
   async silent(): Promise<Map<string, number>> {
     const found = new Map<string, number>()
-    for (const { seenAt, silent } of await this.list()) {
-      if ((await this.#leaseEnd(this.#context.db, seenAt)) <= this.#context.now()) continue
+    if (!(await this.#controlPlaneAlive())) return found
+    for (const { counted, silent } of await this.list()) {
+      if (!counted) continue
       for (const [id, since] of Object.entries(silent)) found.set(id, Math.min(since, found.get(id) ?? since))
     }
     return found
   }
 
-  /** The control plane's sign of life, every second. Leases count at the earliest from its own start. */
+  /**
+   * The control plane's sign of life, every second; with it the leases end of routers that it has not heard of. They count
+   * at the earliest from its own start, and anew when it has stood still itself: it could not hear anybody then.
+   */
   async signControlPlane(options: { starting: boolean }): Promise<void> {
+    const at = this.#context.elapsed()
+    if (options.starting || at - this.#signedAt > CONTROL_SILENCE_MS) {
+      this.#renewedAt.clear()
+      this.#hearsSince = at
+    }
+    this.#signedAt = at
     const value = String(this.#context.now())
     await write(this.#context, async (tx) => {
-      for (const key of options.starting ? [CONTROL_STARTED, CONTROL_SEEN] : [CONTROL_SEEN])
-        await tx
-          .insertInto('meta')
-          .values({ key, value })
-          .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
-          .execute()
+      await tx
+        .insertInto('meta')
+        .values({ key: CONTROL_SEEN, value })
+        .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+        .execute()
+      for (const { id } of await tx.selectFrom('routers').select('id').where('counted', '=', 1).execute())
+        if (!this.#reporting.has(id) && this.#silentMs(id, at) >= this.#leaseMs)
+          await tx.updateTable('routers').set({ counted: 0 }).where('id', '=', id).execute()
     })
   }
 
+  /** Both write and read the same clock; after a jump of it the next sign, a second later, tells the truth. */
   async #controlPlaneAlive(): Promise<boolean> {
-    return this.#context.now() - (await this.#meta(this.#context.db, CONTROL_SEEN)) <= CONTROL_SILENCE_MS
+    const row = await this.#context.db
+      .selectFrom('meta')
+      .select('value')
+      .where('key', '=', CONTROL_SEEN)
+      .executeTakeFirst()
+    return elapsedMs(Number(row?.value ?? 0), this.#context.now()) <= CONTROL_SILENCE_MS
   }
 
-  async #leaseEnd(tx: Db, seenAt: number): Promise<number> {
-    const from = Math.max(seenAt, await this.#meta(tx, CONTROL_STARTED))
-    return from + this.#options.leaseMs + this.#options.leaseMarginMs
+  get #leaseMs(): number {
+    return this.#options.leaseMs + this.#options.leaseMarginMs
   }
 
-  async #meta(tx: Db, key: string): Promise<number> {
-    const row = await tx.selectFrom('meta').select('value').where('key', '=', key).executeTakeFirst()
-    return Number(row?.value ?? 0)
+  /** How long the control plane has not heard of it. */
+  #silentMs(id: string, at: number): number {
+    return at - (this.#renewedAt.get(id) ?? this.#hearsSince)
   }
 }
 

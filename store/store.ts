@@ -29,7 +29,7 @@ import { Sessions } from './sessions.ts'
 import { openSqlite } from './sqlite.ts'
 import { Tokens } from './tokens.ts'
 import { Transitions } from './transitions.ts'
-import { meter } from './usage.ts'
+import { createMeter } from './usage.ts'
 import { ChangeWatch } from './watch.ts'
 import { type ComputeSizes, Workspace, type WorkspaceSettings } from './workspace.ts'
 
@@ -58,6 +58,8 @@ export type StoreOptions = {
   migrations?: readonly string[]
   /** Unix ms; for tests. */
   now?: () => number
+  /** Monotonic ms; for tests. */
+  elapsed?: () => number
   newId?: () => string
   /** 0 ≤ x < 1; for tests. */
   random?: () => number
@@ -115,6 +117,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     db: database.reader,
     writing: database.write,
     now: options.now ?? Date.now,
+    elapsed: options.elapsed ?? (() => performance.now()),
     newId,
     seal: openSeal(join(options.home, 'secret.key')),
     inventory,
@@ -144,7 +147,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     workspace,
     secrets,
     tokens: new Tokens(context),
-    meter: () => meter(context),
+    meter: createMeter(context),
     sessions: new Sessions(context),
     duplicate: (duplicate) => duplicateApp(context, { apps, secrets }, duplicate),
     instances: new InstanceRows(context),

@@ -11,7 +11,8 @@ import { openStore, type Store, type StoreOptions } from './store.ts'
 
 export type TestStore = Store & {
   home: string
-  clock: { now: number }
+  /** `now` passes with all its time; `jump` sets the clock, and no time passes. */
+  clock: { now: number; jump: (ms: number) => void }
   /** For what only tests do to the inventory. */
   raw: DatabaseSync
   dispose: () => Promise<void>
@@ -19,10 +20,18 @@ export type TestStore = Store & {
 
 export async function openTestStore(options: Partial<StoreOptions> = {}): Promise<TestStore> {
   const home = mkdtempSync(join(tmpdir(), 'coppice-store-'))
-  const clock = { now: 1_700_000_000_000 }
+  let jumped = 0
+  const clock = {
+    now: 1_700_000_000_000,
+    jump: (ms: number) => {
+      clock.now += ms
+      jumped += ms
+    },
+  }
   const settings: StoreOptions = {
     home,
     now: () => clock.now,
+    elapsed: () => clock.now - jumped,
     random: () => 0,
     workspace: { horizontalScaling: true },
     ...options,

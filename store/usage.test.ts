@@ -75,4 +75,18 @@ describe('R1.3 instance-hours', () => {
     store.clock.now += 3_600
     expect(await hours()).toBeCloseTo(0.001)
   })
+
+  it.each([
+    ['an hour ahead', HOUR],
+    ['an hour back', -HOUR],
+  ])('R13.8 a clock that is set %s while a worker counts adds nothing to them', async (_words, ms) => {
+    await store.instances.observe(instance('a'), { observed: 'running', startedAt: store.clock.now })
+    await pass(10_000)
+    const before = await hours()
+    store.clock.jump(ms)
+    await pass(10_000)
+    await pass(10_000)
+    expect((await hours()) - before).toBeLessThanOrEqual(20_000 / HOUR + 1e-9)
+    expect((await hours()) - before).toBeGreaterThanOrEqual(10_000 / HOUR - 1e-9)
+  })
 })

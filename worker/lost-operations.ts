@@ -11,13 +11,24 @@ import type { Logger } from './logger.ts'
 /** Between the API's record of an operation and the start of its workflow lie milliseconds. */
 const REQUEST_GRACE_MS = 10_000
 
-export type LostOperationsDeps = { store: Store; client: Client; logger: Logger; now: () => number }
+export type LostOperationsDeps = {
+  store: Pick<Store, 'operations'>
+  client: Pick<Client, 'workflow'>
+  logger: Logger
+  /** ms by a clock that never jumps. */
+  elapsed: () => number
+  /** When each operation without a workflow so far was seen first; kept from one look to the next. */
+  requested: Map<string, number>
+}
 
 /** @returns the apps for which a repair was started. */
-export async function repairLostOperations({ store, client, logger, now }: LostOperationsDeps): Promise<string[]> {
+export async function repairLostOperations(deps: LostOperationsDeps): Promise<string[]> {
+  const { store, client, logger } = deps
   const repaired: string[] = []
-  for (const operation of await store.operations.open()) {
-    if (operation.state === 'REQUESTED' && now() - operation.requestedAt < REQUEST_GRACE_MS) continue
+  const open = await store.operations.open()
+  for (const id of deps.requested.keys()) if (!open.some((operation) => operation.id === id)) deps.requested.delete(id)
+  for (const operation of open) {
+    if (operation.state === 'REQUESTED' && !isOverdue(operation, deps)) continue
     if (await hasWorkflow(client, operation)) continue
     // It may have ended between the two looks: the last write of a saga comes before its workflow closes.
     const again = await store.operations.get(operation.id)
@@ -41,7 +52,14 @@ export async function repairLostOperations({ store, client, logger, now }: LostO
   return repaired
 }
 
-async function hasWorkflow(client: Client, operation: Operation): Promise<boolean> {
+/** Counted from when this worker saw it first: when it was requested tells nothing if the clock has been set since. */
+function isOverdue({ id }: Operation, { elapsed, requested }: LostOperationsDeps): boolean {
+  const since = requested.get(id) ?? elapsed()
+  requested.set(id, since)
+  return elapsed() - since >= REQUEST_GRACE_MS
+}
+
+async function hasWorkflow(client: LostOperationsDeps['client'], operation: Operation): Promise<boolean> {
   try {
     const { status } = await client.workflow.getHandle(appWorkflowId(operation.app)).describe()
     return status.name === 'RUNNING'

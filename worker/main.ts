@@ -142,7 +142,7 @@ async function main(): Promise<void> {
         instances,
         sources,
         builder,
-        now,
+        elapsed: () => performance.now(),
         faults: createFaults(process.env.COPPICE_FAULTS, async (id) => (await store.operations.get(id))?.app ?? null),
         resolveSource: (path) => resolveSource(options.sourceRoots, path),
         secretsOf: async (path) => secretsNeeded((await readAppConfig(path)).env),
@@ -150,7 +150,6 @@ async function main(): Promise<void> {
       }),
       store,
       logger,
-      now,
       onReady: (ready) => {
         if (ready) sayReady()
       },

@@ -17,7 +17,6 @@ export type TemporalDeps = {
   activities: Activities
   store: Store
   logger: Logger
-  now: () => number
   /** Called whenever the worker begins or ceases to take work. */
   onReady: (ready: boolean) => void
 }
@@ -72,8 +71,10 @@ async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundle, signa
     }
     signal.addEventListener('abort', stop)
     const client = new Client({ connection: clientConnection, namespace })
-    const watching = setInterval(() => checkLost(deps, client), LOST_CHECK_MS)
-    checkLost(deps, client)
+    const requested = new Map<string, number>()
+    const look = () => checkLost(deps, client, requested)
+    const watching = setInterval(look, LOST_CHECK_MS)
+    look()
     try {
       const running = worker.run()
       deps.onReady(true)
@@ -90,9 +91,9 @@ async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundle, signa
   }
 }
 
-function checkLost(deps: TemporalDeps, client: Client): void {
-  repairLostOperations({ ...deps, client }).catch((error: unknown) =>
-    deps.logger.warn({ error: String(error) }, 'could not compare open operations with open workflows'),
+function checkLost({ store, logger }: TemporalDeps, client: Client, requested: Map<string, number>): void {
+  repairLostOperations({ store, logger, client, requested, elapsed: () => performance.now() }).catch((error: unknown) =>
+    logger.warn({ error: String(error) }, 'could not compare open operations with open workflows'),
   )
 }
 

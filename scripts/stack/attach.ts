@@ -45,13 +45,13 @@ export async function followAttached(
 }
 
 async function awaitReady(home: string, interrupted: AbortSignal): Promise<StackState | null> {
-  let seen = Date.now()
+  let seen = performance.now()
   while (!interrupted.aborted) {
     const state = readState(homePaths(home).state)
     if (state?.phase === 'ready') return state
-    if (state !== null) seen = Date.now()
+    if (state !== null) seen = performance.now()
     // Without a state file the other one is about to write it, or has just ended.
-    const gone = state === null ? Date.now() - seen > GONE_AFTER_MS : !(await starterLives(state))
+    const gone = state === null ? performance.now() - seen > GONE_AFTER_MS : !(await starterLives(state))
     if (gone) return null
     await sleep(POLL_MS, undefined, { signal: interrupted }).catch(() => {})
   }

@@ -95,10 +95,10 @@ export async function untilApp(
   holds: (app: ApiApp) => boolean,
   timeoutMs: number,
 ): Promise<ApiApp> {
-  for (const end = Date.now() + timeoutMs; ; await sleep(POLL_MS)) {
+  for (const end = performance.now() + timeoutMs; ; await sleep(POLL_MS)) {
     const app = await callApi<ApiApp>(at, 'GET', `/api/2.0/apps/${name}`)
     if (holds(app)) return app
-    if (Date.now() < end) continue
+    if (performance.now() < end) continue
     const { compute_status, app_status } = app
     throw new Error(`app ${name} is ${compute_status.state} after ${timeoutMs / 1000} s: ${app_status.message}`)
   }

@@ -68,7 +68,7 @@ async function resolvableFirst(urls: string[]): Promise<string[]> {
 }
 
 async function untilAnswer(url: string): Promise<boolean> {
-  for (const end = Date.now() + URL_TIMEOUT_MS; Date.now() < end; await sleep(50)) {
+  for (const end = performance.now() + URL_TIMEOUT_MS; performance.now() < end; await sleep(50)) {
     const status = await fetch(url, { signal: AbortSignal.timeout(5_000) }).then(
       async (answer) => {
         await answer.arrayBuffer()

@@ -54,9 +54,9 @@ export async function isFree(port: number, host = '127.0.0.1'): Promise<boolean>
 
 /** A process that was just ended may hold its port for an instant. */
 export async function becomesFree(port: number, host: string, timeoutMs: number): Promise<boolean> {
-  for (const end = Date.now() + timeoutMs; ; ) {
+  for (const end = performance.now() + timeoutMs; ; ) {
     if (await isFree(port, host)) return true
-    if (Date.now() > end) return false
+    if (performance.now() > end) return false
     await sleep(50)
   }
 }

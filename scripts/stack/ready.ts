@@ -44,7 +44,8 @@ export function untilReadyFile(file: string, pid: number, signal: AbortSignal): 
 export function touchedLately(file: string, pid: number, withinMs: number): boolean {
   try {
     if (readFileSync(file, 'utf8').trim() !== String(pid)) return true
-    return Date.now() - statSync(file).mtimeMs < withinMs
+    // Either way: where the clock was set back the last touch lies in the future, and says nothing about now.
+    return Math.abs(Date.now() - statSync(file).mtimeMs) < withinMs
   } catch {
     return true
   }

@@ -161,7 +161,11 @@ export class Supervised {
 
   async #adopt(previous: ProcessRecord): Promise<boolean> {
     if (!(await isAlive(this.#table, previous.pid, previous.startTime))) return false
-    this.#running = { ...previous, since: Date.now(), exited: untilDead(this.#table, previous).then(() => 'ended') }
+    this.#running = {
+      ...previous,
+      since: performance.now(),
+      exited: untilDead(this.#table, previous).then(() => 'ended'),
+    }
     this.#hooks.onEvent(`${this.spec.name}: adopted, pid ${previous.pid}`)
     return true
   }
@@ -184,7 +188,7 @@ export class Supervised {
         this.#hooks.onEvent(`${this.spec.name}: ${(error as Error).message}`)
       }
       const how = this.#running === null ? 'was not started' : await this.#running.exited
-      const upMs = Date.now() - (this.#running?.since ?? Date.now())
+      const upMs = performance.now() - (this.#running?.since ?? performance.now())
       this.#running = null
       if (wanted.aborted) break
       if (!this.#served && (attempt >= FIRST_ATTEMPTS || !this.spec.restart)) {
@@ -226,7 +230,7 @@ export class Supervised {
     const row = await this.#table.row(child.pid)
     const startTime = row?.startTime ?? ''
     const record = { pid: child.pid, startTime, fingerprint: this.fingerprint, ...(drawn !== undefined && { drawn }) }
-    this.#running = { ...record, since: Date.now(), exited }
+    this.#running = { ...record, since: performance.now(), exited }
     try {
       await this.#hooks.record(record)
       if (!this.#wanted.signal.aborted) child.stdin?.write('go\n')

@@ -6,8 +6,8 @@ export const broken: Break = {
   edits: [
     {
       file: 'store/routers.ts',
-      find: '<= this.#context.now()) {',
-      replace: '<= 0) {',
+      find: '>= this.#leaseMs)',
+      replace: '>= 1e12)',
     },
   ],
   tests: { files: ['store/routers.test.ts'] },

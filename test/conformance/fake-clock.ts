@@ -3,6 +3,7 @@ import type { Clock } from '../../runtime/clock.ts'
 /** A clock that goes on only when a test says so. */
 export class FakeClock implements Clock {
   #now: number
+  #jumped = 0
   #timers: Array<{ at: number; callback: () => void }> = []
 
   constructor(now = 1_700_000_000_000) {
@@ -10,7 +11,16 @@ export class FakeClock implements Clock {
   }
 
   now(): number {
+    return this.#now + this.#jumped
+  }
+
+  elapsed(): number {
     return this.#now
+  }
+
+  /** Somebody sets the clock: no time passes. */
+  jump(ms: number): void {
+    this.#jumped += ms
   }
 
   after(ms: number, callback: () => void): () => void {

@@ -167,6 +167,23 @@ describe('fails at the deadline', () => {
   })
 })
 
+it.each([-3_600_000, 3_600_000])(
+  'R13.8 waits as long as it may, also when the clock is set by %d ms while it waits, and before it does',
+  async (ms) => {
+    let set = 0
+    const clock = { ...systemClock, now: () => Date.now() + set }
+    const first = check(apps.listensNowhere, { health: SHORT }, { clock, onProgress: () => (set = ms) })
+    const { error, tookMs } = await first
+    expect(error).toMatchObject({ code: 'AppDoesNotListen' })
+    expect(tookMs).toBeGreaterThanOrEqual(SHORT.timeoutMs - 200)
+    expect(tookMs).toBeLessThan(60_000)
+    // Found by the next worker, as it was started before the clock was set.
+    const again = await check(apps.listensNowhere, { health: SHORT }, { clock })
+    expect(again.error).toMatchObject({ code: 'AppDoesNotListen' })
+    expect(again.tookMs).toBeLessThan(60_000)
+  },
+)
+
 it('ends at once when it is told to, and leaves the instance as it is', async () => {
   const aborter = new AbortController()
   const reason = new Error('cancelled')

@@ -298,7 +298,8 @@ describe('a crash', () => {
     inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, crashes: 3 })
     await instances.start(ID)
     const [resetMs = 0] = clock.due
-    expect(clock.now() + resetMs).toBe((inventory.record(ID).startedAt ?? 0) + 10 * 60_000)
+    // It was started a moment after this clock stood still.
+    expect(resetMs).toBe(10 * 60_000)
     clock.advance(resetMs - 1)
     expect(inventory.record(ID).crashes).toBe(3)
     clock.advance(1)
@@ -336,6 +337,38 @@ describe('a crash', () => {
     await instances.lookAgain(ID)
     expect(clock.due).toEqual([1_000])
   })
+
+  it.each([
+    ['an hour back', -3_600_000, 64_000],
+    ['an hour ahead', 3_600_000, 0],
+  ])(
+    'R13.8 is waited out no longer than its back-off when the clock is set %s before the worker starts anew',
+    async (_words, ms, dueMs) => {
+      inventory.add(await bench.spec(apps.crashesAtStart), { ...SERVING, address: '127.0.0.1:1', crashes: 6 })
+      await instances.reconcile()
+      await until(() => inventory.record(ID).crashes === 7 && clock.due[0] === 64_000)
+      await instances.close()
+      clock.jump(ms)
+      instances = open()
+      const before = inventory.record(ID).restartAt
+      await instances.reconcile()
+      if (dueMs > 0) expect(clock.due).toEqual([dueMs])
+      else await until(() => inventory.record(ID).restartAt !== before && inventory.record(ID).crashes === 8)
+    },
+  )
+
+  it.each([-3_600_000, 3_600_000])(
+    'R13.8 counts by how long it was up, and not by a clock that was set by %d ms meanwhile',
+    async (ms) => {
+      inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, crashes: 3 })
+      const { address } = await instances.start(ID)
+      clock.jump(ms)
+      clock.advance(1_000)
+      await crash(address)
+      await observed('crashLoop')
+      expect(inventory.record(ID).crashes).toBe(4)
+    },
+  )
 
   it('of an instance that is held back is not waited for by a saga that starts it', async () => {
     inventory.add(await bench.spec(apps.wellBehaved), SERVING)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { systemClock } from '../../runtime/clock.ts'
 import type { InstanceSpec } from '../../runtime/contracts.ts'
 import { controlGroup } from '../../runtime/providers/process/control-group.ts'
 import { CRASH_POINTS, type CrashPoint } from '../../runtime/providers/process/process-provider.ts'
@@ -103,6 +104,27 @@ describe('the process provider alone', () => {
       expect(bench.ports.leases).toEqual({})
     })
   })
+
+  it.each([-3_600_000, 3_600_000])(
+    'R13.8 gives an app its whole grace and no more when the clock is set by %d ms while it ends',
+    async (ms) => {
+      let set = 0
+      const provider = bench.open({ clock: { ...systemClock, now: () => Date.now() + set } })
+      const { address } = await provider.ensure(await bench.spec(apps.hardToEnd))
+      await get(address)
+      await until(
+        () => provider.logLines(ID, 10),
+        (lines) => lines.length === 3,
+      )
+      const begun = performance.now()
+      const removed = provider.remove(ID, { graceMs: 400 })
+      await until(async () => (await provider.logLines(ID, 10)).includes('not going'))
+      set = ms
+      await removed
+      expect(performance.now() - begun).toBeGreaterThanOrEqual(400)
+      expect(await marked(bench)).toEqual([])
+    },
+  )
 
   it('R10.2 does not take a process that got the pid of its instance for it, and does not end it', async () => {
     const stranger = spawn('sleep', ['600'], { detached: true, stdio: 'ignore' })

@@ -129,9 +129,9 @@ async function groupLives(table: ProcessTable, leader: Leader): Promise<boolean>
 }
 
 async function untilGone(lives: () => Promise<boolean>, timeoutMs: number, clock: Clock): Promise<'gone' | 'timedOut'> {
-  const deadline = clock.now() + timeoutMs
+  const deadline = clock.elapsed() + timeoutMs
   for (let pauseMs = 2; await lives(); pauseMs = Math.min(pauseMs * 1.5, 100)) {
-    const left = deadline - clock.now()
+    const left = deadline - clock.elapsed()
     if (left <= 0) return 'timedOut'
     await sleep(clock, Math.min(pauseMs, left))
   }

@@ -39,14 +39,13 @@ await runTemporalWorker(
         path: async () => '/',
       },
       builder: { build: async () => ({ artifact: DIGEST, layers: [], built: [], preinstalled: null }) },
-      now: Date.now,
+      elapsed: () => performance.now(),
       resolveSource: async () => '/',
       secretsOf: async () => [],
       openBuildLog: () => ({ write: () => {}, close: () => {} }),
     }),
     store,
     logger,
-    now: Date.now,
     onReady: (ready) => {
       const file = process.env.COPPICE_READY_FILE
       if (ready && file !== undefined) writeFileSync(file, String(process.pid))
