@@ -2,6 +2,7 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
+import { LONGEST_TIMER_MS, type Range, wholeNumber } from '../domain/whole-number.ts'
 import { storeOptionsFrom } from '../store/settings.ts'
 import type { StoreOptions } from '../store/store.ts'
 import { STREAM_LIMITS, type StreamLimits } from './event-stream.ts'
@@ -97,27 +98,30 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     urlTemplate: template('url-template', text('url-template')),
     workspaceId: text('workspace-id') ?? '1',
     streams: {
-      maxStreams: wholeNumber('max-streams', text('max-streams'), STREAM_LIMITS.maxStreams),
-      maxStreamsPerToken: wholeNumber(
+      maxStreams: whole('max-streams', text('max-streams'), STREAM_LIMITS.maxStreams, STREAMS),
+      maxStreamsPerToken: whole(
         'max-streams-per-token',
         text('max-streams-per-token'),
         STREAM_LIMITS.maxStreamsPerToken,
+        STREAMS,
       ),
-      stallMs: wholeNumber('stream-stall-ms', text('stream-stall-ms'), STREAM_LIMITS.stallMs),
+      stallMs: whole('stream-stall-ms', text('stream-stall-ms'), STREAM_LIMITS.stallMs, STALL),
     },
     logLevel: text('log-level') ?? 'info',
   }
 }
+
+const STREAMS: Range = { min: 1, max: 1_000_000 }
+const STALL: Range = { min: 1, max: LONGEST_TIMER_MS, unit: 'ms' }
 
 const listOf = (text = ''): string[] =>
   text
     .split(',')
     .map((item) => item.trim())
     .filter(Boolean)
-function wholeNumber(flag: Flag, text: string | undefined, fallback: number): number {
-  if (text === undefined) return fallback
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw invalid(flag, `"${text}" is not a whole number from 1 on`)
-  return Number(text)
+
+function whole(flag: Flag, text: string | undefined, fallback: number, range: Range): number {
+  return text === undefined ? fallback : wholeNumber(`--${flag} (${envName(flag)})`, text, range, flag)
 }
 
 const envName = (flag: Flag): string => `COPPICE_${flag.toUpperCase().replaceAll('-', '_')}`
