@@ -70,6 +70,37 @@ describe('R4.3 what lets artifacts of old deployments go', () => {
   })
 })
 
+it('R13.8 a deployment made after the clock was set back is the newest, so that a rollback goes to the one before it', async () => {
+  kept('a', 'b')
+  store.clock.jump(-3_600_000)
+  const plan = await store.admissions.admit({
+    id: 'op-new',
+    app: 'hello',
+    type: 'deploy',
+    workflowId: 'w',
+    runId: 'r',
+    byHand: {
+      startedBy: 'ada',
+      change: { type: 'deploy' },
+      deployment: {
+        id: 'c',
+        sourceCodePath: 'x',
+        source: 'source',
+        command: null,
+        env: [],
+        health: {},
+        creator: 'ada',
+      },
+    },
+  })
+  store.raw.exec(`update deployments set artifact = 'artifact-c' where id = 'c'`)
+  for (const { id } of plan.add) await store.instances.observe(id, { observed: 'running', address: '127.0.0.1:1' })
+  await store.transitions.commit(plan)
+  await store.transitions.finish(plan)
+  expect((await store.deployments.list('hello')).map(({ id }) => id)).toEqual(['c', 'b', 'a'])
+  expect(await store.admissions.dryRun('hello', { type: 'rollback' })).toMatchObject({ deployment: 'b' })
+})
+
 describe('an update', () => {
   it('R10.2 is named by its app in the transaction that writes its operation down, so that no death can lose it', async () => {
     kept('a')

@@ -123,7 +123,13 @@ export async function insertDeployment(
   deployment: NewDeployment,
 ): Promise<string> {
   const id = deployment.id ?? context.newId().replaceAll('-', '')
-  const now = context.now()
+  const { last } = await tx
+    .selectFrom('deployments')
+    .select(({ fn }) => fn.max('created_at').as('last'))
+    .where('app', '=', app.name)
+    .executeTakeFirstOrThrow()
+  // Which one came before is told by this: also where the clock was set back in between (R13.8).
+  const now = Math.max(context.now(), Number(last ?? 0) + 1)
   await tx
     .insertInto('deployments')
     .values({
