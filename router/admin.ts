@@ -16,7 +16,8 @@ export type AdminParts = {
   metrics(): MetricsSnapshot
   /** By instance id. */
   sessions(): Promise<Record<string, number>>
-  replaceProcesses(): Promise<void>
+  /** Null, or why not. */
+  replaceProcesses(): Promise<string | null>
 }
 
 /**
@@ -115,8 +116,11 @@ export class Admin {
         res.end(this.metrics())
         return
       case 'POST /processes/replace':
-        await this.parts.replaceProcesses()
-        send(res, 200, { processes: this.parts.status().processes })
+        {
+          const problem = await this.parts.replaceProcesses()
+          if (problem === null) send(res, 200, { processes: this.parts.status().processes })
+          else send(res, 500, { error_code: 'NotReplaced', message: problem })
+        }
         return
       default:
         send(res, 404, { error_code: 'RESOURCE_DOES_NOT_EXIST', message: `There is no ${route} here.` })

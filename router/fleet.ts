@@ -9,8 +9,9 @@ import { processState } from './process-state.ts'
 import type { MovedSessions } from './rebalance-count.ts'
 import { countSessions, type SessionCount, type SessionSample } from './sessions.ts'
 
-/** A process that dies at once is not started again faster than this. */
+/** A process that ends is not started again faster than this; each start in a row that fails doubles it. */
 const RESTART_PAUSE_MS = 200
+const LONGEST_RESTART_PAUSE_MS = 10_000
 /** To load the program and its first table; on a machine that does much else this takes seconds. */
 const START_ALLOWANCE_MS = 20_000
 const LONGEST_SILENCE_MS = 30_000
@@ -25,6 +26,8 @@ type Member = {
   /** CPU time it had used when it was first found silent. */
   cpuAtBeat: number | null
   stopping: boolean
+  /** How it ended; null while it lives. */
+  end: string | null
 }
 
 export type FleetEvents = {
@@ -53,6 +56,9 @@ export class Fleet {
   private listen: Listen
   private stopped = false
   private watchdog: NodeJS.Timeout | null = null
+  /** In a row. */
+  private failedStarts = 0
+  private replacing: Promise<string | null> | null = null
   private asks = 0
   private readonly answers = new Map<number, (sample: SessionSample) => void>()
 
@@ -71,7 +77,7 @@ export class Fleet {
     this.table = table
     this.ports = ports
     this.health = health
-    for (let i = 0; i < this.options.processes; i++) this.fork()
+    this.fill()
     let lastLook = performance.now()
     this.watchdog = setInterval(() => {
       const now = performance.now()
@@ -80,6 +86,13 @@ export class Fleet {
       lastLook = now
       if (!late) this.replaceSilent(now)
     }, 250)
+  }
+
+  /** As many as there should be; those that are on their way out do not count, one that is to take a place does. */
+  private fill(): void {
+    if (this.stopped) return
+    const staying = [...this.members.values()].filter((member) => !member.stopping).length
+    for (let i = staying; i < this.options.processes; i++) this.fork()
   }
 
   private fork(): Member {
@@ -96,6 +109,7 @@ export class Fleet {
       metrics: { counters: {}, gauges: {} },
       cpuAtBeat: null,
       stopping: false,
+      end: null,
     }
     this.members.set(worker.id, member)
     worker.on('message', (message: FromWorker) => this.hear(member, message))
@@ -114,6 +128,7 @@ export class Fleet {
     member.cpuAtBeat = null
     switch (message.type) {
       case 'applied':
+        this.failedStarts = 0
         member.applied = { inventory: message.inventory, version: message.version }
         this.take(member, message.beat)
         this.events.onApplied()
@@ -146,6 +161,7 @@ export class Fleet {
 
   private ended(member: Member, code: number | null, signal: string | null): void {
     if (!this.members.delete(member.worker.id)) return
+    member.end = signal ?? `exit code ${code}`
     addCounts(this.retiredCounters, member.metrics.counters)
     this.events.onApplied()
     if (this.stopped || member.stopping) return
@@ -153,9 +169,9 @@ export class Fleet {
       { pid: member.worker.process.pid, code, signal },
       'a process of the router ended; another takes its place',
     )
-    setTimeout(() => {
-      if (!this.stopped) this.fork()
-    }, RESTART_PAUSE_MS)
+    const pauseMs = Math.min(RESTART_PAUSE_MS * 2 ** this.failedStarts, LONGEST_RESTART_PAUSE_MS)
+    if (member.applied === null) this.failedStarts++
+    setTimeout(() => this.fill(), pauseMs)
   }
 
   private replaceSilent(now: number): void {
@@ -233,14 +249,35 @@ export class Fleet {
     return countSessions(samples)
   }
 
-  /** Puts a new process in the place of each, one after the other, without refusing or cutting anything. */
-  async replaceOneByOne(): Promise<void> {
+  /**
+   * Puts a new process in the place of each, one after the other, without refusing or cutting anything. Whoever asks
+   * while that goes on joins it.
+   *
+   * @returns null, or why the processes that were there stay: the program does not start any more, say
+   */
+  replaceOneByOne(): Promise<string | null> {
+    this.replacing ??= this.replaceAll().then((problem) => {
+      this.replacing = null
+      this.events.onProblem('replace', problem)
+      return problem
+    })
+    return this.replacing
+  }
+
+  private async replaceAll(): Promise<string | null> {
     for (const old of [...this.members.values()]) {
+      // It has ended meanwhile, and what took its place is new.
+      if (old.end !== null) continue
       const fresh = this.fork()
-      while (fresh.applied === null && this.members.has(fresh.worker.id)) await pause(20)
-      this.stopMember(old)
-      while (this.members.has(old.worker.id) && !this.stopped) await pause(20)
+      while (fresh.applied === null && fresh.end === null && !this.stopped) await pause(20)
+      if (this.stopped) return null
+      if (fresh.applied === null) {
+        return `the processes are not replaced, and go on as they are: a new one ended (${fresh.end}) before it could carry traffic; its own words stand above this line`
+      }
+      if (old.end === null) this.stopMember(old)
+      while (old.end === null && !this.stopped) await pause(20)
     }
+    return null
   }
 
   private stopMember(member: Member): void {

@@ -185,7 +185,7 @@ export class Primary {
     return this.stopping
   }
 
-  replaceProcesses(): Promise<void> {
+  replaceProcesses(): Promise<string | null> {
     return this.fleet.replaceOneByOne()
   }
 

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { Agent, createServer } from 'node:http'
 import { request as tlsRequest } from 'node:https'
 import { createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as tlsConnect } from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { selfSigned } from '../../router/self-signed.ts'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
@@ -13,6 +14,8 @@ import { ask } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 type Status = { acknowledged: { version: number } }
 
@@ -71,6 +74,70 @@ describe('life of a router', () => {
     expect(after.filter((pid) => before.includes(pid))).toEqual([])
     expect(requests((await router.admin('/metrics')) as string)).toBeGreaterThanOrEqual(counted)
     await until(async () => requests((await router.admin('/metrics')) as string) === asked)
+  })
+
+  it('R14.2 keeps the processes that it has when a new one does not start, says so, and tries no further', {
+    timeout: 90_000,
+  }, async () => {
+    const root = await mkdtemp(join(tmpdir(), 'coppice-program-'))
+    cleanups.push(() => removeTree(root))
+    for (const part of ['router', 'domain', 'logging', 'package.json']) {
+      await cp(join(ROOT, part), join(root, part), { recursive: true })
+    }
+    await symlink(join(ROOT, 'node_modules'), join(root, 'node_modules'))
+    const router = await start({ routes: table(1, app('app', origins)), args: ['--processes', '2'], root })
+    const status = () => router.admin('/status') as Promise<{ processes: number; problems: Record<string, string> }>
+    const before = await router.workers()
+    const stopAsking = asking(router)
+    const program = join(root, 'router', 'worker.ts')
+    const whole = await readFile(program, 'utf8')
+    await writeFile(program, `${whole}\nthis is no program`)
+
+    router.child.kill('SIGHUP')
+    await until(async () => 'replace' in (await status()).problems)
+    expect((await status()).problems.replace).toContain('exit code 1')
+    await expect(router.admin('/processes/replace', 'POST')).resolves.toMatchObject({ error_code: 'NotReplaced' })
+    // Whoever tried again by itself would do it within this time.
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    expect(await router.workers()).toEqual(before)
+    const { failures } = await stopAsking()
+    expect(failures).toEqual([])
+
+    // One that dies now cannot be replaced; the other carries on, and the attempts are told.
+    process.kill(before[0] as number, 'SIGKILL')
+    const attempts = () => router.log.filter((line) => String(line.msg).includes('another takes its place'))
+    await until(() => attempts().length > 2)
+    expect(await router.workers()).toContain(before[1])
+    expect((await ask(router)).status).toBe(200)
+
+    await writeFile(program, whole)
+    await until(async () => (await status()).processes === 2, 30_000)
+    expect(await router.admin('/processes/replace', 'POST')).toEqual({ processes: 2 })
+    expect((await status()).problems).toEqual({})
+    expect(await router.workers()).not.toContain(before[1])
+  })
+
+  it('two replacements at once are one, and never make more than one process too many', async () => {
+    const router = await start({ routes: table(1, app('app', origins)), args: ['--processes', '2'] })
+    const before = await router.workers()
+    let most = 0
+    let watching = true
+    const watch = (async () => {
+      while (watching) {
+        most = Math.max(most, (await router.workers()).length)
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
+    })()
+    router.child.kill('SIGHUP')
+    await Promise.all([router.admin('/processes/replace', 'POST'), router.admin('/processes/replace', 'POST')])
+    router.child.kill('SIGHUP')
+    await router.admin('/processes/replace', 'POST')
+    watching = false
+    await watch
+    expect(most).toBe(3)
+    const after = await router.workers()
+    expect(after).toHaveLength(2)
+    expect(after.filter((pid) => before.includes(pid))).toEqual([])
   })
 
   const requests = (metrics: string) =>

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { RouteTable } from '../../../domain/route-table.ts'
 import { removeTree } from '../../../runtime/artifacts/trees.ts'
 
-const MAIN = fileURLToPath(new URL('../../../router/main.ts', import.meta.url))
+const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 
 export type LogLine = { msg?: string; event?: string; address?: string; admin?: string; [key: string]: unknown }
 
@@ -37,6 +37,8 @@ export type RouterSettings = {
   port?: number
   env?: NodeJS.ProcessEnv
   stdio?: (number | 'pipe')[]
+  /** Root of another copy of the program. */
+  root?: string
   /** Cores to run on, as taskset takes them. */
   pin?: string
   /** How many descriptors each of its processes may have. */
@@ -55,7 +57,8 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
   if (settings.control !== undefined) {
     args.push('--control-plane', settings.control.url, '--token-file', settings.control.tokenFile)
   }
-  const program = [process.execPath, MAIN, ...args, ...(settings.args ?? [])]
+  const main = join(settings.root ?? ROOT, 'router', 'main.ts')
+  const program = [process.execPath, main, ...args, ...(settings.args ?? [])]
   const { descriptors } = settings
   const all = descriptors === undefined ? program : ['prlimit', `--nofile=${descriptors}:${descriptors}`, ...program]
   const [command, ...rest] = settings.pin === undefined ? all : ['taskset', '-c', settings.pin, ...all]
