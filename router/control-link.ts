@@ -6,6 +6,8 @@ import { parseTable } from './table-file.ts'
 
 /** Comments come at least every 2 s; a stream that says nothing for so long is dead. */
 const STREAM_SILENCE_MS = 6000
+/** Signs of life in a stream, and no part of a table. */
+const ONLY_COMMENTS = /^(?::[^\n]*\n+)+$/
 const REPORT_EVERY_MS = 2000
 const REPORT_TIMEOUT_MS = 2000
 const FIRST_PAUSE_MS = 100
@@ -37,6 +39,8 @@ export class ControlLink {
   private leaseMs = 10_000
   private everCounted = false
   private streaming = false
+  /** When a piece of a table last came, or the stream began. */
+  private progressAt = 0
 
   constructor(parts: ControlLinkParts) {
     this.parts = parts
@@ -101,6 +105,7 @@ export class ControlLink {
   private async listen(): Promise<'heard' | 'nothing'> {
     const abort = new AbortController()
     this.stream = abort
+    this.progressAt = performance.now()
     let heard: 'heard' | 'nothing' = 'nothing'
     let silence = setTimeout(() => abort.abort(), STREAM_SILENCE_MS)
     const parser = createParser({
@@ -119,7 +124,9 @@ export class ControlLink {
         this.streaming = true
         clearTimeout(silence)
         silence = setTimeout(() => abort.abort(), STREAM_SILENCE_MS)
-        parser.feed(text.decode(chunk, { stream: true }))
+        const piece = text.decode(chunk, { stream: true })
+        if (!ONLY_COMMENTS.test(piece)) this.progressAt = performance.now()
+        parser.feed(piece)
       }
     } catch (error) {
       if (!this.stopped) this.parts.log.warn(`route stream: ${causeOf(error)}`)
@@ -178,12 +185,15 @@ export class ControlLink {
     }
   }
 
-  /** Not counted: the table at hand is not the current one. A new stream begins with that. */
+  /**
+   * Not counted: the table at hand is not the current one. That is on its way in the stream, on a slow line for minutes;
+   * only where nothing of it comes does a new stream, which begins with the current table, get further.
+   */
   private synchronise(report: RouterReport, told: ReportAnswer): void {
     const behind = report.inventory !== told.inventory || report.version < told.version
     this.parts.log.info({ have: report.version, current: told.version }, 'not counted, synchronises')
-    if (behind) this.stream?.abort()
-    else setTimeout(() => this.reportNow(), FIRST_PAUSE_MS)
+    if (!behind) setTimeout(() => this.reportNow(), FIRST_PAUSE_MS)
+    else if (performance.now() - this.progressAt > STREAM_SILENCE_MS) this.stream?.abort()
   }
 }
 

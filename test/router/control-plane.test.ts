@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { digestKey, pickSlot } from '../../domain/affinity.ts'
 import { ROUTER_COOKIE } from '../../domain/product.ts'
@@ -161,6 +162,67 @@ describe('a router of a control plane', () => {
     await acknowledged(5)
     expect(control.streams).toBeGreaterThan(streams)
   })
+
+  it('R12.10 one behind a slow line synchronises too, however long the table takes to arrive', {
+    timeout: 60_000,
+  }, async () => {
+    const current = table(3, app('app', origins), ...Array.from({ length: 400 }, (_, i) => app(`filler-${i}`, [])))
+    control.publish(current)
+    const bytesPerSecond = 20_000
+    // Several reports are due before it is there.
+    expect(JSON.stringify(current).length / bytesPerSecond).toBeGreaterThan(4)
+    const line = await slowLine(Number(new URL(control.url).port), bytesPerSecond)
+    try {
+      router = await startRouter({
+        control: { ...control, url: `http://127.0.0.1:${line.port}` },
+        args: ['--processes', '1'],
+      })
+      await until(() => control.last()?.version === 3, 45_000)
+      expect(control.streams).toBe(1)
+      expect((await ask(router)).status).toBe(200)
+    } finally {
+      await router?.stop()
+      router = null
+      line.close()
+    }
+  })
+
+  /** Passes on what the control plane says at so many bytes a second, each connection for itself. */
+  async function slowLine(to: number, bytesPerSecond: number): Promise<{ port: number; close(): void }> {
+    const ends = new Set<Socket>()
+    const server = createServer((client) => {
+      const upstream = connect(to, '127.0.0.1')
+      for (const end of [client, upstream]) {
+        ends.add(end)
+        end.on('error', () => undefined)
+        end.on('close', () => {
+          client.destroy()
+          upstream.destroy()
+          ends.delete(end)
+        })
+      }
+      client.pipe(upstream)
+      let owed: Buffer = Buffer.alloc(0)
+      upstream.on('data', (chunk) => {
+        owed = Buffer.concat([owed, chunk])
+        upstream.pause()
+      })
+      const pump = setInterval(() => {
+        client.write(owed.subarray(0, bytesPerSecond / 10))
+        owed = owed.subarray(bytesPerSecond / 10)
+        if (owed.length === 0) upstream.resume()
+      }, 100)
+      client.on('close', () => clearInterval(pump))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return {
+      port: (server.address() as AddressInfo).port,
+      close: () => {
+        server.close()
+        for (const end of ends) end.destroy()
+      },
+    }
+  }
 
   it('R12.4 R12.10 traffic goes on while the control plane is dead, and the router says that it may be stale', async () => {
     const router = await start()
