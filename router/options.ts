@@ -63,7 +63,10 @@ export type Limits = {
   maxBodyBytes: number
   /** Client connections of one process; further ones are closed at once. Each costs a descriptor, two with a request. */
   maxConnections: number
-  /** Requests of one process that may wait for an instance or for a resume; further ones get 503 at once. */
+  /**
+   * Places in one process for requests that wait for an instance or for a resume; further ones get 503 at once. An app
+   * alone has half of them.
+   */
   maxWaiting: number
 }
 
@@ -113,7 +116,7 @@ export const DEFAULT_LIMITS: Limits = {
   maxHeaders: 200,
   maxBodyBytes: 0,
   maxConnections: 20_000,
-  maxWaiting: 1000,
+  maxWaiting: 2000,
 }
 
 export const DEFAULT_TIMEOUTS: Timeouts = {

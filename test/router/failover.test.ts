@@ -227,7 +227,7 @@ describe('failover', () => {
   it('R1.2 when none comes it answers 503 with Retry-After, and the number of those that wait is bounded', async () => {
     const router = await route({
       routes: table(1, app('app', []), app('down', [{ name: 'x', address: '127.0.0.1:9' }])),
-      args: ['--timeout', 'noInstanceWaitMs=600', '--limit', 'maxWaiting=3', '--processes', '1'],
+      args: ['--timeout', 'noInstanceWaitMs=600', '--limit', 'maxWaiting=6', '--processes', '1'],
     })
     for (const host of ['app.localhost', 'down.localhost']) {
       const at = performance.now()
@@ -242,6 +242,21 @@ describe('failover', () => {
       ])
       expect(answers.every((answer) => answer.status === 503 && answer.headers['retry-after'] !== undefined)).toBe(true)
     }
+  })
+
+  it('R1.6 an app of which all wait leaves room for another, whose requests wait and are served', async () => {
+    const [a] = await origins(1)
+    const args = ['--limit', 'maxWaiting=20', '--processes', '1']
+    const router = await route({ routes: table(1, app('flood', []), app('app', [])), args })
+    const flood = range(60).map(() => ask(router, { host: 'flood.localhost' }))
+    const full = await Promise.any(flood.map(async (one) => (await one).headers['x-coppice-router']))
+    expect(full).toBe('TooManyWaiting')
+    const asked = range(4).map(() => ask(router))
+    await until(async () => ((await router.admin('/metrics')) as string).includes('waiting_requests 14'))
+    await router.setRoutes(table(2, app('flood', []), app('app', [a])))
+    for (const answer of await Promise.all(asked)) expect(answer.status).toBe(200)
+    const causes = (await Promise.all(flood)).map((answer) => answer.headers['x-coppice-router'])
+    expect(causes.filter((cause) => cause === 'NoHealthyInstance')).toHaveLength(10)
   })
 
   it('R12.2 a single instance that restarts at its address costs waiting, not failures', async () => {
