@@ -11,6 +11,7 @@ import { loadtestCommand } from './loadtest.ts'
 import { operationsCommands } from './operations.ts'
 import { Output } from './output.ts'
 import { Exited, platformCommands } from './platform.ts'
+import { routersCommands } from './routers.ts'
 import { tokensCommands, workspaceCommands } from './workspace.ts'
 
 const HELP = `
@@ -53,6 +54,7 @@ export async function runCli(argv: string[], surroundings: Surroundings): Promis
   workspaceCommands(program, run)
   tokensCommands(program, run)
   artifactsCommands(program, run)
+  routersCommands(program, run)
   platformCommands(program, run)
   loadtestCommand(program, run)
   for (const command of everyCommand(program)) command.exitOverride().copyInheritedSettings(program)

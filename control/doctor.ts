@@ -44,6 +44,8 @@ const LAG_LOOK_MS = 200
 /** Their lease, and its margin. */
 const SILENT_MS = 12_000
 const START_ROUTER = 'Start it: coppice up. If its port is taken, set another one with COPPICE_ROUTER_LISTEN.'
+/** A router that has been away for so long was not merely started again. */
+const GONE_MS = 15 * 60_000
 
 export class Doctor {
   readonly #deps: DoctorDeps
@@ -121,31 +123,46 @@ export class Doctor {
     let routers = await store.routers.list()
     if (routers.length === 0)
       return [{ name: 'router', ok: false, message: 'no router has reported yet', hint: START_ROUTER }]
-    const lags = ({ version }: RouterRecord): boolean => version < current
+    // Nothing comes from one that has signed off, nor from one that cannot apply it.
+    const lags = ({ version, away, refused }: RouterRecord): boolean => version < current && !away && refused === null
     // Every change is on its way for a moment.
     for (let look = 0; routers.some(lags) && look < LAG_LOOKS; look++) {
       await sleep(LAG_LOOK_MS)
       routers = await store.routers.list()
     }
-    return routers.map((router): Check => {
-      const where = `${router.id} at ${router.address}`
-      const silentMs = this.#deps.now() - router.seenAt
-      if (silentMs > SILENT_MS)
-        return {
-          name: 'router',
-          ok: false,
-          message: `${where} was last heard of ${seconds(silentMs)} ago`,
-          hint: `${START_ROUTER} One that will not come back has to be removed: docs/operating.md, "More routers".`,
+    const nobody = !routers.some(({ counted }) => counted)
+    return Promise.all(
+      routers.map(async (router): Promise<Check> => {
+        const where = `${router.id} at ${router.address}`
+        const silentMs = this.#deps.now() - router.seenAt
+        if (router.refused !== null)
+          return {
+            name: 'router',
+            ok: false,
+            message: `${where} cannot apply the current routes and serves its last ones: ${router.refused.reason}`,
+            hint: 'Start it again with the program of the control plane. Operations do not wait for it.',
+          }
+        if (router.away || silentMs > SILENT_MS) {
+          const ports = await store.ports.heldBackBy(router.version)
+          const rest = ports === 0 ? '' : `; ports that rest because it may come back: ${ports}`
+          return {
+            name: 'router',
+            // One that is merely started again signs off for a moment.
+            ok: router.away && !nobody && (ports === 0 || silentMs < GONE_MS),
+            message: `${where} ${router.away ? 'signed off' : 'was last heard of'} ${seconds(silentMs)} ago${rest}`,
+            hint: `${START_ROUTER} If it will not come back: coppice routers remove ${router.id}.`,
+          }
         }
-      if (lags(router) || !router.counted)
-        return {
-          name: 'router',
-          ok: false,
-          message: `${where} is at table ${router.version} of ${current}; operations wait for it`,
-          hint: 'Read its log: what keeps it from taking the table stands there. It synchronises by itself.',
-        }
-      return { name: 'router', ok: true, message: where }
-    })
+        if (lags(router) || !router.counted)
+          return {
+            name: 'router',
+            ok: false,
+            message: `${where} is at table ${router.version} of ${current}; operations wait for it`,
+            hint: 'Read its log: what keeps it from taking the table stands there. It synchronises by itself.',
+          }
+        return { name: 'router', ok: true, message: where }
+      }),
+    )
   }
 
   async #apps(): Promise<Check[]> {

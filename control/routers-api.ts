@@ -5,7 +5,7 @@
  *                                         change of its version
  *   POST   /routers/report                RouterReport → ReportAnswer
  *   GET    /routers                       who is known
- *   DELETE /routers/<name>                it stopped on purpose, or an operator knows that it will not come back
+ *   DELETE /routers/<name>                an operator knows that it will not come back; or it stops, and has no table
  */
 import { Router } from 'express'
 import { z } from 'zod'
@@ -64,6 +64,8 @@ export function routersApi({ store, domains, changes, streams }: RoutersApiDeps)
         name: known.id,
         address: known.address,
         counted: known.counted,
+        away: known.away,
+        refused: known.refused,
         version: known.version,
         behind: known.version < current,
         processes: known.processes,

@@ -8,9 +8,14 @@ import { DEFAULTS } from './limits.ts'
  *
  * Versions are totally ordered within one inventory; a table of another inventory is another world and replaces
  * whatever was there.
+ *
+ * Programs of neighbouring versions meet here (D32): who reads ignores fields that it does not know, and who adds one
+ * gives it a default. What that cannot express raises `PROTOCOL`, and who does not know the number refuses the table.
  */
+export const PROTOCOL = 1
+const protocol = z.int().min(1)
 
-export const endpointSchema = z.strictObject({
+export const endpointSchema = z.object({
   /** Id of the instance; only for people and counts, affinity uses the slot. */
   instance: z.string().min(1),
   slot: z.int().min(0).max(63),
@@ -28,7 +33,7 @@ export const endpointSchema = z.strictObject({
 })
 export type Endpoint = z.infer<typeof endpointSchema>
 
-export const appRouteSchema = z.strictObject({
+export const appRouteSchema = z.object({
   app: z.string().min(1),
   /** Host names (lower case, without port) that belong to this app, e.g. `hello.localhost`. */
   hostnames: z.array(z.string().min(1)),
@@ -53,7 +58,7 @@ export const appRouteSchema = z.strictObject({
   silenceMs: z.int().min(1).default(DEFAULTS.silenceMs),
   /** The last rebalance: minted sessions whose rank is below their slot's fraction of the ranks are re-minted once. */
   rebalance: z
-    .strictObject({
+    .object({
       epoch: z.int().min(1),
       /** Slot → fraction of the ranks (`shedRank`) that it sheds, 0 to 1. */
       shed: z.record(z.string(), z.number().min(0).max(1)),
@@ -64,7 +69,9 @@ export const appRouteSchema = z.strictObject({
 })
 export type AppRoute = z.infer<typeof appRouteSchema>
 
-export const routeTableSchema = z.strictObject({
+export const routeTableSchema = z.object({
+  /** What one has to understand in order to apply this table. */
+  protocol: protocol.max(PROTOCOL, `is of a newer program, this one understands ${PROTOCOL}`).default(1),
   /** Which inventory this table is of. */
   inventory: z.string().min(1),
   /** Grows by one with every change of any app's routes. */
@@ -77,7 +84,9 @@ export type RouteTable = z.infer<typeof routeTableSchema>
  * What a router tells the control plane: at least every 2 s as a sign of life (it renews the lease), at once when a
  * table is applied, and at once when a draining instance has nothing in flight any more.
  */
-export const routerReportSchema = z.strictObject({
+export const routerReportSchema = z.object({
+  /** The newest that this router understands. */
+  protocol: protocol.default(1),
   /** Stable name of this router (survives its restarts). */
   router: z.string().min(1).max(128),
   /** Changes with every start of the router. */
@@ -102,11 +111,19 @@ export const routerReportSchema = z.strictObject({
   silent: z.array(z.string()).default([]),
   /** Slots per instance id that the active checks found down; people see it in the status of the app. */
   down: z.array(z.string()).default([]),
+  /** A published table that it cannot apply: it serves the last one, and is not waited for (D32). */
+  refused: z
+    .object({ version: z.int().min(0).nullable(), reason: z.string().max(1000) })
+    .nullable()
+    .default(null),
+  /** It stops on purpose: it is not waited for, and what is on its disk is the version above. */
+  leaving: z.boolean().default(false),
 })
 export type RouterReport = z.infer<typeof routerReportSchema>
 
 /** The control plane's answer to a report. */
-export const reportAnswerSchema = z.strictObject({
+export const reportAnswerSchema = z.object({
+  protocol: protocol.default(1),
   /** The router is in the acknowledgement set. False: its table is not the current one; synchronise first. */
   counted: z.boolean(),
   inventory: z.string(),

@@ -4,6 +4,9 @@ import type { Logger } from 'pino'
 import { type ReportAnswer, type RouterReport, type RouteTable, reportAnswerSchema } from '../domain/route-table.ts'
 import { parseTable } from './table-file.ts'
 
+/** What one that signs off says of what it carries. */
+const NOTHING_LEFT = { inFlight: {}, longLived: {}, sessions: {}, sessionRanks: {}, down: [], silent: [] }
+
 /** Comments come at least every 2 s; a stream that says nothing for so long is dead. */
 const STREAM_SILENCE_MS = 6000
 /** Signs of life in a stream, and no part of a table. */
@@ -21,7 +24,10 @@ export type ControlLinkParts = {
   log: Logger
   fetch: typeof fetch
   onTable(table: RouteTable): void
+  onRefused(refused: NonNullable<RouterReport['refused']>): void
   report(): RouterReport
+  /** There is a table on its disk, with which it begins its next life. */
+  keepsTable(): boolean
 }
 
 /**
@@ -33,7 +39,7 @@ export class ControlLink {
   private stopped = false
   private stream: AbortController | null = null
   private reportTimer: NodeJS.Timeout | null = null
-  private reporting = false
+  private reporting: Promise<void> | null = null
   private reportAgain = false
   private lastCounted = Number.NEGATIVE_INFINITY
   private leaseMs = 10_000
@@ -66,13 +72,19 @@ export class ControlLink {
     return performance.now() - this.lastCounted > this.leaseMs
   }
 
-  /** Leaves the acknowledgement set at once, so that nobody waits for this router. */
+  /**
+   * Leaves the acknowledgement set at once, so that nobody waits for this router. What it leaves behind is known to the
+   * control plane by its table on the disk: no address in that is given to others before it is back (D7).
+   */
   async stop(): Promise<void> {
     this.stopped = true
     if (this.reportTimer !== null) clearInterval(this.reportTimer)
     this.stream?.abort()
+    // One that arrived behind the last word would make it count again.
+    await this.reporting
     try {
-      await this.call(`/routers/${encodeURIComponent(this.parts.name)}`, { method: 'DELETE' })
+      if (this.parts.keepsTable()) await this.post({ ...this.parts.report(), ...NOTHING_LEFT, leaving: true })
+      else await this.call(`/routers/${encodeURIComponent(this.parts.name)}`, { method: 'DELETE' })
     } catch (error) {
       this.parts.log.warn(`could not sign off from the control plane: ${(error as Error).message}`)
     }
@@ -139,8 +151,8 @@ export class ControlLink {
   }
 
   private take(data: string): void {
-    const table = parseTable(data)
-    if ('unusable' in table) this.parts.log.error(`a published table is refused: ${table.unusable}`)
+    const table = parseTable(data, 'program')
+    if ('unusable' in table) this.parts.onRefused({ version: table.version, reason: table.unusable })
     else this.parts.onTable(table)
   }
 
@@ -149,29 +161,32 @@ export class ControlLink {
   /** One report at a time; what happens meanwhile is told by one more right after it. */
   reportNow(): void {
     if (this.stopped) return
-    if (this.reporting) {
+    if (this.reporting !== null) {
       this.reportAgain = true
       return
     }
-    this.reporting = true
     this.reportAgain = false
-    void this.send().finally(() => {
-      this.reporting = false
+    this.reporting = this.send().finally(() => {
+      this.reporting = null
       if (this.reportAgain) this.reportNow()
     })
+  }
+
+  private async post(report: RouterReport): Promise<ReportAnswer> {
+    const answer = await this.call('/routers/report', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(report),
+    })
+    if (!answer.ok) throw new Error(`the control plane answered ${answer.status}`)
+    return reportAnswerSchema.parse(await answer.json())
   }
 
   private async send(): Promise<void> {
     const sentAt = performance.now()
     const report = this.parts.report()
     try {
-      const answer = await this.call('/routers/report', {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(report),
-      })
-      if (!answer.ok) throw new Error(`the control plane answered ${answer.status}`)
-      const told = reportAnswerSchema.parse(await answer.json())
+      const told = await this.post(report)
       if (told.counted) {
         // The lease began at the latest when the report was sent.
         this.lastCounted = sentAt
@@ -191,6 +206,8 @@ export class ControlLink {
    */
   private synchronise(report: RouterReport, told: ReportAnswer): void {
     const behind = report.inventory !== told.inventory || report.version < told.version
+    // It would come again, and be refused again.
+    if (behind && report.refused !== null && (report.refused.version ?? told.version) >= told.version) return
     this.parts.log.info({ have: report.version, current: told.version }, 'not counted, synchronises')
     if (!behind) setTimeout(() => this.reportNow(), FIRST_PAUSE_MS)
     else if (performance.now() - this.progressAt > STREAM_SILENCE_MS) this.stream?.abort()

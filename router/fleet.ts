@@ -36,6 +36,7 @@ export type FleetEvents = {
   onBeat(beat: Beat): void
   onSuspect(instance: string): void
   onMoved(moved: MovedSessions): void
+  onRefused(version: number, reason: string): void
   onProblem(key: string, message: string | null): void
 }
 
@@ -135,6 +136,9 @@ export class Fleet {
         break
       case 'beat':
         this.take(member, message.beat)
+        break
+      case 'refused':
+        this.events.onRefused(message.version, message.reason)
         break
       case 'listening':
         this.port = message.port

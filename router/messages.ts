@@ -17,6 +17,8 @@ export type ToWorker =
 export type FromWorker =
   /** The table is in force here and its ports are open (or are reported as problems). */
   | { type: 'applied'; inventory: string; version: number; beat: Beat }
+  /** It could not be applied here, by a defect: what was in force before may be in force in part. */
+  | { type: 'refused'; version: number; reason: string }
   | { type: 'beat'; beat: Beat }
   | { type: 'listening'; port: number }
   /** A request could not connect: the primary checks that instance at once. */

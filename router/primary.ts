@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { RouterReport, RouteTable } from '../domain/route-table.ts'
+import { PROTOCOL, type RouterReport, type RouteTable } from '../domain/route-table.ts'
 import { Admin } from './admin.ts'
 import { Checks } from './checks.ts'
 import { ControlLink } from './control-link.ts'
@@ -24,7 +24,7 @@ const COUNT_SESSIONS_EVERY_MS = 5000
 /** So long a table waits for the disk before it is served without being written down. */
 const DISK_PATIENCE_MS = 1000
 
-const NO_ROUTES: RouteTable = { inventory: '', version: 0, apps: [] }
+const NO_ROUTES: RouteTable = { protocol: PROTOCOL, inventory: '', version: 0, apps: [] }
 
 /** What the admin listener shows. */
 export type RouterStatus = {
@@ -65,6 +65,8 @@ export class Primary {
   private table: RouteTable = NO_ROUTES
   private onDisk = { inventory: '', version: -1 }
   private acknowledged = { inventory: '', version: 0 }
+  /** A published table that cannot be applied here, while nothing newer has come. */
+  private refused: RouterReport['refused'] = null
   private readonly problems = new Map<string, string>()
   private port = 0
   private readonly ports: PortGuard
@@ -90,6 +92,9 @@ export class Primary {
         onBeat: (beat) => this.heard(beat),
         onSuspect: (instance) => this.checks.suspect(instance),
         onMoved: (moved) => this.rebalances.add(moved),
+        onRefused: (version, reason) => {
+          if (version === this.table.version) this.refuse({ version, reason })
+        },
         onProblem: (key, message) => this.problem(key, message),
       },
       log,
@@ -113,7 +118,9 @@ export class Primary {
             log,
             fetch,
             onTable: (table) => this.publish(table),
+            onRefused: (refused) => this.refuse(refused),
             report: () => this.report(),
+            keepsTable: () => this.onDisk.inventory !== '',
           })
     this.routesFile =
       options.routes === null
@@ -218,6 +225,14 @@ export class Primary {
     if (this.table === table) this.fleet.publish(table, ports)
   }
 
+  /** It goes on with the last one; whoever published this must not wait for it (D32). */
+  private refuse(refused: NonNullable<RouterReport['refused']>): void {
+    this.refused = { ...refused, reason: refused.reason.slice(0, 1000) }
+    const which = refused.version === null ? 'the published table' : `table ${refused.version}`
+    this.problem('table', `${which} cannot be applied here, the last one stays in force: ${refused.reason}`)
+    this.link?.reportNow()
+  }
+
   /** A file that people write carries what version they like; each change of it is a new one here. */
   private renumbered(table: RouteTable): RouteTable {
     return { ...table, inventory: 'file', version: this.table.inventory === 'file' ? this.table.version + 1 : 1 }
@@ -248,6 +263,8 @@ export class Primary {
     if (this.onDisk.inventory !== inventory || this.onDisk.version !== version) return
     if (!this.fleet.appliedEverywhere(inventory, version)) return
     this.acknowledged = { inventory, version }
+    this.refused = null
+    this.problem('table', null)
     this.link?.reportNow()
   }
 
@@ -307,6 +324,7 @@ export class Primary {
 
   private report(): RouterReport {
     return {
+      protocol: PROTOCOL,
       router: this.options.name,
       incarnation: this.incarnation,
       inventory: this.acknowledged.inventory,
@@ -319,6 +337,8 @@ export class Primary {
       address: this.address(),
       down: this.down(),
       silent: this.checks.silent,
+      refused: this.refused,
+      leaving: false,
     }
   }
 

@@ -68,7 +68,7 @@ export class RoutesFile {
     const digest = createHash('sha256').update(text).digest('hex')
     if (digest === this.lastDigest) return
     this.lastDigest = digest
-    const table = parseTable(text)
+    const table = parseTable(text, 'people')
     if ('unusable' in table) {
       this.onProblem(`${this.path} is refused, the last good table stays in force: ${table.unusable}`)
       return

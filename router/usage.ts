@@ -39,7 +39,7 @@ const LIMIT_WORDS: Record<keyof Limits, string> = {
   maxHeaders: 'number of headers; beyond it 431',
   maxBodyBytes: 'bytes of a request body, 0 for no limit; beyond it 413',
   maxConnections: 'client connections of one process; further ones are closed',
-  maxWaiting: 'requests of one process that wait for an instance, of one app half as many; further ones get 503',
+  maxWaiting: 'requests of one process that wait for an instance, half as many of an app; others get 503',
 }
 
 const TIMEOUT_WORDS: Record<keyof Timeouts, string> = {

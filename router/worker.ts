@@ -172,7 +172,12 @@ export function runWorker(
   channel.onMessage((message) => {
     switch (message.type) {
       case 'table':
-        turn = turn.then(() => apply(message)).catch((error) => log.error(error, 'a table could not be applied'))
+        turn = turn
+          .then(() => apply(message))
+          .catch((error: Error) => {
+            log.error(error, 'a table could not be applied')
+            channel.send({ type: 'refused', version: message.table.version, reason: error.message })
+          })
         break
       case 'health':
         routes.applyHealth(message.health)

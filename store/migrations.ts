@@ -173,6 +173,8 @@ export const MIGRATIONS: readonly string[] = [
   update apps set health_path = deployments.health_path, health_timeout_ms = deployments.health_timeout_ms
     from deployments where deployments.id = apps.active_deployment;
   `,
+  `alter table routers add column away integer not null default 0;
+  alter table routers add column refused text;`,
 ]
 
 export type MigrateOptions = {

@@ -52,6 +52,17 @@ export class Ports {
     })
   }
 
+  /** How many rest because a router may still know them that has acknowledged no more than `version`. */
+  async heldBackBy(version: number): Promise<number> {
+    const row = await this.#context.db
+      .selectFrom('ports')
+      .select((eb) => eb.fn.countAll<number>().as('count'))
+      .where('state', '=', 'resting')
+      .where('rests_until_version', '>', version)
+      .executeTakeFirstOrThrow()
+    return row.count
+  }
+
   async #lease(tx: Db, instance: string): Promise<number> {
     const held = await tx.selectFrom('ports').selectAll().where('instance', '=', instance).executeTakeFirst()
     if (held !== undefined) {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { RouterReport } from '../domain/route-table.ts'
+import { type RouterReport, routerReportSchema } from '../domain/route-table.ts'
 import { openTestStore, startRival, type TestStore } from './testing.ts'
 
 let store: TestStore
@@ -18,22 +18,17 @@ const change = () =>
   })
 
 async function report(router: string, version: number, more: Partial<RouterReport> = {}) {
-  return store.routers.report({
+  const words = {
     router,
     incarnation: '1',
     inventory: store.inventory,
     version,
     inFlight: {},
-    longLived: {},
-    sessions: {},
-    sessionRanks: {},
-    rebalanced: {},
-    silent: [],
     processes: 1,
     address: 'http://127.0.0.1:8080',
-    down: [],
     ...more,
-  })
+  }
+  return store.routers.report(routerReportSchema.parse(words))
 }
 
 /** Time passes while the control plane lives. */
@@ -93,6 +88,38 @@ describe('acknowledgements', () => {
     await pass(4_100)
     expect((await store.routers.acknowledged(second)).complete).toBe(true)
     expect(await report('a', second, { incarnation: '2' })).toMatchObject({ counted: true })
+  })
+
+  it('R12.10 do not wait for a router that has signed off, and count it again when it is back with the current table', async () => {
+    const first = await store.routes.version()
+    await report('a', first, { inFlight: { x: 2 } })
+    await report('a', first, { leaving: true })
+    await change()
+    const second = await store.routes.version()
+    expect(await store.routers.acknowledged(second)).toMatchObject({ complete: true, waitingFor: [] })
+    expect(await store.routers.list()).toMatchObject([
+      { id: 'a', away: true, counted: false, version: first, inFlight: {} },
+    ])
+    expect(await report('a', first, { incarnation: '2' })).toMatchObject({ counted: false })
+    expect(await store.routers.acknowledged(second)).toMatchObject({ complete: true })
+    expect(await report('a', second, { incarnation: '2' })).toMatchObject({ counted: true })
+    expect(await store.routers.list()).toMatchObject([{ away: false, counted: true }])
+  })
+
+  it('R13.8 do not wait for a router that says that it cannot apply the current table, which no time would change', async () => {
+    const first = await store.routes.version()
+    await report('a', first)
+    await report('b', first)
+    await change()
+    const second = await store.routes.version()
+    const refused = { version: second, reason: 'protocol: is of a newer program' }
+    expect(await report('a', first, { refused })).toMatchObject({ counted: false })
+    expect((await store.routers.acknowledged(second)).waitingFor).toEqual(['b'])
+    await report('b', second)
+    expect(await store.routers.acknowledged(second)).toMatchObject({ complete: true })
+    expect(await store.routers.list()).toMatchObject([{ counted: false, version: first, refused }, { refused: null }])
+    // It counts as soon as it has one that it can apply.
+    expect(await report('a', second)).toMatchObject({ counted: true })
   })
 
   it('tell of an instance in flight only what was counted under the table that drains it', async () => {
@@ -202,7 +229,8 @@ it('R12.10 a router whose report waits for the write lock is not silent', async 
 })
 
 describe('ports', () => {
-  it('rest until every router that is registered has a table without them', async () => {
+  /** The port of an app that the router `stale` has in its table, and a stop of that app, admitted. */
+  async function servedApp() {
     const plan = await store.admissions.admit({
       id: 'op-00000001',
       app: 'hello',
@@ -239,6 +267,11 @@ describe('ports', () => {
       runId: 'r',
       byHand: { startedBy: 'ada', change: { type: 'stop' } },
     })
+    return { id, port, stop }
+  }
+
+  it('rest until every router that is registered has a table without them', async () => {
+    const { id, port, stop } = await servedApp()
     await store.transitions.commit(stop)
     await store.ports.release(id)
     expect(await store.ports.acquire('other-1')).not.toBe(port)
@@ -246,8 +279,28 @@ describe('ports', () => {
     // The lease of the router has lapsed long ago, but it may still hold its old table.
     await pass(60_000)
     expect(await store.ports.acquire('other-2')).not.toBe(port)
-    await report('stale', await store.routes.version())
-    expect(await store.ports.acquire('other-3')).toBe(port)
+    const before = (await store.routes.version()) - 1
+    expect(await store.ports.heldBackBy(before)).toBe(1)
+    // Nor when it has signed off: it will begin its next life with that table.
+    await report('stale', before, { leaving: true })
+    expect(await store.ports.acquire('other-3')).not.toBe(port)
+    await report('stale', before, { incarnation: '2' })
+    expect(await store.ports.acquire('other-4')).not.toBe(port)
+    await report('stale', await store.routes.version(), { incarnation: '2' })
+    expect(await store.ports.heldBackBy(await store.routes.version())).toBe(0)
+    expect(await store.ports.acquire('other-5')).toBe(port)
+  })
+
+  it('that only a router still knows that will not come back are free when an operator has removed it', async () => {
+    const { id, port, stop } = await servedApp()
+    await report('stale', await store.routes.version(), { leaving: true })
+    await store.transitions.commit(stop)
+    await store.ports.release(id)
+    await store.transitions.finish(stop)
+    await pass(24 * 3_600_000)
+    expect(await store.ports.acquire('other-1')).not.toBe(port)
+    expect(await store.routers.remove('stale')).toBe(true)
+    expect(await store.ports.acquire('other-2')).toBe(port)
   })
 
   it('of an instance that no table ever had are free at once', async () => {

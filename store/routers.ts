@@ -3,16 +3,17 @@
  *
  * A router that reports the current version is *counted*: from then on a publication waits for it. It stays counted
  * while its lease lasts, also when it lags. A lease that has lapsed takes it out of the set; it comes back only when it
- * reports the current version again. Its row stays until it signs off or an operator removes it, because an address
- * must not be used again while any router may still hold a table with it.
+ * reports the current version again. One that signs off, or that cannot apply the current table (D32), is not counted
+ * from then on. Its row stays in any case, with the version on its disk, until an operator removes it: it will begin its
+ * next life with that table, and no address in it must belong to another instance by then.
  *
  * Leases are the control plane's alone: it hears the routers, and measures how long it has not by a clock that never
  * jumps (R13.8). Everybody else reads who is counted. While the control plane is away nobody can acknowledge, and no
  * lease lapses.
  */
-import type { ReportAnswer, RouterReport } from '../domain/route-table.ts'
+import { PROTOCOL, type ReportAnswer, type RouterReport } from '../domain/route-table.ts'
 import { elapsedMs } from '../domain/spans.ts'
-import { type StoreContext, write } from './context.ts'
+import { parseJson, type StoreContext, write } from './context.ts'
 import { routeVersion } from './routes.ts'
 
 export type RouterOptions = { leaseMs: number; leaseMarginMs: number }
@@ -23,6 +24,9 @@ export type RouterRecord = {
   address: string
   seenAt: number
   counted: boolean
+  /** It has signed off. */
+  away: boolean
+  refused: RouterReport['refused']
   version: number
   processes: number
   inFlight: Record<string, number>
@@ -75,15 +79,19 @@ export class Routers {
         const version = report.inventory === inventory ? report.version : -1
         const inLease = known !== undefined && known.counted === 1 && this.#silentMs(report.router, at) < this.#leaseMs
         const same = known?.incarnation === report.incarnation
-        const counted = version >= current || (inLease && same)
+        // Nobody waits for one that goes, nor for one that will not get further before somebody has updated it.
+        const out = report.leaving || (report.refused !== null && version < current)
+        const counted = !out && (version >= current || (inLease && same))
         // A router that was started anew and lags serves the table on its disk: whatever that table names must go on
         // until it has synchronised, or until the lease of its predecessor has lapsed, which it does not renew.
-        const renews = counted || !inLease
+        const predecessor = inLease && !counted && !out
         const row = {
-          incarnation: renews ? report.incarnation : known.incarnation,
+          incarnation: predecessor ? known.incarnation : report.incarnation,
           address: report.address,
-          seen_at: renews ? now() : known.seen_at,
-          counted: counted || inLease ? 1 : 0,
+          seen_at: predecessor ? known.seen_at : now(),
+          counted: counted || predecessor ? 1 : 0,
+          away: report.leaving ? 1 : 0,
+          refused: report.refused && JSON.stringify(report.refused),
           inventory: report.inventory,
           version,
           processes: report.processes,
@@ -100,8 +108,8 @@ export class Routers {
           .values({ id: report.router, registered_at: now(), ...row })
           .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
           .execute()
-        if (renews) this.#renewedAt.set(report.router, at)
-        return { counted, inventory, version: current, leaseMs: this.#options.leaseMs }
+        if (!predecessor) this.#renewedAt.set(report.router, at)
+        return { protocol: PROTOCOL, counted, inventory, version: current, leaseMs: this.#options.leaseMs }
       })
     } finally {
       const waiting = (this.#reporting.get(report.router) ?? 1) - 1
@@ -110,7 +118,7 @@ export class Routers {
     }
   }
 
-  /** A router that stops on purpose signs off; so does an operator for one that will not come back. */
+  /** For one that will not come back, or has no table that it could come back with. */
   async remove(id: string): Promise<boolean> {
     const result = await write(this.#context, (tx) => tx.deleteFrom('routers').where('id', '=', id).executeTakeFirst())
     return result.numDeletedRows > 0n
@@ -124,6 +132,8 @@ export class Routers {
       address: row.address,
       seenAt: row.seen_at,
       counted: row.counted === 1,
+      away: row.away === 1,
+      refused: parseJson<NonNullable<RouterReport['refused']>>(row.refused),
       version: row.version,
       processes: row.processes,
       inFlight: JSON.parse(row.in_flight),

@@ -2,7 +2,7 @@
  * The route table is a view of the inventory: whatever changes who serves raises the version in the same transaction,
  * so a table of a version can only be one table (DESIGN D7).
  */
-import type { AppRoute, RouteTable } from '../domain/route-table.ts'
+import { type AppRoute, PROTOCOL, type RouteTable } from '../domain/route-table.ts'
 import { type Db, parseJson, read, type StoreContext, write } from './context.ts'
 import type { Schema } from './schema.ts'
 
@@ -78,6 +78,7 @@ export class Routes {
         .execute()
       const byApp = Map.groupBy(instances, (instance) => instance.app)
       return {
+        protocol: PROTOCOL,
         inventory: this.#context.inventory,
         version,
         apps: apps.map(

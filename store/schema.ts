@@ -135,6 +135,10 @@ export type Schema = {
     in_flight: string
     long_lived: string
     sessions: string
+    /** 1: it has signed off, and comes back with the table of `version`. */
+    away: Generated<number>
+    /** JSON: the table that it cannot apply. */
+    refused: string | null
     session_ranks: string
     rebalanced: string
     down: string

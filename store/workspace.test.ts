@@ -270,6 +270,9 @@ describe('a rebalance', () => {
       address: '',
       down: [],
       silent: [],
+      protocol: 1,
+      refused: null,
+      leaving: false,
     })
     const before = await store.routes.version()
     expect(await store.sessions.predict('hello', 1)).toEqual({ sessions: 40, moved: 10 })

@@ -74,6 +74,8 @@ export async function describeProcesses(options: StackOptions, request: Describe
     ...(options.appPorts && { COPPICE_APP_PORTS: options.appPorts }),
     COPPICE_ROUTER_LISTEN: process.env.COPPICE_ROUTER_LISTEN ?? `127.0.0.1:${options.port}`,
     COPPICE_ROUTER_CONTROL_PLANE: apiUrl,
+    // Of a data directory there is one, whatever the machine is called today: by its name it is known to be back.
+    COPPICE_ROUTER_NAME: process.env.COPPICE_ROUTER_NAME ?? 'router',
     COPPICE_ROUTER_TOKEN_FILE: paths.token,
     COPPICE_ROUTER_STATE_DIR: paths.router,
     ...request.env,

@@ -89,7 +89,34 @@ describe('D7 the stream of route tables', () => {
     expect(body.url).toBe('http://one.localhost:18080')
   })
 
-  it('lets a router sign off, once', async () => {
+  it('R13.8 tells of a router that cannot apply the current table, and of one that has signed off', async () => {
+    const { store } = control
+    const ask = async () => {
+      const { body } = await control.call('GET', '/api/coppice/v1/doctor')
+      const known = await control.call('GET', '/api/coppice/v1/routers')
+      return {
+        check: (body.checks as Array<{ name: string }>).find(({ name }) => name === 'router'),
+        router: (known.body.routers as unknown[])[0],
+      }
+    }
+    const version = await store.routes.version()
+    const refused = { version, reason: 'protocol: is of a newer program' }
+    const tell = (more: object) =>
+      control.call('POST', '/api/coppice/v1/routers/report', { ...report(version - 1, store.inventory), ...more })
+    // A field of a newer router besides, which is none of this program's business.
+    expect((await tell({ refused, news: 1 })).body.counted).toBe(false)
+    expect(await ask()).toMatchObject({
+      check: { ok: false, message: expect.stringMatching(/^r1 at .* cannot apply the current routes.*newer program$/) },
+      router: { name: 'r1', counted: false, away: false, refused },
+    })
+    await tell({ leaving: true })
+    expect(await ask()).toMatchObject({
+      check: { ok: false, message: expect.stringMatching(/^r1 at .* signed off \d+ s ago$/) },
+      router: { counted: false, away: true, refused: null },
+    })
+  })
+
+  it('forgets a router that an operator removes, once', async () => {
     expect((await control.call('DELETE', '/api/coppice/v1/routers/r1')).status).toBe(200)
     expect((await control.call('DELETE', '/api/coppice/v1/routers/r1')).status).toBe(404)
   })

@@ -88,5 +88,10 @@ async function tableOf(more: Partial<AppRoute>, version: number): Promise<RouteT
     ({ id, slot, address }) => ({ name: id, slot, address }),
   )
   expect(origins).toHaveLength(INSTANCES)
-  return { inventory: 'alone', version, apps: [route('explorer', origins, { hostnames: ['127.0.0.1'], ...more })] }
+  return {
+    protocol: 1,
+    inventory: 'alone',
+    version,
+    apps: [route('explorer', origins, { hostnames: ['127.0.0.1'], ...more })],
+  }
 }

@@ -194,7 +194,8 @@ describe('life of a router', () => {
 
   it('refuses a bad routes file whole and keeps the last good table', async () => {
     const router = await start({ routes: table(1, app('app', origins)) })
-    for (const bad of ['{"inventory":', '{"inventory":"x","version":1,"apps":[{"app":"app"}]}', '']) {
+    const slip = JSON.stringify({ ...table(1, { ...app('app', origins), afinity: true } as never) })
+    for (const bad of ['{"inventory":', '{"inventory":"x","version":1,"apps":[{"app":"app"}]}', slip, '']) {
       await writeFile(join(router.dir, 'routes.json'), bad)
       await until(async () => 'routes' in ((await router.admin('/status')) as { problems: object }).problems)
       expect((await ask(router)).status).toBe(200)

@@ -12,8 +12,10 @@ export type TestControl = {
   tokenFile: string
   reports: (RouterReport & { at: number })[]
   removed: string[]
+  signedOff: RouterReport[]
   streams: number
-  publish(table: RouteTable): void
+  /** Anything else than a table too, for one of a newer program. */
+  publish(table: RouteTable | { [field: string]: unknown; inventory: string; version: number }): void
   /** Cuts every stream and answers nothing, as if it were dead, until it is undone. */
   dead: boolean
   last(): RouterReport | undefined
@@ -23,13 +25,14 @@ export type TestControl = {
 export async function startControl(first: RouteTable): Promise<TestControl> {
   const token = 'test-token-of-the-control-plane'
   const dir = await mkdtemp(join(tmpdir(), 'coppice-control-'))
-  let table = first
+  let table: Pick<RouteTable, 'inventory' | 'version'> = first
   const streams = new Set<ServerResponse>()
   const control: TestControl = {
     url: '',
     tokenFile: '',
     reports: [],
     removed: [],
+    signedOff: [],
     streams: 0,
     publish: (next) => {
       table = next
@@ -78,6 +81,7 @@ export async function startControl(first: RouteTable): Promise<TestControl> {
       })
       req.on('end', () => {
         const report = routerReportSchema.parse(JSON.parse(body))
+        if (report.leaving) control.signedOff.push(report)
         control.reports.push({ ...report, at: performance.now() })
         const counted = report.inventory === table.inventory && report.version >= table.version
         res.setHeader('content-type', 'application/json')

@@ -1,4 +1,4 @@
-import type { AppRoute, RouteTable } from '../../../domain/route-table.ts'
+import { type AppRoute, PROTOCOL, type RouteTable } from '../../../domain/route-table.ts'
 
 type Where = { name: string; address: string; state?: 'serving' | 'draining'; slot?: number; up?: boolean }
 
@@ -27,4 +27,9 @@ export function app(name: string, origins: Where[], more: Partial<AppRoute> = {}
   }
 }
 
-export const table = (version: number, ...apps: AppRoute[]): RouteTable => ({ inventory: 'test', version, apps })
+export const table = (version: number, ...apps: AppRoute[]): RouteTable => ({
+  protocol: PROTOCOL,
+  inventory: 'test',
+  version,
+  apps,
+})
