@@ -1,5 +1,6 @@
 import { MockActivityEnvironment } from '@temporalio/testing'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { routerReportSchema } from '../domain/route-table.ts'
 import { openTestStore, type TestStore } from '../store/testing.ts'
 import { createRunningActivities } from './running.ts'
 
@@ -12,21 +13,17 @@ beforeEach(async () => {
   elapsed = 0
   await store.apps.create({ name: 'hello', mode: 'scaled', instances: 1, creator: 'ada' })
   await store.admissions.request({ id: 'op-1', app: 'hello', startedBy: 'ada', change: { type: 'stop' } })
-  await store.routers.report({
-    router: 'a',
-    incarnation: '1',
-    inventory: store.inventory,
-    version: await store.routes.version(),
-    inFlight: { [instance.id]: 1 },
-    longLived: {},
-    sessions: {},
-    sessionRanks: {},
-    rebalanced: {},
-    silent: [],
-    processes: 1,
-    address: 'http://127.0.0.1:8080',
-    down: [],
-  })
+  await store.routers.report(
+    routerReportSchema.parse({
+      router: 'a',
+      incarnation: '1',
+      inventory: store.inventory,
+      version: await store.routes.version(),
+      inFlight: { [instance.id]: 1 },
+      processes: 1,
+      address: 'http://127.0.0.1:8080',
+    }),
+  )
 })
 afterEach(() => store.dispose())
 

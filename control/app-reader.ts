@@ -44,13 +44,13 @@ export class AppReader {
       pending: await deployment(app.pendingDeployment),
       computeLimits: this.#options.computeLimits,
       sizes: this.#store.workspace.sizes,
-      urls: appUrls(app, { ...this.#options, router: await this.#router() }),
+      urls: appUrls(app, { ...this.#options, ...(await this.#router()) }),
     })
   }
 
-  async #router(): Promise<string> {
+  async #router(): Promise<{ router: string; takenPorts: number[] }> {
     const routers = await this.#store.routers.list()
     const newest = routers.filter(({ address }) => URL.canParse(address)).sort((a, b) => b.seenAt - a.seenAt)[0]
-    return newest?.address ?? DEFAULT_ROUTER
+    return { router: newest?.address ?? DEFAULT_ROUTER, takenPorts: newest?.takenPorts ?? [] }
   }
 }

@@ -15,7 +15,7 @@ export type Urls = { url: string; urls: string[] }
 /** Where people reach an app: by host name, and at a port of its own where names do not resolve (DESIGN D13). */
 export function appUrls(
   app: Pick<App, 'name' | 'port'>,
-  options: { domains: string[]; urlTemplate: string | null; router: string },
+  options: { domains: string[]; urlTemplate: string | null; router: string; takenPorts?: number[] },
 ): Urls {
   const router = new URL(options.router)
   const first = options.urlTemplate === null ? [] : [options.urlTemplate.replace('{app}', app.name)]
@@ -24,7 +24,9 @@ export function appUrls(
     url.hostname = `${app.name}.${domain}`
     return url.origin
   })
-  const byPort = app.port === null ? [] : [`${router.protocol}//${router.hostname}:${app.port}`]
+  // A platform that was restored beside its original has the ports of the same apps, and the original listens there.
+  const hasPort = app.port !== null && !options.takenPorts?.includes(app.port)
+  const byPort = !hasPort ? [] : [`${router.protocol}//${router.hostname}:${app.port}`]
   const urls = [...new Set([...first, ...byName, ...byPort])]
   return { url: urls[0] ?? router.origin, urls }
 }

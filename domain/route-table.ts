@@ -107,6 +107,8 @@ export const routerReportSchema = z.object({
   processes: z.int().min(0),
   /** Where people reach apps through this router, e.g. `http://127.0.0.1:8080`. */
   address: z.string(),
+  /** Ports of apps that it cannot open, because another program has them: apps are not reached there. */
+  takenPorts: z.array(z.int().min(1).max(65_535)).default([]),
   /** Instances that have been silent past their app's limit, whether they were ejected or not: the worker starts those again that stay so. */
   silent: z.array(z.string()).default([]),
   /** Slots per instance id that the active checks found down; people see it in the status of the app. */

@@ -18,9 +18,9 @@ export class PortGuard {
     this.problem = problem
   }
 
-  /** Some port could not be opened at the last call. */
-  get hasTaken(): boolean {
-    return this.taken.size > 0
+  /** Those that could not be opened at the last call. */
+  get takenPorts(): number[] {
+    return [...this.taken]
   }
 
   /** @returns those of the ports that can be opened, or are open; each of the others becomes a problem of its own */

@@ -161,7 +161,7 @@ export class Primary {
       this.counted = await this.fleet.sessions(500)
     }, COUNT_SESSIONS_EVERY_MS)
     this.portTimer = setInterval(() => {
-      if (this.ports.hasTaken) void this.distribute(this.table)
+      if (this.ports.takenPorts.length > 0) void this.distribute(this.table)
     }, TAKEN_PORT_RETRY_MS)
   }
 
@@ -335,6 +335,7 @@ export class Primary {
       rebalanced: this.rebalances.counts(),
       processes: this.fleet.processes,
       address: this.address(),
+      takenPorts: this.ports.takenPorts,
       down: this.down(),
       silent: this.checks.silent,
       refused: this.refused,

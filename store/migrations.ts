@@ -175,6 +175,7 @@ export const MIGRATIONS: readonly string[] = [
   `,
   `alter table routers add column away integer not null default 0;
   alter table routers add column refused text;`,
+  `alter table routers add column taken_ports text not null default '[]';`,
 ]
 
 export type MigrateOptions = {

@@ -36,6 +36,8 @@ export type RouterRecord = {
   /** By `<app>/<epoch>`. */
   rebalanced: Record<string, number>
   down: string[]
+  /** Ports of apps that it cannot open. */
+  takenPorts: number[]
   /** By instance id: since when it has said without a break that this one is silent (Unix ms). */
   silent: Record<string, number>
 }
@@ -101,6 +103,7 @@ export class Routers {
           session_ranks: JSON.stringify(report.sessionRanks),
           rebalanced: JSON.stringify(report.rebalanced),
           down: JSON.stringify(report.down),
+          taken_ports: JSON.stringify(report.takenPorts),
           silent: JSON.stringify(silentSince(report.silent, same ? known.silent : '{}', now())),
         }
         await tx
@@ -141,6 +144,7 @@ export class Routers {
       sessions: JSON.parse(row.sessions),
       rebalanced: JSON.parse(row.rebalanced),
       down: JSON.parse(row.down),
+      takenPorts: JSON.parse(row.taken_ports),
       silent: JSON.parse(row.silent),
     }))
   }

@@ -142,6 +142,8 @@ export type Schema = {
     session_ranks: string
     rebalanced: string
     down: string
+    /** JSON: ports of apps that it cannot open. */
+    taken_ports: string
     /** JSON: silent instances, with since when this router has said so without a break (Unix ms). */
     silent: string
   }

@@ -269,6 +269,7 @@ describe('a rebalance', () => {
       processes: 1,
       address: '',
       down: [],
+      takenPorts: [],
       silent: [],
       protocol: 1,
       refused: null,

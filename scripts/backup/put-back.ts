@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, renameSync, rmdirSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CoppiceError } from '../../domain/errors.ts'
+import { ownerIsGone, ownerTag } from '../../runtime/artifacts/owners.ts'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { MIGRATIONS, schemaVersion } from '../../store/migrations.ts'
 import { acquireProcessLock } from '../../store/process-lock.ts'
@@ -18,8 +19,9 @@ import { type BackupHead, HEAD, readArchive } from './archive.ts'
 export async function putBack(file: string, home: string): Promise<BackupHead> {
   if (!existsSync(file)) throw new CoppiceError('InvalidInput', `There is no file ${file}`, { field: 'file' })
   refuseUsed(home, file)
-  const aside = `${home}.restoring-${process.pid}`
   await mkdir(dirname(home), { recursive: true })
+  await sweepRestores(home)
+  const aside = `${home}${RESTORING}${ownerTag()}-${randomUUID().slice(0, 8)}`
   await mkdir(aside, { mode: 0o700 })
   try {
     await readArchive(file, aside)
@@ -34,6 +36,16 @@ export async function putBack(file: string, home: string): Promise<BackupHead> {
     await removeTree(aside)
     throw error
   }
+}
+
+/** Between the home and whose it is. */
+const RESTORING = '.restoring-'
+
+/** A restore that was killed leaves a key and a token beside the data directory; whoever comes next takes them away. */
+export async function sweepRestores(home: string): Promise<void> {
+  const prefix = `${basename(home)}${RESTORING}`
+  for (const name of existsSync(dirname(home)) ? readdirSync(dirname(home)) : [])
+    if (name.startsWith(prefix) && ownerIsGone(name.slice(prefix.length))) await removeTree(join(dirname(home), name))
 }
 
 function refuseUsed(home: string, file: string): void {

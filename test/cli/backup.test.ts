@@ -1,5 +1,7 @@
 /** R14.3 on the real stack: what a backup took while everything ran serves again elsewhere. */
-import { mkdir, mkdtemp, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { createWriteStream, existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createGzip } from 'node:zlib'
@@ -95,6 +97,30 @@ describe('R14.3 coppice restore', () => {
     expect((await readdir(folder)).sort()).toEqual(['bad', 'kept.tar.gz'])
   })
 
+  it('R14.3 that is killed leaves a key beside the data directory no longer than until the next one', async () => {
+    const target = join(folder, 'killed')
+    const pipe = join(folder, 'pipe')
+    execFileSync('mkfifo', [pipe])
+    const running = coppice(['restore', pipe], { home: target })
+    const half = (await readFile(file)).subarray(0, (await stat(file)).size - 1_000)
+    const writing = createWriteStream(pipe)
+    writing.on('error', () => undefined)
+    writing.write(half)
+    const leftovers = async () => (await readdir(folder)).filter((name) => name.startsWith('killed.restoring-'))
+    const [aside] = await until('the key to be unpacked', 30_000, async () => {
+      const found = (await leftovers()).filter((name) => existsSync(join(folder, name, 'secret.key')))
+      return found.length > 0 ? found : null
+    })
+    expect((await stat(join(folder, aside as string))).mode & 0o777).toBe(0o700)
+    process.kill(Number(/restoring-(\d+)/.exec(aside as string)?.[1]), 'SIGKILL')
+    await running.ended
+    writing.destroy()
+    await rm(pipe)
+    expect(await leftovers()).toEqual([aside])
+    expect((await cli(target, 'down', '--purge')).code).toBe(0)
+    expect(await leftovers()).toEqual([])
+  })
+
   it('brings everything back: apps serve without a build, secrets open, tokens open, earlier deployments are there', async () => {
     const home = join(folder, 'restored')
     const restored = await cli(home, 'restore', file)
@@ -105,7 +131,15 @@ describe('R14.3 coppice restore', () => {
     const stack = await startTestStack({ home })
     try {
       expect(stack.token).toBe(platform.stack.token)
-      // By name: the port of its own belongs to the first one as long as that runs.
+      // By name: the port of its own belongs to the first one as long as that runs, which is where its URL would lead.
+      const urls = async (at: { api: typeof stack.api }) =>
+        (await at.api('GET', '/api/2.0/apps/shop')).body.urls as string[]
+      const original = (await urls(platform.stack)).find((url) => !url.includes('shop.'))
+      await until('the router to say that it does not have that port', 30_000, async () =>
+        (await urls(stack)).includes(original as string) ? null : true,
+      )
+      expect(original).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
+      expect((await urls(stack)).length).toBeGreaterThan(0)
       const version = async () =>
         (await ask(`${stack.routerUrl}/`, { host: 'shop.localhost', key: null })).body.version ?? null
       expect(await until('the app to serve again', 30_000, version)).toBe('2')
