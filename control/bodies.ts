@@ -9,6 +9,7 @@ import { CoppiceError } from '../domain/errors.ts'
 import { healthCheckSchema } from '../domain/health-check.ts'
 import { firstIssue } from '../domain/inputs.ts'
 import { appNameSchema } from '../domain/names.ts'
+import { processTooLarge, wordSchema } from '../domain/process-size.ts'
 import type { NewDeployment } from '../store/deployments.ts'
 
 const fields = <Name extends string, Schema extends z.ZodType>(names: readonly Name[], schema: Schema) =>
@@ -130,11 +131,7 @@ export const ONE_INSTANCE =
 const envVarSchema = z
   .strictObject({
     name: z.string().regex(ENV_NAME, 'must be letters, digits and underscores, and not begin with a digit'),
-    value: z
-      .string()
-      .max(64 * 1024)
-      .refine((text) => !text.includes('\0'), 'must not contain a NUL character')
-      .optional(),
+    value: wordSchema.optional(),
     value_from: z.string().min(1, 'must name a secret').optional(),
   })
   .refine((entry) => (entry.value === undefined) !== (entry.value_from === undefined), {
@@ -169,6 +166,10 @@ export const deploymentSchema = z
         context.addIssue({ code: 'custom', path: ['env_vars', index, 'name'], message: `${name} is there twice` })
       seen.add(name)
     })
+    // Values of secrets are not known here; with them it is counted once more when the app is started.
+    const env = (body.env_vars ?? []).map(({ name, value = '' }) => ({ name, value }))
+    const tooLarge = processTooLarge(body.command ?? [], env)
+    if (tooLarge !== null) context.addIssue({ code: 'custom', path: ['env_vars'], message: tooLarge })
   })
 export type DeploymentBody = z.infer<typeof deploymentSchema>
 

@@ -7,6 +7,7 @@
  */
 import { Router } from 'express'
 import { z } from 'zod'
+import { wordSchema } from '../domain/process-size.ts'
 import type { Store } from '../store/store.ts'
 import type { AppReader } from './app-reader.ts'
 import { flagSchema, read, readBody } from './bodies.ts'
@@ -20,12 +21,7 @@ const nameSchema = z
     'must be 1 to 128 letters, digits, "_", "." or "-", and begin with a letter or digit',
   )
 const paramsSchema = z.object({ secret: nameSchema })
-const valueSchema = z.strictObject({
-  value: z
-    .string()
-    .max(64 * 1024)
-    .refine((text) => !text.includes('\0'), 'must not contain a NUL character'),
-})
+const valueSchema = z.strictObject({ value: wordSchema })
 
 export function secretsApi({ store, apps }: SecretsApiDeps): Router {
   const router = Router()

@@ -1,6 +1,7 @@
 import { parseDocument } from 'yaml'
 import { z } from 'zod'
 import { CoppiceError } from './errors.ts'
+import { byteLength, wordSchema } from './process-size.ts'
 
 /**
  * `app.yaml` (or `app.yml`): how an app is started and what is in its environment. Every scalar is read as the text
@@ -19,7 +20,7 @@ export const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 export const envVarSchema = z
   .strictObject({
     name: z.string().regex(ENV_NAME, 'must be letters, digits and underscores, and not begin with a digit'),
-    value: z.string().refine(withoutNul, 'must not contain a NUL character').optional(),
+    value: wordSchema.optional(),
     valueFrom: z.string().min(1, 'must name a secret').optional(),
   })
   .refine((entry) => (entry.value === undefined) !== (entry.valueFrom === undefined), {
@@ -38,7 +39,7 @@ export function secretsNeeded(entries: ReadonlyArray<EnvVar>): string[] {
 
 /** Program and arguments. There is no shell between; `$DATABRICKS_APP_PORT` alone is substituted. */
 export const commandSchema = z
-  .array(z.string().refine(withoutNul, 'must not contain a NUL character'), {
+  .array(wordSchema, {
     error: 'must be a list of words such as ["python", "app.py"]; it is run without a shell',
   })
   .min(1, 'must not be empty')
@@ -69,7 +70,7 @@ export const EMPTY_APP_CONFIG: AppConfig = { env: [] }
  * `details.field` is the field, e.g. `env[2].valueFrom`.
  */
 export function parseAppConfig(file: string, text: string): AppConfig {
-  if (text.length > MAX_CONFIG_BYTES) {
+  if (byteLength(text) > MAX_CONFIG_BYTES) {
     throw new CoppiceError('AppConfigInvalid', `${file} is larger than ${MAX_CONFIG_BYTES} bytes`, { file })
   }
   const document = parseDocument(text, { schema: 'failsafe', prettyErrors: true })
@@ -108,8 +109,4 @@ function fieldName(path: ReadonlyArray<PropertyKey>): string {
   return path
     .map((part, index) => (typeof part === 'number' ? `[${part}]` : `${index === 0 ? '' : '.'}${String(part)}`))
     .join('')
-}
-
-function withoutNul(text: string): boolean {
-  return !text.includes('\0')
 }

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { CoppiceError } from './errors.ts'
 import { healthCheckInputSchema } from './health-check.ts'
 import { appNameSchema } from './names.ts'
+import { wordSchema } from './process-size.ts'
 import { OPERATION_TYPES, type OperationType } from './states.ts'
 
 const base = {
@@ -26,7 +27,7 @@ export const deployInputSchema = z.strictObject({
     .optional(),
   /** Instances of an app that does not exist yet; 1 to the limit makes it a scaled app. Default: a standard app. */
   instances: z.int().min(1).max(64).optional(),
-  command: z.array(z.string().min(1)).min(1).optional(),
+  command: z.array(wordSchema.min(1)).min(1).optional(),
   /** What is left out the app keeps; see `HealthCheck`. */
   healthCheck: healthCheckInputSchema.optional(),
 })

@@ -7,12 +7,12 @@ import { CoppiceError } from '../domain/errors.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { endLeftBuilds } from '../runtime/builders/left-builds.ts'
 import { removeGround } from '../runtime/ground.ts'
-import { homeMarker } from '../runtime/providers/process/home-marker.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
 import { storeOptionsFrom } from '../store/settings.ts'
 import { openStore } from '../store/store.ts'
+import { sweepRestores } from './backup/put-back.ts'
 import { PROCESS_NAMES, readState, type StackState } from './stack/state-file.ts'
 import { endRecorded } from './stack/supervised.ts'
 import { homePaths, ROOT } from './stack-options.ts'
@@ -35,6 +35,7 @@ const say = (words: string): void => {
 }
 
 async function down(home: string, purge: boolean): Promise<void> {
+  await sweepRestores(home)
   // Nothing is written into a folder that is not ours, not even a lock.
   if (!isDataDirectory(home)) return say(`${home} is not a data directory of Coppice; nothing runs on it.`)
   const paths = homePaths(home)
@@ -130,11 +131,12 @@ async function takeOver(home: string): Promise<ProcessLock> {
 
 /** Instances outlive their worker on purpose (DESIGN D11); these outlived all of it. */
 async function removeInstances(home: string): Promise<void> {
-  const folder = join(home, 'instances')
-  if (!existsSync(folder)) return
+  // Also where their folder was removed: whose they are stands in the inventory.
   const store = await openStore({ ...storeOptionsFrom(process.env), home })
+  const { homeId } = store
   const provider = createProcessProvider({
-    home: folder,
+    home: join(home, 'instances'),
+    homeId,
     logsDir: join(home, 'logs', 'instances'),
     ports: store.ports,
     logger: pino({ level: 'silent' }),
@@ -148,7 +150,9 @@ async function removeInstances(home: string): Promise<void> {
         if (left !== null) say(`Of ${id} something is left: ${left}`)
       }),
     )
-    await endLeftBuilds({ homeId: await homeMarker(folder), making: join(home, 'artifacts', 'making') })
+    await endLeftBuilds({ homeId, making: join(home, 'artifacts', 'making') })
+    const rest = await provider.list()
+    if (rest.length > 0) throw new CoppiceError('Unavailable', `Instances are left on ${home}: ${rest.join(', ')}`)
   } finally {
     provider.close()
     await store.close()

@@ -15,6 +15,7 @@ import type { StoreContext } from './context.ts'
 import { Deployments } from './deployments.ts'
 import { type Duplicate, duplicateApp } from './duplicate.ts'
 import { Events } from './events.ts'
+import { homeIdOf } from './home-id.ts'
 import { InstanceRows } from './instances.ts'
 import { migrate } from './migrations.ts'
 import { Operations } from './operations.ts'
@@ -67,6 +68,8 @@ export type StoreOptions = {
 
 export type Store = {
   inventory: string
+  /** Marks the processes of this data directory. */
+  homeId: string
   apps: Apps
   deployments: Deployments
   operations: Operations
@@ -97,6 +100,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const file = join(options.home, 'inventory.db')
   const newId = options.newId ?? randomUUID
   let inventory = ''
+  let homeId = ''
   const database = openSqlite<Schema>({
     file,
     patienceMs: options.lockPatienceMs,
@@ -111,6 +115,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
           }),
       })
       inventory = identityOf(raw, newId)
+      homeId = homeIdOf(raw, options.home, file)
     },
   })
   const context: StoreContext = {
@@ -139,6 +144,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const watch = new ChangeWatch(new DatabaseSync(file, { readOnly: true }))
   return {
     inventory,
+    homeId,
     apps,
     deployments: new Deployments(context),
     operations,

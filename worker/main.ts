@@ -18,7 +18,6 @@ import { settleGround } from '../runtime/ground.ts'
 import { createInstances } from '../runtime/instances.ts'
 import { confinement } from '../runtime/providers/process/confinement.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
-import { homeMarker } from '../runtime/providers/process/home-marker.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
 import { createSources } from '../runtime/sources/sources.ts'
@@ -63,7 +62,7 @@ async function main(): Promise<void> {
     path: process.env.PATH ?? '',
     logger,
   })
-  const homeId = await homeMarker(ground.instances)
+  const { homeId } = store
   await endLeftBuilds({ homeId, making: join(ground.artifacts, 'making') }).catch((error: unknown) =>
     logger.warn({ err: error }, 'could not end what builds have left'),
   )
@@ -82,6 +81,7 @@ async function main(): Promise<void> {
   })
   const provider = createProcessProvider({
     home: ground.instances,
+    homeId,
     logsDir: join(home, 'logs', 'instances'),
     ports: store.ports,
     logger,

@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { pino } from 'pino'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import type { InstanceSpec, Provider } from '../../runtime/contracts.ts'
@@ -18,6 +18,7 @@ export async function createBench(options: Partial<ProcessProviderOptions> = {})
   const open = (more: Partial<ProcessProviderOptions> = {}) => {
     const provider = createProcessProvider({
       home: join(root, 'instances'),
+      homeId: basename(root),
       logsDir: join(root, 'logs'),
       ports,
       logger: pino({ level: 'silent' }),

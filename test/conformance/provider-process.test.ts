@@ -90,7 +90,7 @@ describe('the process provider alone', () => {
       expect(await until(() => marked(bench), one)).toEqual([pid])
       await bench.provider.remove(ID, { graceMs: 15_000 })
       expect(await marked(bench)).toEqual([])
-      expect(readdirSync(bench.home)).toEqual(['.marker'])
+      expect(readdirSync(bench.home)).toEqual([])
       expect(bench.ports.leases).toEqual({})
     })
 
@@ -100,7 +100,7 @@ describe('the process provider alone', () => {
       worker.kill('SIGKILL')
       await bench.provider.remove(ID, { graceMs: 100 })
       expect(await marked(bench)).toEqual([])
-      expect(readdirSync(bench.home)).toEqual(['.marker'])
+      expect(readdirSync(bench.home)).toEqual([])
       expect(bench.ports.leases).toEqual({})
     })
   })
@@ -138,7 +138,7 @@ describe('the process provider alone', () => {
       expect(await bench.provider.listeners(ID)).toEqual([])
       await bench.provider.remove(ID, { graceMs: 0 })
       expect(isRunning(stranger.pid ?? 0)).toBe(true)
-      expect(readdirSync(bench.home)).toEqual(['.marker'])
+      expect(readdirSync(bench.home)).toEqual([])
     } finally {
       stranger.kill('SIGKILL')
     }
@@ -189,13 +189,28 @@ describe('the process provider alone', () => {
     expect(await next.list()).toEqual([])
   })
 
+  it('R14.3 finds its instances by their marks when the folder of all of them was removed, and starts them anew', async () => {
+    const spec = await bench.spec(apps.wellBehaved)
+    const { pid, address } = await bench.provider.ensure(spec)
+    await get(address)
+    execFileSync('rm', ['-rf', bench.home])
+    expect(await bench.provider.observe(ID)).toEqual({ state: 'absent' })
+    for (const provider of [bench.provider, bench.open()]) expect(await provider.list()).toEqual([ID])
+    const again = await bench.provider.ensure(spec)
+    expect(isRunning(pid)).toBe(false)
+    expect(JSON.parse(await get(again.address)).cwd).toBe(join(bench.home, ID, 'work'))
+    execFileSync('rm', ['-rf', bench.home])
+    await bench.open().remove(ID, { graceMs: 15_000 })
+    expect(isRunning(again.pid)).toBe(false)
+  })
+
   it('R14.1 leaves the instances of another data directory alone, also of the same id, and of a copy of its own', async () => {
     const other = await createBench()
     try {
       const mine = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
       const theirs = await other.provider.ensure(await other.spec(apps.wellBehaved))
       cpSync(bench.home, join(bench.root, 'copy'), { recursive: true })
-      const copy = bench.open({ home: join(bench.root, 'copy') })
+      const copy = bench.open({ home: join(bench.root, 'copy'), homeId: 'copy' })
       execFileSync('rm', ['-rf', join(bench.root, 'copy', ID)])
       expect(await copy.list()).toEqual([])
       await copy.remove(ID, { graceMs: 0 })
@@ -502,6 +517,21 @@ describe('the process provider alone', () => {
     expect(statSync(`${log}.1`).size).toBeLessThanOrEqual(200_000)
   })
 
+  it('R14.4 bounds the log of an instance that is gone, whatever it wrote while nobody looked', async () => {
+    bench.provider.close()
+    const flood = `for (let i = 0; i < 3_000; i++) console.log('line ' + i + ' ' + 'x'.repeat(100))`
+    const nobodyLooks = bench.open({ logIntervalMs: 600_000 })
+    await nobodyLooks.ensure(await bench.spec(flood))
+    await exited(nobodyLooks, ID)
+    await nobodyLooks.remove(ID, { graceMs: 0 })
+    const log = join(bench.root, 'logs', `${ID}.log`)
+    expect(statSync(log).size).toBeGreaterThan(300_000)
+    const next = bench.open({ maxLogBytes: 100_000, logIntervalMs: 20 })
+    await until(() => statSync(log).size === 0)
+    expect(statSync(`${log}.1`).size).toBeLessThanOrEqual(200_000)
+    expect((await next.logLines(ID, 1))[0]).toMatch(/^line 2999 /)
+  })
+
   it('R12.8 a full disk is told as such, and nothing is left running', async () => {
     const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
     const provider = bench.open({
@@ -512,7 +542,7 @@ describe('the process provider alone', () => {
     await expect(provider.ensure(await bench.spec(apps.wellBehaved))).rejects.toMatchObject({ code: 'DiskFull' })
     await until(async () => (await marked(bench)).length === 0)
     await provider.remove(ID, { graceMs: 0 })
-    expect(readdirSync(bench.home)).toEqual(['.marker'])
+    expect(readdirSync(bench.home)).toEqual([])
   })
 
   it('R12.8 leaves no half a copy behind when the working directory cannot be made', async () => {
@@ -520,6 +550,16 @@ describe('the process provider alone', () => {
     await expect(bench.provider.ensure(spec)).rejects.toThrow('ENOTDIR')
     expect(readdirSync(join(bench.home, ID))).toEqual(['record.json'])
     expect(await bench.provider.list()).toEqual([ID])
+  })
+
+  it('R13.3 refuses what no program can be started with, and says what and how large it is', async () => {
+    const spec = await bench.spec(apps.wellBehaved)
+    const env = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`BIG_${i}`, '€'.repeat(20_000 + i)]))
+    const refused = bench.provider.ensure({ ...spec, env: { ...spec.env, ...env } })
+    await expect(refused).rejects.toMatchObject({
+      code: 'AppConfigInvalid',
+      message: expect.stringContaining('the largest variable is BIG_19 with 60073'),
+    })
   })
 
   it('refuses environment variables that would not arrive, by name', async () => {

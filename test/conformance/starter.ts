@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { pino } from 'pino'
 import { createProcessProvider } from '../../runtime/providers/process/process-provider.ts'
 import { TestPorts } from './test-ports.ts'
@@ -9,6 +10,7 @@ import { TestPorts } from './test-ports.ts'
 const [root = '', point, spec = ''] = process.argv.slice(2)
 const provider = createProcessProvider({
   home: `${root}/instances`,
+  homeId: basename(root),
   logsDir: `${root}/logs`,
   ports: new TestPorts(`${root}/ports.json`),
   logger: pino({ level: 'silent' }),

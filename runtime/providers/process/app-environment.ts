@@ -1,4 +1,5 @@
 import { CoppiceError } from '../../../domain/errors.ts'
+import { processTooLarge } from '../../../domain/process-size.ts'
 import type { InstanceSpec } from '../../contracts.ts'
 import type { InstanceDirectory } from './instance-directory.ts'
 
@@ -46,6 +47,13 @@ export function environmentOf(
     }
   }
   return environment
+}
+
+/** Throws AppConfigInvalid for what the kernel would not take, secrets and all. */
+export function refuseTooLarge(command: readonly string[], environment: Readonly<Record<string, string>>): void {
+  const env = Object.entries(environment).map(([name, value]) => ({ name, value }))
+  const words = processTooLarge(command, env)
+  if (words !== null) throw new CoppiceError('AppConfigInvalid', words, { field: 'env' })
 }
 
 /** Substitutes the one variable that commands may use; there is no shell, so nothing else is special. */

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -9,12 +10,18 @@ import type { InstanceSpec, Observation, PortLeases, Provider, Removal } from '.
 import { diskFull } from '../../disk.ts'
 import { type FindListeners, systemListeners } from '../../listeners.ts'
 import { lastLines, pruneLogs, rotateLog } from '../../log-file.ts'
-import { commandOf, environmentOf, HOME_VARIABLE, INSTANCE_VARIABLE, marksOf } from './app-environment.ts'
+import {
+  commandOf,
+  environmentOf,
+  HOME_VARIABLE,
+  INSTANCE_VARIABLE,
+  marksOf,
+  refuseTooLarge,
+} from './app-environment.ts'
 import { confinement } from './confinement.ts'
 import { controlGroup, memberOf } from './control-group.ts'
 import { endFamily, familyOf } from './family.ts'
 import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
-import { homeMarker } from './home-marker.ts'
 import { furnish, instanceDirectory, readRecord, removeDirectory, trashOf, writeRecord } from './instance-directory.ts'
 import { launch } from './launch.ts'
 import { isAlive, type ProcessTable, systemProcessTable } from './process-table.ts'
@@ -23,6 +30,8 @@ import { Suspensions, type Watched } from './suspensions.ts'
 export type ProcessProviderOptions = {
   /** Directory with one directory an instance. One provider of one worker at a time (DESIGN D11). */
   home: string
+  /** Marks the processes of this data directory. */
+  homeId: string
   /** Directory with one log an instance; logs outlive their instances. */
   logsDir: string
   ports: PortLeases
@@ -73,7 +82,6 @@ class ProcessProvider implements Provider {
   readonly #options: ProcessProviderOptions
   readonly #clock: Clock
   readonly #table: ProcessTable
-  readonly #homeId: () => Promise<string>
   readonly #prefix: () => Promise<string[]>
   /** Those that this process started: the kernel tells us how they end. */
   readonly #own = new Map<string, OwnChild>()
@@ -94,7 +102,6 @@ class ProcessProvider implements Provider {
     this.#options = options
     this.#clock = options.clock ?? systemClock
     this.#table = options.table ?? systemProcessTable()
-    this.#homeId = once(() => homeMarker(options.home))
     this.#prefix =
       options.prefix ??
       once(() =>
@@ -127,6 +134,8 @@ class ProcessProvider implements Provider {
 
   async observe(id: string): Promise<Observation> {
     const own = this.#own.get(id)
+    // One whose directory was taken away runs on with neither files nor HOME; it has to be made anew.
+    if (own && own.exited === null && !existsSync(this.#directory(id).record)) return { state: 'absent' }
     if (own) return own.exited ?? { ...own.running, suspended: this.#suspended.has(id) }
     const record = await readRecord(this.#directory(id))
     if (record?.phase !== 'started') return { state: 'absent' }
@@ -145,7 +154,7 @@ class ProcessProvider implements Provider {
       this.#beingRemoved.add(id)
       try {
         const living = await this.#end(id, graceMs)
-        controlGroup(await this.#homeId(), id)?.remove()
+        controlGroup(this.#options.homeId, id)?.remove()
         // The directory goes last: until then a rerun finds the instance.
         await this.#options.ports.release(id)
         const directory = await removeDirectory(this.#directory(id))
@@ -161,13 +170,13 @@ class ProcessProvider implements Provider {
 
   async list(): Promise<string[]> {
     const { home } = this.#options
-    const homeId = await this.#homeId()
-    const directories = await readdir(home)
+    const homeId = this.#options.homeId
+    const directories = await readdir(home).catch(nothingThere)
     const tagged = await this.#table.tagged([HOME_VARIABLE, INSTANCE_VARIABLE])
     const marked = tagged
       .filter(({ values }) => values[HOME_VARIABLE] === homeId)
       .map(({ values }) => values[INSTANCE_VARIABLE] ?? '')
-    const below = `${await realpath(home)}/`
+    const below = `${await realpath(home).catch(() => home)}/`
     const placed = (await this.#table.places()).flatMap((place) => [
       ...place.folders
         .filter((path) => path.startsWith(below))
@@ -201,7 +210,7 @@ class ProcessProvider implements Provider {
     const { id } = spec
     const at = this.#options.crashPoint ?? (async () => undefined)
     const directory = this.#directory(id)
-    const homeId = await this.#homeId()
+    const homeId = this.#options.homeId
     // What an earlier run left behind would hold the port, and share the new one's directories.
     const living = await this.#end(id, 0)
     if (living.length > 0) throw new CoppiceError('Unavailable', `${stillThere(living)} (${id})`)
@@ -210,11 +219,13 @@ class ProcessProvider implements Provider {
     await at('intent')
     const port = await freePort(this.#options.ports, id, this.#options.isPortFree ?? isPortFree)
     const environment = environmentOf(spec, { port, directory, homeId })
+    const command = commandOf(spec, port)
+    refuseTooLarge(command, environment)
     await furnish(directory, spec.artifactPath, spec.links)
     await at('furnished')
     let own: OwnChild | undefined
     const child = await launch({
-      command: commandOf(spec, port),
+      command,
       prefix: await this.#prefix(),
       environment,
       marks: marksOf(id, { directory, homeId }),
@@ -306,7 +317,7 @@ class ProcessProvider implements Provider {
   async #family(id: string) {
     const record = await readRecord(this.#directory(id))
     const leader = record?.phase === 'started' ? { pid: record.pid, startTime: record.startTime } : null
-    const homeId = await this.#homeId()
+    const homeId = this.#options.homeId
     return {
       table: this.#table,
       mark: { [INSTANCE_VARIABLE]: id, [HOME_VARIABLE]: homeId },
@@ -320,12 +331,14 @@ class ProcessProvider implements Provider {
     return this.#options.findListeners ?? systemListeners()
   }
 
+  /** Also logs of instances that are gone: what one wrote last, or while no worker looked, is bounded at the next look. */
   async #boundLogs(): Promise<void> {
     const { logsDir, logger } = this.#options
     const inUse = new Set(await this.list())
-    for (const id of inUse) {
-      const rotated = await rotateLog(this.#logPath(id), this.#options.maxLogBytes ?? 10 * 1024 * 1024)
-      if (rotated === 'rotated') logger.debug({ instance: id }, 'rotated its log')
+    for (const name of await readdir(logsDir).catch(nothingThere)) {
+      if (!name.endsWith('.log')) continue
+      const rotated = await rotateLog(join(logsDir, name), this.#options.maxLogBytes ?? 10 * 1024 * 1024)
+      if (rotated === 'rotated') logger.debug({ log: name }, 'rotated it')
     }
     await pruneLogs(logsDir, {
       inUse,
@@ -386,6 +399,12 @@ function mark(set: Set<string>, id: string, member: boolean): boolean {
 }
 
 const stillThere = (pids: number[]): string => `the processes ${pids.join(', ')} do not end on SIGKILL`
+
+/** Somebody may remove the whole folder while instances run: then they are known by their marks only. */
+function nothingThere(error: NodeJS.ErrnoException): string[] {
+  if (error.code === 'ENOENT') return []
+  throw error
+}
 
 /** Ids become names of files, so they are held to what a file name may safely be. */
 function isId(text: string): boolean {
