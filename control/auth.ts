@@ -9,7 +9,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
 import type { RequestHandler, Response } from 'express'
@@ -54,7 +54,7 @@ function make(file: string): string {
   const aside = `${file}.${process.pid}.new`
   const fd = openSync(aside, 'wx', 0o600)
   try {
-    writeSync(fd, `${randomBytes(32).toString('base64url')}\n`)
+    writeFileSync(fd, `${randomBytes(32).toString('base64url')}\n`)
     fsyncSync(fd)
     linkSync(aside, file)
   } catch (error) {

@@ -1,6 +1,6 @@
 /** What the product's API has no words for: operations with their steps, instances, logs, uploads. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Router } from 'express'
+import { type Request, Router } from 'express'
 import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import { appNameSchema } from '../domain/names.ts'
@@ -135,7 +135,13 @@ export function coppiceApi({
 
   /** The body is the tar (gzip or not) as it is; how it is packed: cli/pack.ts. */
   router.post('/sources', async (request, response) => {
-    response.json(await receiveSource(request))
+    try {
+      // By itself the iterator closes the connection when its reader breaks off, and nobody would hear why.
+      response.json(await receiveSource(request.iterator({ destroyOnReturn: false })))
+    } catch (error) {
+      discardRest(request)
+      throw error
+    }
   })
 
   router.get('/doctor', async (_request, response) => {
@@ -144,6 +150,22 @@ export function coppiceApi({
 
   return router
 }
+
+/**
+ * What still comes of an upload that is refused is read and thrown away: a connection that is closed while its client
+ * sends is reset, and takes the answer with it.
+ */
+function discardRest(request: Request): void {
+  const enough = setTimeout(() => request.destroy(), DISCARD_MS)
+  request.once('close', () => clearTimeout(enough))
+  request.on('error', () => undefined)
+  // Who broke off may still listen for it to become readable, which keeps it from flowing.
+  request.removeAllListeners('readable')
+  request.on('data', () => undefined)
+  request.resume()
+}
+
+const DISCARD_MS = 60_000
 
 const logsQuery = z.strictObject({
   instance: z.string().max(64).optional(),

@@ -1,10 +1,11 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { withHint } from '../domain/errors.ts'
 import { judgeBodyType, judgeOrigin, OWN_PAGES_ONLY, type OwnOrigin } from '../domain/web-origin.ts'
+import { replaceFile } from './durable-file.ts'
 import { listenOn } from './listener.ts'
 import { exposition, type MetricsSnapshot } from './metrics.ts'
 import { HOSTS_OPTION, type Listen, type RouterOptions } from './options.ts'
@@ -18,7 +19,11 @@ export type AdminParts = {
   sessions(): Promise<Record<string, number>>
   /** Null, or why not. */
   replaceProcesses(): Promise<string | null>
+  /** Tells of what is not well, null when it is again. */
+  problem(key: string, message: string | null): void
 }
+
+const KEEP_AGAIN_MS = 1_000
 
 /**
  * For operators and their tools, with a token always (R13.5):
@@ -66,13 +71,22 @@ export class Admin {
       if (token.length >= 16) return token
       throw new Error(`${path}: the token is shorter than 16 characters`)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      if (!['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
     }
     const token = randomBytes(24).toString('base64url')
-    if (stateDir !== null) await mkdir(stateDir, { recursive: true })
-    await writeFile(path, `${token}\n`, { mode: 0o600 })
-    await chmod(path, 0o600)
+    await this.keep(path, token)
     return token
+  }
+
+  /** Traffic does not wait for the disk: while the token cannot be written down nobody knows it, and that is all. */
+  private async keep(path: string, token: string): Promise<void> {
+    try {
+      await replaceFile(path, `${token}\n`)
+      this.parts.problem('admin', null)
+    } catch (error) {
+      this.parts.problem('admin', `its token cannot be written down: ${(error as Error).message}`)
+      setTimeout(() => void this.keep(path, token), KEEP_AGAIN_MS).unref()
+    }
   }
 
   private async handle(req: IncomingMessage, res: ServerResponse): Promise<void> {

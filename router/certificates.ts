@@ -26,13 +26,7 @@ export class Certificates {
   /** @throws what is wrong with the files; without a first pair there is nothing to serve */
   load(): SecureContextOptions {
     this.stamp = this.look()
-    const context: SecureContextOptions = {
-      cert: readFileSync(this.files.cert),
-      key: readFileSync(this.files.key),
-      minVersion: 'TLSv1.2',
-    }
-    createSecureContext(context)
-    return context
+    return certificateContext({ cert: readFileSync(this.files.cert), key: readFileSync(this.files.key) })
   }
 
   watch(): void {
@@ -54,4 +48,11 @@ export class Certificates {
     }
     return `${of(this.files.cert)} ${of(this.files.key)}`
   }
+}
+
+/** @throws what is wrong with the pair */
+export function certificateContext(pem: { cert: string | Buffer; key: string | Buffer }): SecureContextOptions {
+  const context: SecureContextOptions = { ...pem, minVersion: 'TLSv1.2' }
+  createSecureContext(context)
+  return context
 }

@@ -1,16 +1,15 @@
 import cluster from 'node:cluster'
-import { utimes, writeFile } from 'node:fs'
 import { enableCompileCache, flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createLogger, logOutput } from '../logging/logger.ts'
+import { readyFile } from '../logging/ready-file.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { type RouterOptions, resolveOptions } from './options.ts'
 
 /** Node itself keeps it only when a process ends well, which is not when a router has to be back quickly. */
 const FLUSH_AFTER_MS = 500
-const TOUCH_MS = 5_000
 
 /**
  * The router process. Started by a supervisor it is the primary; started by that, with its options in the
@@ -83,7 +82,7 @@ async function startPrimary(): Promise<void> {
     process.on('SIGINT', stop)
     process.on('SIGHUP', () => void primary.replaceProcesses())
     await primary.start()
-    showLife()
+    readyFile(process.env.COPPICE_READY_FILE).sayReady()
     setTimeout(flushCompileCache, FLUSH_AFTER_MS)
   } catch (error) {
     const known = error instanceof CoppiceError
@@ -93,14 +92,6 @@ async function startPrimary(): Promise<void> {
     )
     process.exit(2)
   }
-}
-
-/** A supervisor that named a file looks whether it is touched: a process that hangs does not die by itself. */
-function showLife(): void {
-  const file = process.env.COPPICE_READY_FILE
-  if (file === undefined) return
-  writeFile(file, String(process.pid), () => {})
-  setInterval(() => utimes(file, new Date(), new Date(), () => {}), TOUCH_MS).unref()
 }
 
 /** Compiled code is kept beside the table and halves the time of a start; the processes find it by the environment. */

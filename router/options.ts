@@ -2,6 +2,7 @@ import { availableParallelism, hostname } from 'node:os'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
 import { LONGEST_TIMER_MS, type Range, wholeNumber } from '../domain/whole-number.ts'
+import type { Pem } from './self-signed.ts'
 
 /** Everything the router can be told. Resolved once: flag, then environment, then default. */
 export type RouterOptions = {
@@ -44,8 +45,11 @@ export type RouterOptions = {
 
 export type Listen = { host: string; port: number } | { fd: number }
 
-/** PEM files, read again when they change; `selfSigned` makes a certificate for the given names instead. */
-export type TlsOptions = { cert: string; key: string } | { selfSigned: string[] }
+/**
+ * PEM files, read again when they change; `selfSigned` makes a certificate for the given names instead, and `pem` is such
+ * a one that could not be kept.
+ */
+export type TlsOptions = { cert: string; key: string } | { selfSigned: string[] } | { pem: Pem }
 
 export type AccessLogOptions = {
   /** Fraction of requests that leave a line on stdout, 0 (off) to 1 (all); errors of the router always do if not 0. */

@@ -139,6 +139,7 @@ export class Primary {
             metrics: () => this.fleet.metrics(),
             sessions: async () => (await this.fleet.sessions(500)).sessions,
             replaceProcesses: () => this.fleet.replaceOneByOne(),
+            problem: (key, message) => this.problem(key, message),
           })
   }
 
@@ -176,7 +177,9 @@ export class Primary {
   private async makeCertificate(): Promise<void> {
     const { tls, stateDir } = this.options
     if (tls === null || !('selfSigned' in tls)) return
-    this.options.tls = await selfSigned(join(stateDir as string, 'tls'), tls.selfSigned, Date.now())
+    const made = await selfSigned(join(stateDir as string, 'tls'), tls.selfSigned, Date.now())
+    if ('unwritten' in made) this.problem('certificate', `the self-signed one cannot be kept: ${made.unwritten}`)
+    this.options.tls = made
   }
 
   /** Signs off, lets the requests in flight end, ends. */

@@ -1,7 +1,10 @@
 import { createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { replaceFile } from './durable-file.ts'
+
+export type Pem = { cert: string; key: string }
 
 /** Browsers refuse certificates that are valid for longer. */
 const VALID_DAYS = 397
@@ -12,16 +15,26 @@ const DAY_MS = 86_400_000
  * A certificate that the router signed itself, kept in `dir` so that the exception which people made for it in their
  * browser lasts. Made anew when it runs out or the names have changed.
  * @param names DNS names (`*.` allowed) and addresses
- * @returns paths of the PEM files
+ * @returns paths of the PEM files; where they cannot be written, what would be in them and why
  */
-export async function selfSigned(dir: string, names: string[], now: number): Promise<{ cert: string; key: string }> {
+export async function selfSigned(
+  dir: string,
+  names: string[],
+  now: number,
+): Promise<{ cert: string; key: string } | { pem: Pem; unwritten: string }> {
   const paths = { cert: join(dir, 'self-signed.crt'), key: join(dir, 'self-signed.key') }
   if (await stillGood(paths, names, now)) return paths
-  await mkdir(dir, { recursive: true })
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' })
-  await writeFile(paths.key, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 })
-  await writeFile(paths.cert, certificate(privateKey, publicKey, names, now))
-  return paths
+  const key = String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+  const cert = certificate(privateKey, publicKey, names, now)
+  try {
+    await replaceFile(paths.key, key)
+    await replaceFile(paths.cert, cert)
+    return paths
+  } catch (error) {
+    // Traffic does not wait for the disk; the exceptions of browsers last only until the next start then.
+    return { pem: { cert, key }, unwritten: (error as Error).message }
+  }
 }
 
 async function stillGood(paths: { cert: string; key: string }, names: string[], now: number): Promise<boolean> {

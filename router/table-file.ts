@@ -1,15 +1,14 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type RouteTable, routeTableSchema } from '../domain/route-table.ts'
+import { replaceFile } from './durable-file.ts'
 
 /** The last table, on disk: what a router serves that starts while nobody can tell it anything (R12.3). */
 export class TableFile {
-  private readonly dir: string
   private readonly path: string
   private writing: Promise<void> = Promise.resolve()
 
   constructor(stateDir: string) {
-    this.dir = stateDir
     this.path = join(stateDir, 'routes.json')
   }
 
@@ -25,30 +24,11 @@ export class TableFile {
     return parseTable(text, 'program')
   }
 
-  /** Resolves when the table would survive a loss of power: written, synced, renamed, the directory synced. */
+  /** Resolves when the table would survive a loss of power. One after the other, in the order of the calls. */
   write(table: RouteTable): Promise<void> {
     const text = `${JSON.stringify(table)}\n`
-    this.writing = this.writing.catch(() => undefined).then(() => this.replace(text))
+    this.writing = this.writing.catch(() => undefined).then(() => replaceFile(this.path, text))
     return this.writing
-  }
-
-  private async replace(text: string): Promise<void> {
-    await mkdir(this.dir, { recursive: true })
-    const temporary = `${this.path}.new`
-    const file = await open(temporary, 'w', 0o600)
-    try {
-      await file.writeFile(text)
-      await file.datasync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, this.path)
-    const dir = await open(this.dir, 'r')
-    try {
-      await dir.datasync()
-    } finally {
-      await dir.close()
-    }
   }
 }
 

@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import type { LineOutput } from '../logging/line-output.ts'
 import { AccessLog } from './access-log.ts'
 import { Bulk, minorCollector } from './bulk.ts'
-import { Certificates } from './certificates.ts'
+import { Certificates, certificateContext } from './certificates.ts'
 import { DrainDeadlines } from './drain.ts'
 import type { Endpoint } from './endpoint.ts'
 import { createListener } from './listener.ts'
@@ -65,7 +65,7 @@ export function runWorker(
   })
   const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'
   const certificates =
-    options.tls === null || 'selfSigned' in options.tls
+    options.tls === null || !('cert' in options.tls)
       ? null
       : new Certificates(
           options.tls,
@@ -75,7 +75,8 @@ export function runWorker(
           },
           (message) => problem('certificate', message),
         )
-  let tls = certificates?.load() ?? null
+  const unkept = options.tls !== null && 'pem' in options.tls ? certificateContext(options.tls.pem) : null
+  let tls = certificates?.load() ?? unkept
   certificates?.watch()
   const turnedAway = new TurnedAway(maxDescriptors(), metrics, log)
   const create = () =>

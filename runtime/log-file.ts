@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, stat, truncate } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { asDiskFull } from '../domain/disk-full.ts'
 
 /**
  * The log of one instance: a file that the app's own stdout and stderr are, so that nothing is lost when the worker
@@ -61,8 +62,8 @@ export async function rotateLog(path: string, maxBytes: number): Promise<'rotate
     await rename(draft, olderLog(path))
   } catch (error) {
     // On a full disk there is nowhere to copy to: losing old lines is what frees it (R1.6).
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
     await rm(draft, { force: true })
+    if (asDiskFull(error) === null) throw error
   }
   await truncate(path, 0)
   return 'rotated'

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
 import { CoppiceError, withHint } from '../domain/errors.ts'
+import { outliveStandardStreams } from '../logging/line-output.ts'
 import { startProgress } from './progress.ts'
 import { followAttached } from './stack/attach.ts'
 import { ensureExample } from './stack/example-app.ts'
@@ -13,6 +14,8 @@ import { helpText, resolveStackOptions, type StackOptions } from './stack-option
  * `npm start`: the whole platform on this machine, with an example app, until Ctrl-C (issue: one command sets
  * everything up). The work is in `stack/`; here is what a person sees of it.
  */
+// A terminal or a disk that takes no more words is no reason to stop the platform.
+outliveStandardStreams()
 const progress = startProgress()
 
 async function main(): Promise<number> {

@@ -30,8 +30,14 @@ export function backUpInventory(
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const file = join(folder, `${name}-${stamp(now)}.db`)
   const draft = `${file}.${process.pid}.new`
-  copyInventory(home, draft)
-  renameSync(draft, file)
+  try {
+    copyInventory(home, draft)
+    renameSync(draft, file)
+  } catch (error) {
+    // On a full disk half a copy is in its own way.
+    rmSync(draft, { force: true })
+    throw error
+  }
   pruneBackups(folder, bounds, now)
   return file
 }

@@ -12,7 +12,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs'
 
 export type Seal = {
@@ -46,14 +46,14 @@ function readOrMakeKey(file: string): Buffer {
     // Written aside and linked: two processes that start at once agree on one key, and none reads half of it.
     const aside = `${file}.${process.pid}.new`
     const fd = openSync(aside, 'wx', 0o600)
-    writeSync(fd, randomBytes(32).toString('hex'))
-    fsyncSync(fd)
-    closeSync(fd)
     try {
+      writeFileSync(fd, randomBytes(32).toString('hex'))
+      fsyncSync(fd)
       linkSync(aside, file)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     } finally {
+      closeSync(fd)
       rmSync(aside)
     }
   }

@@ -4,12 +4,12 @@
  * SIGTERM: exits and leaves the instances running; the next worker adopts them. SIGINT: stops the instances first, but
  * leaves them wanted, so that the next start brings them back.
  */
-import { utimes, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createActivities } from '../activities/activities.ts'
 import type { BuildingDeps } from '../activities/building.ts'
 import { secretsNeeded } from '../domain/app-config.ts'
 import { CoppiceError, withHint } from '../domain/errors.ts'
+import { readyFile } from '../logging/ready-file.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createBuilder } from '../runtime/builders/builder.ts'
 import { readAppConfig } from '../runtime/builders/inspect.ts'
@@ -38,7 +38,6 @@ import { runTemporalWorker } from './temporal.ts'
 import { workflowBundle } from './workflow-bundle.ts'
 
 const RECONCILE_MS = 10_000
-const TOUCH_MS = 5_000
 
 async function main(): Promise<void> {
   const options = workerOptionsFrom(process.env)
@@ -48,7 +47,7 @@ async function main(): Promise<void> {
   if (lock === null)
     throw new CoppiceError('InvalidInput', `Another worker runs on the data directory ${home}; one is enough`)
 
-  showLife()
+  const ready = readyFile(process.env.COPPICE_READY_FILE)
 
   const now = Date.now
   const ground = await settleGround(home, { logger, env: process.env })
@@ -150,8 +149,9 @@ async function main(): Promise<void> {
       }),
       store,
       logger,
-      onReady: (ready) => {
-        if (ready) sayReady()
+      now,
+      onReady: (takesWork) => {
+        if (takesWork) ready.sayReady()
       },
     },
     stopping.signal,
@@ -172,19 +172,6 @@ async function main(): Promise<void> {
   lock.release()
   clearInterval(alive)
   logger.info({ stopInstances }, 'stopped')
-}
-
-/** The supervisor waits for this: our pid in the file that it named. */
-function sayReady(): void {
-  const file = process.env.COPPICE_READY_FILE
-  if (file !== undefined) writeFileSync(file, String(process.pid))
-}
-
-/** It also looks whether the file is touched: a process that hangs does not die by itself. */
-function showLife(): void {
-  const file = process.env.COPPICE_READY_FILE
-  if (file === undefined) return
-  setInterval(() => utimes(file, new Date(), new Date(), () => {}), TOUCH_MS).unref()
 }
 
 main().then(

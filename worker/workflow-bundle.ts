@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { bundleWorkflowCode, type WorkflowBundle } from '@temporalio/worker'
+import { asDiskFull } from '../domain/disk-full.ts'
 
 const PROGRAM = resolve(import.meta.dirname, '..')
 
@@ -34,8 +35,15 @@ async function bundleIn(cacheDir: string): Promise<WorkflowBundle> {
     for (const old of await readdir(cacheDir))
       if (old.startsWith('workflows-')) await rm(join(cacheDir, old), { force: true })
     const aside = `${codePath}.${process.pid}`
-    await writeFile(aside, code)
-    await rename(aside, codePath)
+    try {
+      await writeFile(aside, code)
+      await rename(aside, codePath)
+    } catch (error) {
+      await rm(aside, { force: true })
+      if (asDiskFull(error) === null) throw error
+      // It is made anew next time; sagas go on now.
+      return { code }
+    }
   }
   // Read once: the file may give way to that of a newer program while this worker runs.
   return { code: await readFile(codePath, 'utf8') }

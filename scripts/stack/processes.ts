@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { reserveReadyFile } from '../../logging/ready-file.ts'
 import { homePaths, ROOT, STACK_ROWS, type StackOptions } from '../stack-options.ts'
 import {
   drawTemporalPorts,
@@ -57,6 +58,7 @@ const TOUCHED_MS = 15_000
 export async function describeProcesses(options: StackOptions, request: DescribeRequest): Promise<StackSpec[]> {
   const paths = homePaths(options.home)
   mkdirSync(join(options.home, 'run'), { recursive: true })
+  for (const name of ['router', 'worker'] as const) reserveReadyFile(paths.ready(name))
   const temporalAddress = options.temporalAddress ?? `127.0.0.1:${options.temporalPort}`
   const apiUrl = `http://127.0.0.1:${options.apiPort}`
   const env: NodeJS.ProcessEnv = {

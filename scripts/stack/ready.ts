@@ -1,4 +1,5 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync, statSync, utimesSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Whether the processes serve, as seen from outside: `until…` resolve when they do, and reject with their signal. */
@@ -45,7 +46,10 @@ export function touchedLately(file: string, pid: number, withinMs: number): bool
   try {
     if (readFileSync(file, 'utf8').trim() !== String(pid)) return true
     // Either way: where the clock was set back the last touch lies in the future, and says nothing about now.
-    return Math.abs(Date.now() - statSync(file).mtimeMs) < withinMs
+    if (Math.abs(Date.now() - statSync(file).mtimeMs) < withinMs) return true
+    // Where nothing can be touched (a disk that was made read-only after an error) it says nothing either.
+    utimesSync(dirname(file), new Date(), new Date())
+    return false
   } catch {
     return true
   }

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { asDiskFull } from '../../domain/disk-full.ts'
 import { CoppiceError } from '../../domain/errors.ts'
+import { openLineFile } from '../../logging/line-output.ts'
 import { systemListeners } from '../../runtime/listeners.ts'
 import { rotateLog } from '../../runtime/log-file.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
@@ -53,6 +55,8 @@ export type StartStackOptions = {
 }
 
 const MAX_EVENT_LOG_BYTES = 1024 * 1024
+/** While what runs cannot be written down, in ms. */
+const SAVE_AGAIN_MS = 1_000
 
 const DEFAULTS: Omit<StackOptions, 'home'> = {
   port: Number(STACK_ROWS.port.fallback),
@@ -110,6 +114,9 @@ class Starter {
   readonly #options: StackOptions
   readonly #lock: ProcessLock
   readonly #stateFile: string
+  readonly #eventLog: ReturnType<typeof openLineFile>
+  /** Runs while what runs could not be written down. */
+  #unsaved: NodeJS.Timeout | null = null
   readonly #processes = new Map<ProcessName, { process: Supervised; spec: StackSpec }>()
   #ui: TemporalUi | null = null
   #stopped: Promise<void> | null = null
@@ -119,7 +126,12 @@ class Starter {
     this.#request = request
     this.#options = options
     this.#lock = lock
-    this.#stateFile = homePaths(options.home).state
+    const paths = homePaths(options.home)
+    this.#stateFile = paths.state
+    this.#eventLog = openLineFile(
+      paths.log('start'),
+      (lost, why) => `${new Date().toISOString()} ${lost} lines were lost here: ${why}`,
+    )
   }
 
   async start(): Promise<Stack> {
@@ -257,7 +269,9 @@ class Starter {
       }
     }
     // What a predecessor left and this start has not taken over yet stays written down for the next one.
+    if (this.#unsaved !== null) clearInterval(this.#unsaved)
     if (!(await anyLives(this.#state))) rmSync(this.#stateFile, { force: true })
+    this.#eventLog.close()
     this.#lock.release()
   }
 
@@ -287,8 +301,24 @@ class Starter {
     }
   }
 
+  /**
+   * What cannot be written down is started all the same, and written down as soon as it can be: without a router there
+   * is no traffic, without the record the next start may find its port taken by a process that it does not know.
+   */
   #save(): void {
-    writeState(this.#stateFile, this.#state)
+    try {
+      writeState(this.#stateFile, this.#state)
+      if (this.#unsaved === null) return
+      clearInterval(this.#unsaved)
+      this.#unsaved = null
+      this.#event('what runs is written down again')
+    } catch (error) {
+      // What keeps a start from writing at all is to be mended first; a full disk passes.
+      if (this.#state.phase === 'starting' && asDiskFull(error) === null) throw error
+      if (this.#unsaved !== null) return
+      this.#unsaved = setInterval(() => this.#save(), SAVE_AGAIN_MS).unref()
+      this.#event(`what runs cannot be written down, which is tried again every second: ${(error as Error).message}`)
+    }
   }
 
   readonly #progress: OnProgress = (words, detail) => this.#request.onProgress?.(words, detail)
@@ -296,10 +326,8 @@ class Starter {
   /** Also into a log: whoever attaches reads it there. */
   readonly #event = (words: string): void => {
     this.#request.onEvent?.(words)
-    const { log, logs } = homePaths(this.#options.home)
-    mkdirSync(logs, { recursive: true })
-    appendFileSync(log('start'), `${new Date().toISOString()} ${words}\n`)
-    void rotateLog(log('start'), MAX_EVENT_LOG_BYTES).catch(() => {})
+    this.#eventLog.write(`${new Date().toISOString()} ${words}\n`)
+    void rotateLog(homePaths(this.#options.home).log('start'), MAX_EVENT_LOG_BYTES).catch(() => {})
   }
 }
 
@@ -309,7 +337,11 @@ function ensureToken(file: string): string {
     try {
       writeFileSync(file, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' })
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+        // Half a token on a full disk would be taken for one by the next start.
+        rmSync(file, { force: true })
+        throw error
+      }
     }
   }
   return readFileSync(file, 'utf8').trim()

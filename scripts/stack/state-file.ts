@@ -1,5 +1,17 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
+import { asDiskFull } from '../../domain/disk-full.ts'
 import type { StackOptions } from '../stack-options.ts'
 import type { ProcessRecord } from './supervised.ts'
 
@@ -9,7 +21,8 @@ export type ProcessName = (typeof PROCESS_NAMES)[number]
 
 /**
  * `run/state.json`: what a starter has started, for a second one to attach to and, once it is dead, for its successor
- * to adopt. Written before a new process is let go, so nothing of ours ever runs that is not in it.
+ * to adopt. Written before a new process is let go, so nothing of ours runs that is not in it; only on a full disk it may
+ * be later.
  */
 export type StackState = {
   /** Grows when an older program could misread it. */
@@ -30,23 +43,56 @@ export function readState(file: string): StackState | null {
   }
 }
 
-/** Durable when it returns: a power cut leaves the old state or the new one. */
+/** The file has whole blocks, so that a later state has room in it. */
+const BLOCK_BYTES = 4096
+
+/**
+ * Durable when it returns: a power cut leaves the old state or the new one. On a full disk the old one is overwritten in
+ * its place, which needs no room: to know what runs is worth more there than the power cut.
+ *
+ * @throws what the system says when not even that can be done
+ */
 export function writeState(file: string, state: StackState): void {
+  const text = Buffer.from(`${JSON.stringify(state, null, 2)}\n`)
+  const padded = Buffer.alloc(Math.ceil(text.length / BLOCK_BYTES) * BLOCK_BYTES, ' ')
+  text.copy(padded)
+  try {
+    replace(file, padded)
+  } catch (error) {
+    if (asDiskFull(error) === null || !existsSync(file)) throw error
+    const size = statSync(file).size
+    if (text.length > size) throw error
+    overwrite(file, Buffer.concat([text, Buffer.alloc(size - text.length, ' ')]))
+  }
+}
+
+function replace(file: string, text: Buffer): void {
   const folder = dirname(file)
   mkdirSync(folder, { recursive: true })
   const draft = `${file}.${process.pid}.draft`
-  const descriptor = openSync(draft, 'w', 0o600)
   try {
-    writeSync(descriptor, `${JSON.stringify(state, null, 2)}\n`)
-    fsyncSync(descriptor)
-  } finally {
-    closeSync(descriptor)
+    writeDurably(openSync(draft, 'w', 0o600), text)
+    renameSync(draft, file)
+  } catch (error) {
+    rmSync(draft, { force: true })
+    throw error
   }
-  renameSync(draft, file)
   const place = openSync(folder, 'r')
   try {
     fsyncSync(place)
   } finally {
     closeSync(place)
+  }
+}
+
+const overwrite = (file: string, text: Buffer): void => writeDurably(openSync(file, 'r+'), text)
+
+/** Closes the descriptor. A disk that is nearly full takes a part, and only then says that there is no room. */
+function writeDurably(descriptor: number, text: Buffer): void {
+  try {
+    for (let at = 0; at < text.length; ) at += writeSync(descriptor, text, at, text.length - at, at)
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
   }
 }

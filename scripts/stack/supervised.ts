@@ -208,17 +208,22 @@ export class Supervised {
   async #spawn(): Promise<void> {
     const { spec } = this
     const drawn = await spec.draw?.()
-    const log = await openLog(spec.logFile)
+    // Without a log it can do its work, without a process nobody can.
+    const log = await openLog(spec.logFile).catch((error: Error) => {
+      this.#hooks.onEvent(`${spec.name}: runs without a log: ${error.message}`)
+      return null
+    })
+    const output = log?.fd ?? 'ignore'
     let child: ChildProcess
     try {
       child = spawn('/bin/sh', ['-c', GATE, `coppice-${spec.name}`, ...spec.command, ...(drawn ?? [])], {
         cwd: spec.cwd,
         env: spec.env,
         detached: true,
-        stdio: ['pipe', log.fd, log.fd],
+        stdio: ['pipe', output, output],
       })
     } finally {
-      await log.close()
+      await log?.close()
     }
     const exited = new Promise<string>((resolve) => {
       child.once('error', (error) => resolve(`could not be started (${error.message})`))

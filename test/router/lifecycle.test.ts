@@ -60,6 +60,37 @@ describe('life of a router', () => {
     }
   }
 
+  it('R12.8 serves where nothing can be written down, TLS included, and writes all of it down once it can be', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'coppice-router-'))
+    // In the place of its folder there is a file: for whoever wants to write, root too, that is like a full disk.
+    await writeFile(join(dir, 'state'), '')
+    const routes = table(1, app('app', origins))
+    const router = await start({ dir, routes, args: ['--tls-self-signed', 'app.localhost'] })
+    const status = () =>
+      new Promise<number | undefined>((resolve, reject) => {
+        const options = { port: router.port, host: '127.0.0.1', rejectUnauthorized: false, agent: false as const }
+        const asked = tlsRequest({ ...options, headers: { host: 'app.localhost' } }, (answer) => {
+          answer.resume()
+          resolve(answer.statusCode)
+        })
+        asked.once('error', reject)
+        asked.end()
+      })
+    expect(await status()).toBe(200)
+    const written = JSON.stringify(router.log)
+    for (const words of [
+      'the table cannot be stored',
+      'the self-signed one cannot be kept',
+      'its token cannot be written',
+    ])
+      expect(written).toContain(words)
+    await rm(join(dir, 'state'))
+    await until(
+      async () => ((await router.admin('/status').catch(() => null)) as Status | null)?.acknowledged.version === 1,
+    )
+    expect(await status()).toBe(200)
+  })
+
   it('replaces its processes one by one without a refused connection or a cut request, and forgets no count', async () => {
     const router = await start({ routes: table(1, app('app', origins)), args: ['--processes', '2'] })
     const stopAsking = asking(router)
@@ -349,8 +380,12 @@ describe('life of a router', () => {
 
     it('takes a renewed certificate without a restart, and keeps the old one when the new one is broken', async () => {
       const now = Date.now()
-      const first = await selfSigned(join(await tempDir(), 'one'), ['app.localhost'], now)
-      const second = await selfSigned(join(await tempDir(), 'two'), ['app.localhost'], now)
+      const make = async () => {
+        const made = await selfSigned(await tempDir(), ['app.localhost'], now)
+        if ('unwritten' in made) throw new Error(made.unwritten)
+        return made
+      }
+      const [first, second] = [await make(), await make()]
       const router = await start({
         routes: table(1, app('app', origins)),
         args: ['--tls-cert', first.cert, '--tls-key', first.key, '--processes', '1'],
