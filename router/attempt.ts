@@ -6,7 +6,6 @@ import type { Bulk } from './bulk.ts'
 import type { Endpoint, LongLived, Repeatable } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
 import type { RebalanceNotes } from './rebalance-count.ts'
-import type { RequestBody } from './request-body.ts'
 import type { ResponseHeads } from './response-head.ts'
 import { Tunnel } from './tunnel.ts'
 import { type UpstreamControl, UpstreamError, type UpstreamHandler } from './upstream/upstream.ts'
@@ -51,7 +50,6 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   private state: 'waiting' | 'sent' | 'answered' | 'ended' = 'waiting'
   private readonly exchange: Exchange
   private readonly endpoint: Endpoint
-  private readonly body: RequestBody | null
   private readonly parts: AttemptParts
   private readonly finish: (outcome: Outcome) => void
   private control: UpstreamControl | null = null
@@ -65,16 +63,9 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   /** The first piece of the body, kept until it is known whether it is the last. */
   private held: Buffer | null = null
 
-  constructor(
-    exchange: Exchange,
-    endpoint: Endpoint,
-    body: RequestBody | null,
-    parts: AttemptParts,
-    finish: (outcome: Outcome) => void,
-  ) {
+  constructor(exchange: Exchange, endpoint: Endpoint, parts: AttemptParts, finish: (outcome: Outcome) => void) {
     this.exchange = exchange
     this.endpoint = endpoint
-    this.body = body
     this.parts = parts
     this.finish = finish
     endpoint.began()
@@ -201,17 +192,17 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     this.end({ kind: 'done' })
   }
 
-  onUpgrade(status: number, received: string[], socket: Socket): void {
+  onUpgrade(received: string[], socket: Socket, rest: Buffer): void {
     if (this.state === 'ended') {
       socket.destroy()
       return
     }
     this.answered()
     const { exchange, endpoint } = this
-    exchange.status = status
-    const { headers } = this.parts.heads.read(status, received, exchange, this.newKey())
+    exchange.status = 101
+    const { headers } = this.parts.heads.read(101, received, exchange, this.newKey())
     if (this.parts.servedBy) headers.push('x-served-by', endpoint.servedBy)
-    // From here on the tunnel holds the endpoint; it may live for days, and needs nothing of undici.
+    // From here on the tunnel holds the endpoint; it may live for days, and needs nothing of the connection.
     this.state = 'ended'
     this.control = null
     const tunnel = new Tunnel(exchange, endpoint, socket, this.parts.bulk, () => {
@@ -220,7 +211,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
       this.finish({ kind: 'done' })
     })
     endpoint.longLived.add(tunnel)
-    tunnel.open(headers)
+    tunnel.open(headers, rest)
   }
 
   onError(error: Error): void {
@@ -240,9 +231,11 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
           this.end({ kind: 'unusable', error })
           break
         }
-        this.writeHeld()
-        // Ended properly, a chunked answer that was cut short would look whole: only a broken connection tells.
-        this.exchange.res.destroy()
+        // Ended properly, a chunked answer that was cut short would look whole: only a broken connection tells. Without its
+        // head a client would take it for one that was closed before, and ask again.
+        this.flush()
+        // What was written in this tick leaves at its end.
+        process.nextTick(destroy, this.exchange.res)
         this.end({ kind: 'done' })
         break
       case 'ended':
@@ -293,7 +286,6 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     if (this.isStream) this.endpoint.longLived.delete(this)
     this.endpoint.ended()
     if (wasSent && (outcome.kind !== 'done' || this.leaving)) this.control?.abort()
-    if (outcome.kind === 'clientGone') this.body?.destroy()
     this.finish(outcome)
   }
 
@@ -307,6 +299,10 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
 
 function flushHead(attempt: Attempt): void {
   attempt.flush()
+}
+
+function destroy(res: Exchange['res']): void {
+  res.destroy()
 }
 
 function addTrailers(res: Exchange['res'], trailers: string[]): void {

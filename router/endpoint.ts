@@ -1,8 +1,6 @@
 import type { Endpoint as EndpointRow } from '../domain/route-table.ts'
 import type { Timeouts } from './options.ts'
-import type { RequestBody } from './request-body.ts'
 import { Connections } from './upstream/connections.ts'
-import { UndiciUpstream } from './upstream/undici-upstream.ts'
 import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
 
 /** How often a process tells the primary of an endpoint that fails. */
@@ -55,7 +53,6 @@ export class Endpoint {
   readonly servedBy: string
   private readonly timeouts: Timeouts
   private connections: Connections | null = null
-  private undici: UndiciUpstream | null = null
   private toldAt = Number.NEGATIVE_INFINITY
   private onIdle: (() => void) | null = null
 
@@ -68,24 +65,10 @@ export class Endpoint {
     this.timeouts = timeouts
   }
 
-  /**
-   * Sends a request. Those without a body, which are nearly all, take connections of our own, which do less for each
-   * request than a general client must; a body or an upgrade takes undici's.
-   * @param repeatable it may be lost on a connection that the instance has just closed, because it can be sent again;
-   *   what cannot goes on connections that were idle for under a second only (D10: 734 of 8,000 POSTs failed otherwise)
-   */
-  send(
-    request: UpstreamRequest,
-    how: { repeatable: boolean; body: RequestBody | null; upgrade: boolean },
-    handler: UpstreamHandler,
-  ): void {
-    if (how.body === null && !how.upgrade) {
-      this.connections ??= new Connections(this.address, this.timeouts)
-      this.connections.send(request, how.repeatable, handler)
-    } else {
-      this.undici ??= new UndiciUpstream(this.address, 900, this.timeouts)
-      this.undici.send(request, how.body, how.upgrade, handler)
-    }
+  /** @param repeatable it can be sent again, should its connection turn out to be closed already */
+  send(request: UpstreamRequest, repeatable: boolean, handler: UpstreamHandler): void {
+    this.connections ??= new Connections(this.address, this.timeouts)
+    this.connections.send(request, repeatable, handler)
   }
 
   /** Whether the primary should hear that a request failed here; it does not need to hear of each. */
@@ -115,7 +98,6 @@ export class Endpoint {
     this.state = 'left'
     this.onIdle = onIdle
     this.connections?.close()
-    this.undici?.close()
     if (this.inFlight === 0) onIdle()
   }
 

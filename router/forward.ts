@@ -7,8 +7,10 @@ import type { Exchange } from './exchange.ts'
 import { isSecure } from './identify.ts'
 import type { RouterOptions } from './options.ts'
 import { codeOf, isOwnError } from './own-errors.ts'
-import { badRequest, REFUSALS, type Refusal } from './refusal.ts'
+import { REFUSALS, type Refusal } from './refusal.ts'
 import { BodyFailure, RequestBody } from './request-body.ts'
+import type { RequestHead } from './request-head.ts'
+import type { UpstreamRequest } from './upstream/upstream.ts'
 import type { WaitingRoom } from './waiting-room.ts'
 
 /** An endpoint that failed to connect is asked last for so long; the active check, asked at once, decides the rest. */
@@ -20,7 +22,7 @@ const MAX_RUNS = 2
  * After these a request that was sent may be sent once more: its connection was lost. An answer that cannot be parsed is
  * an answer, and one that does not come in time may still be worked on.
  */
-const LOST = new Set(['UPSTREAM_CLOSED', 'ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET'])
+const LOST = new Set(['UPSTREAM_CLOSED', 'ECONNRESET', 'EPIPE'])
 
 export type ForwardParts = AttemptParts & {
   options: RouterOptions
@@ -53,7 +55,7 @@ class Turn {
   private readonly parts: ForwardParts
   private readonly body: RequestBody | null
   private attempt: Attempt | null = null
-  private headers: string[] | null = null
+  private request: UpstreamRequest | null = null
 
   constructor(exchange: Exchange, parts: ForwardParts) {
     const { limits, timeouts } = parts.options
@@ -82,20 +84,11 @@ class Turn {
       return
     }
     const endpoint = exchange.endpoint as Endpoint
-    const { req } = exchange
     exchange.attempts++
-    this.headers ??= requestHeaders(exchange)
-    const attempt = new Attempt(exchange, endpoint, this.body, this.parts, (outcome) => this.ended(outcome, endpoint))
+    this.request ??= requestOf(exchange, this.body)
+    const attempt = new Attempt(exchange, endpoint, this.parts, (outcome) => this.ended(outcome, endpoint))
     this.attempt = attempt
-    endpoint.send(
-      { method: req.method, path: req.url, headers: this.headers },
-      {
-        repeatable: exchange.idempotent && exchange.runs === 0,
-        body: this.body,
-        upgrade: req.upgradeHead !== undefined,
-      },
-      attempt,
-    )
+    endpoint.send(this.request, exchange.idempotent && exchange.runs === 0, attempt)
   }
 
   clientClosed(): void {
@@ -103,7 +96,6 @@ class Turn {
     if (!exchange.res.writableFinished) exchange.clientGone = true
     this.parts.room.leave(exchange)
     this.attempt?.abandon()
-    this.body?.destroy()
   }
 
   private ended(outcome: Outcome, endpoint: Endpoint): void {
@@ -164,19 +156,13 @@ class Turn {
 
 function faultOfRequest(error: Error): Refusal | null {
   if (error instanceof BodyFailure) return error.reason === 'tooLarge' ? REFUSALS.bodyTooLarge : REFUSALS.requestTimeout
-  switch (codeOf(error)) {
-    case 'UND_ERR_INVALID_ARG':
-    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
-      return badRequest('The request has a header or a body that HTTP does not allow.')
-    default:
-      return isOwnError(error) ? REFUSALS.overloaded : null
-  }
+  return isOwnError(error) ? REFUSALS.overloaded : null
 }
 
 /** What the instance gets: the client's headers that pass, and the router's word on who the client is (R13.2). */
-function requestHeaders(exchange: Exchange): string[] {
-  const { head, peer, requestId } = exchange
-  if (head === null) return []
+function requestOf(exchange: Exchange, body: RequestBody | null): UpstreamRequest {
+  const { req, peer, requestId } = exchange
+  const head = exchange.head as RequestHead
   const out = head.headers
   if (head.cookies !== null) for (const cookie of head.cookies) out.push('cookie', cookie)
   const host = head.host ?? exchange.app?.row.hostnames[0] ?? ''
@@ -194,5 +180,8 @@ function requestHeaders(exchange: Exchange): string[] {
     requestId,
   )
   if (head.contentLength !== null) out.push('content-length', head.contentLength)
-  return out
+  if (head.chunked) out.push('transfer-encoding', 'chunked')
+  const upgrade = req.upgradeHead !== undefined
+  if (upgrade) out.push('connection', 'upgrade', 'upgrade', 'websocket')
+  return { method: req.method, path: req.url, headers: out, body, chunked: head.chunked, upgrade }
 }

@@ -137,9 +137,13 @@ function takeOver(socket: Duplex): ClientSocket {
   return client
 }
 
-/** Other upgrades (h2c, say) are treated as if they had not been asked for (RFC 9110 7.8). */
+/**
+ * Other upgrades (h2c, say), and any in HTTP/1.0, are treated as if they had not been asked for (RFC 9110 7.8); so is one
+ * with a body, which would be lost in what comes behind an upgrade.
+ */
 function isWebSocket(req: IncomingMessage): boolean {
-  return req.method === 'GET' && req.headers.upgrade?.toLowerCase() === 'websocket'
+  const { method, headers, httpVersion } = req
+  return method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket' && httpVersion !== '1.0' && !hasBody(req)
 }
 
 /** A WebSocket takes the same chain as every request, with a response that can answer "no". */

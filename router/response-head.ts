@@ -87,6 +87,8 @@ export class ResponseHeads {
           out.push(name, value)
           break
         case 'contentLength':
+          // RFC 9110 8.6: not with a 101 and not with a 204.
+          if (status === 101 || status === 204) break
           isSized = true
           // Forbidden where there can be no content at all (RFC 9110 8.6). A 304 says what a 200 would have had.
           if (status >= 200 && status !== 204) out.push(name, value)

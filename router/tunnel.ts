@@ -37,8 +37,8 @@ export class Tunnel implements LongLived {
     this.onEnd = onEnd
   }
 
-  /** @param headers of the 101 answer, without those of the connection */
-  open(headers: string[]): void {
+  /** @param headers of the 101 answer, without those of the connection; @param rest what came behind them */
+  open(headers: string[], rest: Buffer): void {
     const { req, res } = this.exchange
     const client = res.socket as Socket | null
     if (client === null || client.destroyed) {
@@ -69,6 +69,7 @@ export class Tunnel implements LongLived {
     instance.on('data', fromInstance)
     client.resume()
     instance.resume()
+    if (rest.length > 0) this.fromInstance(rest)
   }
 
   /** The instance leaves: the client is told with 1012 as soon as a frame ends. */

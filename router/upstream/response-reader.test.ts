@@ -6,18 +6,21 @@ type Seen = {
   body: string
   ends: [string[] | null, boolean][]
   interims: number[]
+  upgrades: [string[], string][]
 }
 
-function reading(isHead = false) {
-  const seen: Seen = { heads: [], body: '', ends: [], interims: [] }
+function reading({ isHead = false, mayUpgrade = false } = {}) {
+  const seen: Seen = { heads: [], body: '', ends: [], interims: [], upgrades: [] }
   const sink: ResponseSink = {
     isHead,
+    mayUpgrade,
     onInterim: (status) => seen.interims.push(status),
     onHead: (status, reason, headers) => seen.heads.push([status, reason, headers]),
     onData: (chunk) => {
       seen.body += chunk.toString('latin1')
     },
     onEnd: (trailers, reusable) => seen.ends.push([trailers, reusable]),
+    onUpgrade: (headers, rest) => seen.upgrades.push([headers, rest.toString('latin1')]),
   }
   return { seen, reader: new ResponseReader(sink) }
 }
@@ -55,12 +58,12 @@ describe('reading answers', () => {
 
   it.each(GOOD)('%s, however it is cut into pieces', (_name, text, body, reusable) => {
     const whole = reading()
-    expect(whole.reader.read(bytes(text))).toBe(0)
+    whole.reader.read(bytes(text))
     expect([whole.seen.body, whole.seen.ends.length, whole.seen.ends[0]?.[1]]).toEqual([body, 1, reusable])
     for (let cut = 1; cut < text.length; cut++) {
       const { reader, seen } = reading()
       reader.read(bytes(text.slice(0, cut)))
-      expect(reader.read(bytes(text.slice(cut)))).toBe(0)
+      reader.read(bytes(text.slice(cut)))
       expect(seen).toEqual(whole.seen)
     }
     const drip = reading()
@@ -84,11 +87,11 @@ describe('reading answers', () => {
     ])
   })
 
-  it('a HEAD is answered without a body, whatever the head says', () => {
+  it('a HEAD is answered without a body, whatever the head says, and none that comes all the same is read as an answer', () => {
     for (const framing of ['Content-Length: 10', 'Transfer-Encoding: chunked']) {
-      const { reader, seen } = reading(true)
-      expect(reader.read(bytes(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n`))).toBe(0)
-      expect(seen.ends).toEqual([[null, true]])
+      const { reader, seen } = reading({ isHead: true })
+      reader.read(bytes(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n`))
+      expect(seen.ends).toEqual([[null, false]])
     }
   })
 
@@ -96,7 +99,8 @@ describe('reading answers', () => {
     const open = reading()
     open.reader.read(bytes('HTTP/1.1 200 OK\r\n\r\nsome'))
     open.reader.read(bytes(' more'))
-    expect([open.seen.body, open.reader.close(), open.seen.ends]).toEqual(['some more', true, [[null, false]]])
+    open.reader.close()
+    expect([open.seen.body, open.seen.ends]).toEqual(['some more', [[null, false]]])
     for (const cut of [
       'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome',
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n',
@@ -104,15 +108,17 @@ describe('reading answers', () => {
     ]) {
       const { reader, seen } = reading()
       reader.read(bytes(cut))
-      expect([reader.close(), seen.ends]).toEqual([false, []])
+      reader.close()
+      expect(seen.ends).toEqual([])
     }
   })
 
-  it('tells of bytes behind the end of an answer instead of keeping them for the next client', () => {
+  it('after an answer with bytes behind its end the connection carries no other: they would be its answer', () => {
     for (const answer of GOOD.map(([, text]) => text)) {
       const { reader, seen } = reading()
-      expect(reader.read(bytes(`${answer}HTTP/1.1 200 OK\r\n`))).toBe(17)
-      expect(seen.ends).toHaveLength(1)
+      reader.read(bytes(`${answer}HTTP/1.1 200 OK\r\n`))
+      expect(seen.ends.map(([, reusable]) => reusable)).toEqual([false])
+      expect(seen.heads).toHaveLength(1)
     }
   })
 
@@ -140,6 +146,13 @@ describe('reading answers', () => {
     'HTTP/1.1 200 OK\r\nnonsense\r\n\r\n',
     'HTTP/1.1 2000 OK\r\n\r\n',
     'HTTP/1.1 600 OK\r\n\r\n',
+    'HTTP/1.1 999 OK\r\n\r\n',
+    'HTTP/1.1 000 OK\r\n\r\n',
+    'HTTP/1.1 099 OK\r\n\r\n',
+    'HTTP/1.1  200 OK\r\n\r\n',
+    '\r\nHTTP/1.1 200 OK\r\n\r\n',
+    'HTTP/2.0 200 OK\r\n\r\n',
+    'HTTP/0.9 200 OK\r\n\r\n',
     'HTTP/2 200 OK\r\n\r\n',
     'HTTP/1.1 101 Switching Protocols\r\n\r\n',
     'SSH-2.0-OpenSSH_9.2\r\n\r\n',
@@ -149,7 +162,56 @@ describe('reading answers', () => {
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nnonsense\r\n\r\n',
     `HTTP/1.1 200 OK\r\nX: ${'v'.repeat(70_000)}\r\n\r\n`,
     `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1'.repeat(5000)}`,
-  ])('R13.2 does not guess what %j means', (text) => {
+  ])('R13.2 does not guess what %j means, and waits for no more of it', (text) => {
     expect(() => reading().reader.read(bytes(text))).toThrow(MalformedResponse)
+    // In drips it is found at the first byte that is wrong, and not later than when it comes at once.
+    const drip = reading()
+    expect(() => {
+      for (const c of text) drip.reader.read(bytes(c))
+    }).toThrow(MalformedResponse)
+    expect(drip.seen.ends).toEqual([])
+  })
+
+  it.each([
+    'HTTP/1.1 200 OK\n',
+    'HTTP/1.1 200 OK\r\nX: 1\n',
+    'HTTP/1.1 200 OK\r\nX: 1\r\n\n',
+    'HTTP/1.1 200 OK\r\n\nX',
+    'HTTP/1.1 200 OK\r\rX',
+    'HTTP/1.1 200 OK\r\nX y',
+    'HTTP/1.1 200 OK\r\n:',
+    'HTTP/1.1 200 OK\r\n ',
+    'HTTP/1.1 2x',
+    'hello',
+    'H\n',
+    '\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\n',
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: 1\r\n\n',
+  ])('R13.2 does not wait for the rest of %j', (text) => {
+    expect(() => reading().reader.read(bytes(text))).toThrow(MalformedResponse)
+  })
+
+  it('gives 101 with what is behind it to who asked for a WebSocket, and to nobody else', () => {
+    const text = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nX: 1\r\n\r\n'
+    const { reader, seen } = reading({ mayUpgrade: true })
+    reader.read(bytes(`HTTP/1.1 100 Continue\r\n\r\n${text}\x81\x02hi`))
+    expect(seen).toMatchObject({ upgrades: [[['Upgrade', 'WebSocket', 'X', '1'], '\x81\x02hi']], heads: [], ends: [] })
+    for (const to of ['h2c', 'websocket, h2c', '']) {
+      expect(() => reading({ mayUpgrade: true }).reader.read(bytes(text.replace('WebSocket', to)))).toThrow(
+        MalformedResponse,
+      )
+    }
+    expect(() => reading().reader.read(bytes(text))).toThrow(MalformedResponse)
+  })
+
+  it('reads a later minor version as HTTP/1.1', () => {
+    const { reader, seen } = reading()
+    reader.read(bytes('HTTP/1.7 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'))
+    expect(seen.ends).toEqual([[null, true]])
   })
 })

@@ -1,15 +1,22 @@
+import { sliceTrimmed } from '../blanks.ts'
+
 /**
  * Reads the answers on one connection to an instance (RFC 9112), strictly: an app that runs beside others must not be
- * able to make the router take one answer for two. What is not exactly HTTP/1.x is an error, never a guess.
+ * able to make the router take one answer for two. What is not exactly HTTP/1.x is an error, never a guess, and it is
+ * one as soon as what has come can no longer become an answer.
  */
 export interface ResponseSink {
   /** The request that is being answered was a HEAD: its answer has no body whatever it says. */
   readonly isHead: boolean
+  /** The request that is being answered asks for a WebSocket. */
+  readonly mayUpgrade: boolean
   onInterim(status: number, headers: string[]): void
   onHead(status: number, reason: string, headers: string[]): void
   onData(chunk: Buffer): void
   /** @param reusable the connection can carry another request */
   onEnd(trailers: string[] | null, reusable: boolean): void
+  /** 101. @param rest what came behind the head, which is no HTTP */
+  onUpgrade(headers: string[], rest: Buffer): void
 }
 
 export class MalformedResponse extends Error {}
@@ -21,10 +28,14 @@ const MAX_INTERIMS = 32
 
 const TOKEN = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
 const VALUE = '[\\t\\x20-\\x7e\\x80-\\xff]*'
-/** The whole head at once: one pass of the regular expression engine judges every byte. */
-const HEAD = new RegExp(`^HTTP/1\\.[01] [1-5]\\d\\d(?: ${VALUE})?(?:\\r\\n${TOKEN}:${VALUE})*$`)
+/**
+ * The whole head at once: one pass of the regular expression engine judges every byte. A later minor version is read as
+ * 1.1, which it has to be compatible with (RFC 9110 2.5); statuses from 600 on are none (RFC 9110 15).
+ */
+const HEAD = new RegExp(`^HTTP/1\\.\\d [1-5]\\d\\d(?: ${VALUE})?(?:\\r\\n${TOKEN}:${VALUE})*$`)
 const FIELDS = new RegExp(`^${TOKEN}:${VALUE}(?:\\r\\n${TOKEN}:${VALUE})*$`)
 const CHUNK_SIZE = new RegExp(`^([0-9a-fA-F]{1,12})[\\t ]*(?:;${VALUE})?$`)
+const SHORTEST_HEAD = 'HTTP/1.1 200'
 
 type State =
   | 'head'
@@ -37,6 +48,10 @@ type State =
   | 'trailers'
   /** A body that ends with the connection. */
   | 'untilClose'
+  /** Nothing of the answer is missing; what comes behind it decides whether the connection can be used again. */
+  | 'ended'
+  /** A 101 has come. */
+  | 'upgraded'
 
 export class ResponseReader {
   /** How long the instance says that it keeps an idle connection, in ms; null if it does not say. */
@@ -45,6 +60,8 @@ export class ResponseReader {
   private left = 0
   private interims = 0
   private reusable = true
+  /** Fields of trailers, or of the head of a 101. */
+  private fields: string[] | null = null
   /** What came of a head, a chunk size or trailers, as long as they are not complete. */
   private partial: Buffer | null = null
   private readonly sink: ResponseSink
@@ -53,39 +70,25 @@ export class ResponseReader {
     this.sink = sink
   }
 
-  /** Between two answers. */
-  get idle(): boolean {
-    return this.state === 'head' && this.partial === null
-  }
-
-  /** @returns bytes behind the end of the answer, which nobody asked for; @throws MalformedResponse */
-  read(data: Buffer): number {
+  /** @throws MalformedResponse */
+  read(data: Buffer): void {
     let chunk = data
     if (this.partial !== null) {
       chunk = Buffer.concat([this.partial, data])
       this.partial = null
     }
     let at = 0
-    while (at < chunk.length) {
-      const next = this.step(chunk, at)
-      if (next === -1) return 0
-      at = next
-      if (this.done) {
-        this.done = false
-        return chunk.length - at
-      }
-    }
-    return 0
+    while (at !== -1 && at < chunk.length && this.state !== 'ended' && this.state !== 'upgraded')
+      at = this.step(chunk, at)
+    // Bytes that nobody asked for would be taken for the next answer.
+    if (this.state === 'ended') this.finish(at === chunk.length)
+    else if (this.state === 'upgraded') this.sink.onUpgrade(this.fields ?? [], chunk.subarray(at))
   }
 
-  /** The instance closed the connection. @returns whether that was the proper end of an answer */
-  close(): boolean {
-    if (this.state !== 'untilClose') return false
-    this.finish(null)
-    return true
+  /** The instance closed the connection, which is the proper end of some answers. */
+  close(): void {
+    if (this.state === 'untilClose') this.finish(false)
   }
-
-  private done = false
 
   /** @returns where to go on, or -1 when more has to come first */
   private step(chunk: Buffer, at: number): number {
@@ -99,60 +102,66 @@ export class ResponseReader {
         const last = this.left === 0
         if (last && this.state === 'chunkData') this.state = 'chunkEnd'
         this.sink.onData(take === chunk.length ? chunk : chunk.subarray(at, at + take))
-        if (last && this.state === 'sized') this.finish(null)
+        if (last && this.state === 'sized') this.state = 'ended'
         return at + take
       }
       case 'untilClose':
         this.sink.onData(at === 0 ? chunk : chunk.subarray(at))
         return chunk.length
       case 'chunkSize': {
-        const end = this.lineEnd(chunk, at)
-        if (end === -1) return -1
-        const size = CHUNK_SIZE.exec(chunk.toString('latin1', at, end))
-        if (size === null) throw new MalformedResponse('chunk size')
+        const end = chunk.indexOf('\r\n', at, 'latin1')
+        const line = chunk.toString('latin1', at, end === -1 ? chunk.length : end)
+        const size = CHUNK_SIZE.exec(end === -1 ? line.replace(/\r$/, '') || '0' : line)
+        if (size === null || line.length > MAX_LINE_BYTES) throw new MalformedResponse('chunk size')
+        if (end === -1) return this.keep(chunk, at)
         this.left = Number.parseInt(size[1] as string, 16)
         this.state = this.left === 0 ? 'trailers' : 'chunkData'
         return end + 2
       }
       case 'chunkEnd': {
+        if (chunk[at] !== 0x0d || (chunk[at + 1] ?? 0x0a) !== 0x0a) throw new MalformedResponse('end of a chunk')
         if (chunk.length - at < 2) return this.keep(chunk, at)
-        if (chunk[at] !== 0x0d || chunk[at + 1] !== 0x0a) throw new MalformedResponse('end of a chunk')
         this.state = 'chunkSize'
         return at + 2
       }
       case 'trailers':
         return this.readTrailers(chunk, at)
+      case 'ended':
+      case 'upgraded':
+        return at
     }
   }
 
   private keep(chunk: Buffer, at: number): -1 {
-    if (chunk.length - at > MAX_HEAD_BYTES) throw new MalformedResponse('too much before the end of a line')
     this.partial = at === 0 ? chunk : chunk.subarray(at)
     return -1
   }
 
-  private lineEnd(chunk: Buffer, at: number): number {
-    const end = chunk.indexOf('\r\n', at, 'latin1')
-    if (end !== -1) return end
-    if (chunk.length - at > MAX_LINE_BYTES) throw new MalformedResponse('a line without an end')
-    return this.keep(chunk, at)
-  }
-
   private readHead(chunk: Buffer, at: number): number {
     const end = chunk.indexOf('\r\n\r\n', at, 'latin1')
+    const text = chunk.toString('latin1', at, end === -1 ? chunk.length : end)
+    if (text.length > MAX_HEAD_BYTES || !HEAD.test(end === -1 ? completedHead(text) : text)) {
+      throw new MalformedResponse('head')
+    }
     if (end === -1) return this.keep(chunk, at)
-    const text = chunk.toString('latin1', at, end)
-    if (end - at > MAX_HEAD_BYTES || !HEAD.test(text)) throw new MalformedResponse('head')
     const status = (text.charCodeAt(9) - 48) * 100 + (text.charCodeAt(10) - 48) * 10 + (text.charCodeAt(11) - 48)
     const firstEnd = text.indexOf('\r\n')
     const reason = text.slice(13, firstEnd === -1 ? text.length : firstEnd)
     const headers = firstEnd === -1 ? [] : fields(text, firstEnd + 2)
-    if (status < 200) {
-      if (status === 101) throw new MalformedResponse('an upgrade that was not asked for')
+    if (status === 101) this.upgrade(headers)
+    else if (status < 200) {
       if (++this.interims > MAX_INTERIMS) throw new MalformedResponse('interim answers without an end')
       this.sink.onInterim(status, headers)
-    } else this.begin(status, reason, headers, text.charCodeAt(7) === 0x31)
+    } else this.begin(status, reason, headers, text.charCodeAt(7) !== 0x30)
     return end + 4
+  }
+
+  /** Only to what was asked for (RFC 9110 7.8), which the answer has to name. */
+  private upgrade(headers: string[]): void {
+    const to = headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === 'upgrade')
+    if (!this.sink.mayUpgrade || to.join().toLowerCase() !== 'websocket') throw new MalformedResponse('upgrade')
+    this.fields = headers
+    this.state = 'upgraded'
   }
 
   /** The framing of the answer (RFC 9112 6.3). */
@@ -193,14 +202,12 @@ export class ResponseReader {
     this.reusable = is11 ? !hasToken(connection, 'close') : hasToken(connection, 'keep-alive')
     const { isHead } = this.sink
     if (isHead || status === 204 || status === 304) {
-      // If it has a body all the same, that would be read as the next answer.
-      if (!isHead && (chunked || length > 0)) this.reusable = false
-      this.sink.onHead(status, reason, headers)
-      this.finish(null)
-      return
-    }
-    if (chunked) this.state = 'chunkSize'
-    else if (length >= 0) {
+      // If a body comes all the same, as some apps answer a HEAD, it would be read as the next answer.
+      if (isHead || chunked || length > 0) this.reusable = false
+      this.state = 'ended'
+    } else if (chunked) this.state = 'chunkSize'
+    else if (length === 0) this.state = 'ended'
+    else if (length > 0) {
       this.left = length
       this.state = 'sized'
     } else {
@@ -208,29 +215,45 @@ export class ResponseReader {
       this.reusable = false
     }
     this.sink.onHead(status, reason, headers)
-    if (length === 0) this.finish(null)
   }
 
   private readTrailers(chunk: Buffer, at: number): number {
-    if (chunk.length - at < 2) return this.keep(chunk, at)
     if (chunk[at] === 0x0d && chunk[at + 1] === 0x0a) {
-      this.finish(null)
+      this.state = 'ended'
       return at + 2
     }
     const end = chunk.indexOf('\r\n\r\n', at, 'latin1')
+    const text = chunk.toString('latin1', at, end === -1 ? chunk.length : end)
+    if (text.length > MAX_HEAD_BYTES || !FIELDS.test(end === -1 ? completedFields(text) : text)) {
+      throw new MalformedResponse('trailers')
+    }
     if (end === -1) return this.keep(chunk, at)
-    const text = chunk.toString('latin1', at, end)
-    if (!FIELDS.test(text)) throw new MalformedResponse('trailers')
-    this.finish(fields(text, 0))
+    this.fields = fields(text, 0)
+    this.state = 'ended'
     return end + 4
   }
 
-  private finish(trailers: string[] | null): void {
+  private finish(nothingBehind: boolean): void {
+    const trailers = this.fields
+    this.fields = null
     this.state = 'head'
     this.interims = 0
-    this.done = true
-    this.sink.onEnd(trailers, this.reusable)
+    this.sink.onEnd(trailers, this.reusable && nothingBehind)
   }
+}
+
+/** The shortest head that this beginning of one may become: if that is none, nothing that still comes can mend it. */
+function completedHead(text: string): string {
+  if (text.length < SHORTEST_HEAD.length) return text + SHORTEST_HEAD.slice(text.length)
+  return text.includes('\r\n') ? completedFields(text) : text.replace(/\r$/, '')
+}
+
+function completedFields(text: string): string {
+  const lines = text.replace(/\r$/, '')
+  const last = lines.lastIndexOf('\r\n')
+  const start = last === -1 ? 0 : last + 2
+  if (lines.includes(':', start)) return lines
+  return `${lines}${start === lines.length ? 'x' : ''}:`
 }
 
 /** Names and values of lines that the expressions above have found to be fields. */
@@ -241,17 +264,11 @@ function fields(text: string, from: number): string[] {
     const colon = text.indexOf(':', at)
     const lineEnd = text.indexOf('\r\n', colon)
     const end = lineEnd === -1 ? text.length : lineEnd
-    let start = colon + 1
-    let stop = end
-    while (start < stop && isBlank(text.charCodeAt(start))) start++
-    while (stop > start && isBlank(text.charCodeAt(stop - 1))) stop--
-    out.push(text.slice(at, colon), text.slice(start, stop))
+    out.push(text.slice(at, colon), sliceTrimmed(text, colon + 1, end))
     at = end + 2
   }
   return out
 }
-
-const isBlank = (code: number) => code === 0x20 || code === 0x09
 
 function hasToken(list: string, token: string): boolean {
   if (list === '') return false

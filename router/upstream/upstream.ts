@@ -1,23 +1,48 @@
-/** What sends a request to an instance; two ways exist behind this: our own connections, and undici's. */
+import type { Socket } from 'node:net'
+
+/** What an attempt and the connection that carries it say to each other. */
 
 export type UpstreamRequest = {
   method: string
   path: string
-  /** Names and values, `host` among them, nothing of the connection. */
+  /** Names and values, exactly those that leave: the framing of the body and a wish to upgrade are among them. */
   headers: string[]
+  body: UpstreamBody | null
+  /** The body goes out in chunks; else the headers tell its length. */
+  chunked: boolean
+  /** It asks for a WebSocket, so it may be answered with 101. */
+  upgrade: boolean
+}
+
+/** The body of a request on its way from the client. */
+export interface UpstreamBody {
+  /** From now on the reader gets it; nobody else can have it any more. */
+  start(reader: BodyReader): void
+  pause(): void
+  resume(): void
+  /** Nobody takes the rest. */
+  stop(): void
+}
+
+export interface BodyReader {
+  onBody(chunk: Buffer): void
+  onBodyEnd(): void
+  /** It has no proper end. */
+  onBodyError(error: Error): void
 }
 
 /** Called in this order; after `onEnd`, `onUpgrade` or `onError` nothing more is called. */
 export interface UpstreamHandler {
   /** A connection is there and the request leaves now; an error before this means that nothing was sent. */
   onSent(control: UpstreamControl): void
-  /** 102 or 103; may come more than once. */
+  /** Any 1xx but 101; may come more than once. */
   onInterim(status: number, headers: string[]): void
   onHead(status: number, reason: string, headers: string[]): void
   onData(chunk: Buffer): void
   /** @param trailers names and values, or null if there are none */
   onEnd(trailers: string[] | null): void
-  onUpgrade(status: number, headers: string[], socket: import('node:net').Socket): void
+  /** 101: from now on the socket is the handler's. @param rest what came behind the head */
+  onUpgrade(headers: string[], socket: Socket, rest: Buffer): void
   onError(error: Error): void
 }
 

@@ -81,7 +81,7 @@ describe('what becomes of an answer', () => {
     expect(text.endsWith('last')).toBe(true)
   })
 
-  describe.each(['GET', 'HEAD'])('interim answers that nobody asked for, to a %s', (method) => {
+  describe.each(['GET', 'HEAD', 'POST'])('interim answers that nobody asked for, to a %s', (method) => {
     const final =
       method === 'HEAD'
         ? 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n'

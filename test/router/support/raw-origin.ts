@@ -2,7 +2,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { readRequest, type SeenRequest } from '../fuzz/strict-reader.ts'
 
 /** What to answer: pieces of bytes, each sent when the one before it is on its way, and what becomes of the connection. */
-export type RawAnswer = { pieces: string[]; then?: 'close' | 'reset' }
+export type RawAnswer = { pieces: string[]; end?: 'close' | 'reset' }
 
 /**
  * An instance that answers with whatever bytes it is told to. It reads requests with the strict reader of the fuzz test,
@@ -78,13 +78,13 @@ export class RawOrigin {
 
 export const OK: RawAnswer = { pieces: ['HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'] }
 
-async function write(socket: Socket, { pieces, then }: RawAnswer): Promise<void> {
+async function write(socket: Socket, { pieces, end }: RawAnswer): Promise<void> {
   for (const piece of pieces) {
     if (socket.destroyed) return
     await new Promise((resolve) => socket.write(piece, 'latin1', resolve))
     // So that each is a segment of its own.
     await new Promise((resolve) => setImmediate(resolve))
   }
-  if (then === 'close') socket.end()
-  else if (then === 'reset') socket.resetAndDestroy()
+  if (end === 'close') socket.end()
+  else if (end === 'reset') socket.resetAndDestroy()
 }
