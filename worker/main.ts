@@ -149,7 +149,6 @@ async function main(): Promise<void> {
       }),
       store,
       logger,
-      now,
       onReady: (takesWork) => {
         if (takesWork) ready.sayReady()
       },
