@@ -109,7 +109,9 @@ describe('a router of a control plane', () => {
   it('R6.2 a draining endpoint gets no new request, finishes those in flight, and its last one is reported at once', async () => {
     const router = await start()
     await acknowledged(1)
-    const slow = Array.from({ length: 12 }, () => ask(router, { path: '/slow?ms=1500' }))
+    const held = Array.from({ length: 12 }, (_, key) =>
+      ask(router, { path: '/hold', headers: { 'x-routing-key': `key ${key}` } }),
+    )
     await until(
       () =>
         origins.every((origin) => origin.seen.length >= 2) && origins[0].seen.length + origins[1].seen.length === 12,
@@ -121,7 +123,8 @@ describe('a router of a control plane', () => {
     await acknowledged(2)
     expect(control.last()?.inFlight.a).toBe(before)
     for (let i = 0; i < 10; i++) expect((await ask(router)).json.instance).toBe('b')
-    const answers = await Promise.all(slow)
+    for (const answer of origins.flatMap((origin) => origin.held)) answer()
+    const answers = await Promise.all(held)
     const ended = performance.now()
     expect(answers.map((answer) => answer.status)).toEqual(new Array(12).fill(200))
     expect(origins[0]?.seen.length).toBe(before)

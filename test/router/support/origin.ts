@@ -19,6 +19,8 @@ export type Origin = {
   status: number
   server: Server
   sockets: Set<Socket>
+  /** What answers the requests of `/hold`: for what has to be in flight until something else has happened. */
+  held: (() => void)[]
   close(): Promise<void>
 }
 
@@ -33,6 +35,7 @@ export async function startOrigin(name: string, port = 0): Promise<Origin> {
     status: 200,
     server: null as never,
     sockets,
+    held: [],
     close,
   }
   const server = createServer({ requestTimeout: 0, keepAliveTimeout: 60_000 }, (req, res) => handle(origin, req, res))
@@ -124,6 +127,9 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
       return
     case '/slow':
       readBody((info) => setTimeout(() => tell(info), number('ms', 200)))
+      return
+    case '/hold':
+      readBody((info) => origin.held.push(() => tell(info)))
       return
     case '/status':
       res.writeHead(number('code', 200), { 'content-length': 0 })
