@@ -24,6 +24,11 @@ export function identify({ heads, peers, routes, cookies, hosts }: IdentifyParts
   const names: ReadonlySet<string> = new Set(hosts)
   return (req, res, next) => {
     const peer = peers.of(req.socket)
+    // Reset before it was read: nobody to answer, and nobody in whose name an app could be asked.
+    if (peer.ip === '') {
+      req.socket.destroy()
+      return
+    }
     const exchange = new Exchange(req, res, peer, performance.now())
     req.exchange = exchange
     const head = heads.read(req, peer.trusted)

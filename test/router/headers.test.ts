@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ask, raw, sent } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
@@ -50,6 +52,22 @@ describe('headers on their way through', () => {
     ]) {
       expect(sent(answer, name)).toEqual([])
     }
+  })
+
+  it('R13.2 a request whose client was gone before it was read reaches no app in the name of nobody', async () => {
+    const processes = [router.child.pid as number, ...(await router.workers())]
+    for (const pid of processes) process.kill(pid, 'SIGSTOP')
+    for (let i = 0; i < 20; i++) {
+      const socket = connect(router.port, '127.0.0.1')
+      await once(socket, 'connect')
+      await new Promise((resolve) => socket.write('GET /gone HTTP/1.1\r\nHost: app.localhost\r\n\r\n', resolve))
+      socket.resetAndDestroy()
+      await once(socket, 'close')
+    }
+    for (const pid of processes) process.kill(pid, 'SIGCONT')
+    // One after the other, each by a process that has read what came before.
+    for (let i = 0; i < 20; i++) expect((await ask(router)).status).toBe(200)
+    expect(origins.flatMap(({ seen }) => seen).filter(({ url }) => url === '/gone')).toEqual([])
   })
 
   it('R13.2 believes a trusted proxy, and adds it to the chain', async () => {
