@@ -39,6 +39,8 @@ export class Connection implements ResponseSink, UpstreamControl, BodyReader {
   isHead = false
   mayUpgrade = false
   reused = false
+  /** It carries one request and no other. */
+  once = false
   private state: 'connecting' | 'idle' | 'busy' | 'gone' = 'connecting'
   private handler: UpstreamHandler | null = null
   private request: UpstreamRequest | null = null

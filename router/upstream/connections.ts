@@ -4,8 +4,6 @@ import type { UpstreamHandler, UpstreamRequest } from './upstream.ts'
 
 /** Idle time after which a connection is not used any more, where the instance says nothing about it (D10). */
 const IDLE_MS = 1500
-/** For requests that cannot be repeated. */
-const FRESH_MS = 900
 const SWEEP_MS = 250
 
 /** The connections of one process to one instance, each for one request at a time. */
@@ -29,22 +27,24 @@ export class Connections implements ConnectionOwner {
   }
 
   /**
-   * @param repeatable it may be lost on a connection that the instance has just closed, because it can be sent again;
-   *   what cannot goes on connections that were idle for under a second only (D10: 734 of 8,000 POSTs failed otherwise)
+   * @param repeatable it may be lost on a connection that the instance has just closed, because it can be sent again.
+   *   What cannot has a connection of its own, which ends with it (D10). An instance that is blocked for longer than its
+   *   patience with idle connections closes them when it goes on, whatever lies in them unread; however short a
+   *   connection was idle, a POST was lost on it.
    */
   send(request: UpstreamRequest, repeatable: boolean, handler: UpstreamHandler): void {
     // A connection that carries an upgrade comes back in no case.
-    const kept = request.upgrade ? null : this.take(repeatable ? Number.POSITIVE_INFINITY : FRESH_MS)
-    const connection = kept ?? this.open()
+    const connection = (repeatable && !request.upgrade ? this.take() : null) ?? this.open()
+    connection.once = !repeatable
     connection.send(request, handler)
   }
 
-  private take(maxIdleMs: number): Connection | null {
+  private take(): Connection | null {
     const connection = this.idle.at(-1)
     if (connection === undefined) return null
     const idleMs = performance.now() - connection.idleSince
     // The others have been idle for longer.
-    if (idleMs > maxIdleMs || idleMs > connection.idleLimitMs) return null
+    if (idleMs > connection.idleLimitMs) return null
     this.idle.pop()
     return connection
   }
@@ -60,7 +60,7 @@ export class Connections implements ConnectionOwner {
   }
 
   onIdle(connection: Connection): void {
-    if (this.closed) connection.abort()
+    if (this.closed || connection.once) connection.abort()
     else this.idle.push(connection)
   }
 

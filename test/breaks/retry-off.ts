@@ -6,8 +6,8 @@ export const broken: Break = {
   edits: [
     {
       file: 'router/forward.ts',
-      find: 'exchange.attempts < MAX_ATTEMPTS &&',
-      replace: 'exchange.attempts < 1 &&',
+      find: 'exchange.runs < MAX_RUNS',
+      replace: 'exchange.runs < 1',
     },
   ],
   tests: { files: ['test/router/failover.test.ts'] },
