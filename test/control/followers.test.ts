@@ -149,7 +149,7 @@ describe('R9.3 followers of the events', () => {
     writeEvents()
     const mute = connect(port, '127.0.0.1')
     mute.on('error', () => {})
-    mute.write(`GET ${EVENTS_PATH}?after=0 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\n\r\n`)
+    mute.write(`GET ${EVENTS_PATH}?after=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${token}\r\n\r\n`)
     mute.pause()
     await until('the stream to be counted', 10_000, async () => {
       const answer = await call(EVENTS_PATH)
@@ -168,6 +168,7 @@ describe('R9.3 followers of the events', () => {
     await startControl({ COPPICE_MAX_STREAMS: '3', COPPICE_MAX_STREAMS_PER_TOKEN: '2' })
     const other = await call('/api/coppice/v1/tokens', {
       method: 'POST',
+      headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ name: 'dora', role: 'user' }),
     }).then((answer) => answer.json() as Promise<{ token: string }>)
     const open = (as: string) => call(EVENTS_PATH, { headers: { authorization: `Bearer ${as}` } })

@@ -11,7 +11,7 @@ export type FollowersNews = { type: 'connected' } | { type: 'done' } | { type: '
 const tell = (news: FollowersNews) => process.send?.(news)
 
 process.once('message', async (task: FollowersTask) => {
-  const head = `GET ${task.path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${task.token}\r\n\r\n`
+  const head = `GET ${task.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${task.token}\r\n\r\n`
   let connected = 0
   let done = 0
   const open = (reads: boolean) => {
