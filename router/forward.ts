@@ -118,7 +118,8 @@ class Turn {
         if (LOST.has(codeOf(outcome.error))) {
           this.parts.suspect(endpoint)
           if (outcome.repeatable && exchange.idempotent && exchange.runs < MAX_RUNS) {
-            this.retry(outcome.stale ? null : endpoint)
+            // One that dies loses connections a moment before it refuses new ones, and would lose the second run as well.
+            this.retry(outcome.stale && endpoint.busy ? null : endpoint)
             return
           }
         }

@@ -129,7 +129,7 @@ describe('an instance that is busy', () => {
     // As many connections to it as there will be requests behind the one that blocks it.
     const victim = (await idle()).json.instance as string
     await Promise.all(Array.from({ length: 8 }, () => ask(router, { path: '/slow?ms=100', headers: key })))
-    const blocked = ask(router, { path: '/block?ms=3000&close', headers: key })
+    const blocked = ask(router, { path: '/block?ms=6000&close', headers: key })
     const behind = Array.from({ length: 6 }, (_, i) => ask(router, { path: `/behind-${i}`, headers: key }))
     for (const answer of await Promise.all([blocked, ...behind])) {
       expect([answer.status, answer.json.instance]).toEqual([200, victim])
