@@ -90,6 +90,7 @@ const PING = 9
 const PONG = 10
 
 server.on('upgrade', (request, socket, head) => {
+  record(new URL(request.url, 'http://app'), request)
   const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}${GUID}`).digest('base64')
   socket.write(
     `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,

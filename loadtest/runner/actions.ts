@@ -111,7 +111,7 @@ export class Actions {
       this.skipped.push('a handler that blocks its instance: only the app of the load tests has one')
       return
     }
-    const words = `a handler blocks slot ${victim.slot} for ${ms} ms`
+    const words = `handler that blocks slot ${victim.slot} for ${ms} ms`
     say(words)
     const fault: Fault = { kind: 'busy', instance: victim.id, slot: victim.slot, at: Date.now(), until: Infinity }
     const mark: Mark = { at: fault.at, until: null, kind: 'fault', words }
