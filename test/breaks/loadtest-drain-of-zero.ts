@@ -6,8 +6,8 @@ export const broken: Break = {
   edits: [
     {
       file: 'activities/running.ts',
-      find: 'const deadline = now() + options.timeoutMs',
-      replace: 'const deadline = now() - options.timeoutMs',
+      find: 'const deadline = elapsed() + options.timeoutMs',
+      replace: 'const deadline = elapsed() - options.timeoutMs',
     },
   ],
   tests: { files: ['test/loadtest/scenarios.test.ts'], name: 'a deployment costs no request' },
