@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { digestKey, isShed, mintKey, movedKey, pickSlot, shedTarget } from '../../domain/affinity.ts'
 import { countMoves, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { attempt, keyFor, SLOTS, T0, table, world } from './testing.ts'
-import type { Fault } from './world.ts'
+import type { Fault, SeenTable } from './world.ts'
 
 let word = 1
 const random = () => (word = (Math.imul(word, 1_664_525) + 1_013_904_223) >>> 0)
@@ -128,6 +128,21 @@ describe('a replaced key', () => {
     const faulty = world({ faults: [down(1)] })
     expect(keysReplaced([moved(target)], faulty)).toEqual([])
     expect(keysReplaced([moved(1)], faulty)).toHaveLength(1)
+  })
+
+  it('R8.2 is right for one whose slot leaves, as long as that drains, and for no other then', () => {
+    const shrunk = table(-10_000, '1', [0, 1])
+    const [leaving] = table(-10_000, '1', [2]).endpoints as [SeenTable['endpoints'][number]]
+    const drains = world({
+      tables: [{ ...shrunk, endpoints: [...shrunk.endpoints, { ...leaving, state: 'draining' }] }],
+    })
+    const asked = (key: string) => {
+      const slot = pickSlot(digestKey(key), [0, 1])
+      return attempt({ kind: 'browser', slot, key, newKey: movedKey(key, slot, SLOTS) })
+    }
+    expect(keysReplaced([asked(minted(2))], drains)).toEqual([])
+    expect(keysReplaced([asked(minted(1))], drains)).toHaveLength(1)
+    expect(keysReplaced([asked(minted(2))], world({ tables: [shrunk] }))).toHaveLength(1)
   })
 
   it('R7.1 leads to the instance that gave it, the first one too', () => {

@@ -136,6 +136,9 @@ function expectedOf(attempt: Attempt, world: World, times: Times): Expected | nu
     const ranked = rankSlots(key, serving)
     const home = ranked[0]
     if (home === undefined) continue
+    // Its slot leaves, however long it takes to drain: who comes meanwhile gets a key for where the session goes on.
+    const leaving = table.endpoints.filter(({ state }) => state === 'draining').map(({ slot }) => slot)
+    if (leaving.includes(pickSlot(key, [...serving, ...leaving]))) mayMove = true
     if (minted && table.rebalance !== null && isShed(key, home, table.rebalance)) {
       const target = shedTarget(key, serving, table.rebalance)
       if (target !== -1) {
