@@ -13,7 +13,7 @@ export type Framework = {
   deadlock: string
   /** Whether a computation of 20 s keeps the process from answering anybody else. */
   computationBlocks: boolean
-  /** Whether the request that works may be sent again (GET), and is an HTTP request that a stopped instance holds up. */
+  /** Whether asking is one request that may be sent again (GET): then it survives that its instance is stopped under it. */
   repeatable: boolean
 }
 
@@ -27,6 +27,7 @@ const NOTICED_MS = 5_000
 
 type Instance = { id: string; pid: number; state: string; log_lines?: string[] }
 type Probe = { startedAt: number; endedAt: number; instance: string }
+type Failure = { startedAt: number; endedAt: number; error: string }
 
 /** Short-lived helpers of a framework may end between being seen and being told. */
 function send(pid: number, signal: NodeJS.Signals): void {
@@ -105,7 +106,7 @@ export function busySuite(framework: Framework): void {
   async function meanwhile(
     others: Session[],
     over: Promise<unknown>,
-  ): Promise<{ old: Probe[]; fresh: Probe[]; failed: number[] }> {
+  ): Promise<{ old: Probe[]; fresh: Probe[]; failed: Failure[] }> {
     let going = true
     void over
       .catch(() => undefined)
@@ -128,10 +129,10 @@ export function busySuite(framework: Framework): void {
     const old: Probe[] = []
     // Nobody new waits for another: those who come before the instance is noticed wait with it.
     const visits: Promise<Probe | null>[] = []
-    const failed: number[] = []
+    const failed: Failure[] = []
     const counted = (startedAt: number) =>
-      probe(visit).catch(() => {
-        failed.push(startedAt)
+      probe(visit).catch((error: Error) => {
+        failed.push({ startedAt, endedAt: performance.now(), error: `${error.stack} ${String(error.cause)}` })
         return null
       })
     await Promise.all([
@@ -191,7 +192,7 @@ export function busySuite(framework: Framework): void {
       const [end, { old, failed }] = await Promise.all([work.catch((error: Error) => error), meanwhile(others, back)])
       expect(end).toBeInstanceOf(Error)
       // Those who came before it was noticed waited with it, and what they had asked was not carried out elsewhere.
-      expect(failed.filter((startedAt) => startedAt > begun + NOTICED_MS)).toEqual([])
+      expect(failed.filter(({ startedAt }) => startedAt > begun + NOTICED_MS)).toEqual([])
       expect(old.filter((probe) => probe.instance === home)).toEqual([])
       await back
       expect(await runs(framework.deadlock === 'freeze-for-ever' ? 'freeze-for-ever' : 'deadlock-1')).toBe(1)
