@@ -32,7 +32,7 @@ export function chooser(parts: {
       done()
       return
     }
-    if (!app.row.held) {
+    if (!app.held) {
       exchange.endpoint = app.row.affinity ? bySession(app, exchange, random) : byLoad(app, exchange)
       if (exchange.endpoint !== null) {
         done()
@@ -41,13 +41,13 @@ export function chooser(parts: {
     }
     const now = performance.now()
     if (exchange.waitUntil === 0) {
-      exchange.waitUntil = now + (app.row.held ? timeouts.holdWaitMs : timeouts.noInstanceWaitMs)
+      exchange.waitUntil = now + (app.held ? timeouts.holdWaitMs : timeouts.noInstanceWaitMs)
     }
     const waited = now >= exchange.waitUntil
     if (waited || !room.enter(exchange, () => again(exchange, done))) {
       exchange.refusal = !waited
         ? REFUSALS.tooManyWaiting
-        : app.row.held
+        : app.held
           ? REFUSALS.held
           : app.row.status === 'starting'
             ? REFUSALS.starting

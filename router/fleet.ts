@@ -1,5 +1,6 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
+import { cutOvers } from '../domain/cut-over.ts'
 import type { RouteTable } from '../domain/route-table.ts'
 import { ALL_WELL, type Health } from './health.ts'
 import type { Beat, FromWorker, ToWorker } from './messages.ts'
@@ -7,7 +8,7 @@ import { addCounts, type MetricsSnapshot } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
 import { processState } from './process-state.ts'
 import type { MovedSessions } from './rebalance-count.ts'
-import { countSessions, type SessionCount, type SessionSample } from './sessions.ts'
+import { countSessions, NO_SESSIONS, type SessionCount, type SessionSample } from './sessions.ts'
 
 /** A process that ends is not started again faster than this; each start in a row that fails doubles it. */
 const RESTART_PAUSE_MS = 200
@@ -18,17 +19,26 @@ const LONGEST_SILENCE_MS = 30_000
 
 type Member = {
   worker: Worker
+  /** It has loaded, and was told the table. */
+  ready: boolean
   /** Table that it has in force; -1 before its first. */
   applied: { inventory: string; version: number } | null
   lastBeat: number
   beat: Beat
   metrics: MetricsSnapshot
+  sessions: SessionSample
   /** CPU time it had used when it was first found silent. */
   cpuAtBeat: number | null
   stopping: boolean
   /** How it ended; null while it lives. */
   end: string | null
 }
+
+/**
+ * A table that takes apps to other instances. The processes apply it at different moments, a busy machine puts half a
+ * second between them: until none of them sends anybody to the instances before, none may send anybody to the new ones.
+ */
+type CutOver = { hold: number; table: RouteTable; ports: number[]; apps: string[]; waitingFor: Set<Member> }
 
 export type FleetEvents = {
   onListening(port: number): void
@@ -50,7 +60,10 @@ export class Fleet {
   private readonly options: RouterOptions
   private readonly events: FleetEvents
   private readonly log: Logger
+  /** What the processes were told last. */
   private table: RouteTable | null = null
+  private cutOver: CutOver | null = null
+  private holds = 0
   private ports: number[] = []
   private health: Health = ALL_WELL
   private port = 0
@@ -61,7 +74,7 @@ export class Fleet {
   private failedStarts = 0
   private replacing: Promise<string | null> | null = null
   private asks = 0
-  private readonly answers = new Map<number, (sample: SessionSample) => void>()
+  private readonly answers = new Map<number, () => void>()
 
   constructor(options: RouterOptions, events: FleetEvents, log: Logger) {
     this.options = options
@@ -104,10 +117,12 @@ export class Fleet {
     const worker = cluster.fork({ COPPICE_ROUTER_WORKER: JSON.stringify({ ...this.options, listen: this.listen }) })
     const member: Member = {
       worker,
+      ready: false,
       applied: null,
       lastBeat: performance.now() + START_ALLOWANCE_MS,
       beat: { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} },
       metrics: { counters: {}, gauges: {} },
+      sessions: NO_SESSIONS,
       cpuAtBeat: null,
       stopping: false,
       end: null,
@@ -116,8 +131,14 @@ export class Fleet {
     worker.on('message', (message: FromWorker) => this.hear(member, message))
     worker.on('error', (error) => this.log.warn(error, 'a message to a process was lost'))
     worker.on('exit', (code, signal) => this.ended(member, code, signal))
-    this.send(member, { type: 'table', table: this.table as RouteTable, ports: this.ports, health: this.health })
     return member
+  }
+
+  /** Only now, so that it never serves a table that was replaced while it loaded. */
+  private welcome(member: Member): void {
+    member.ready = true
+    this.send(member, { type: 'table', table: this.table as RouteTable, ports: this.ports, health: this.health })
+    if (this.cutOver !== null) this.hold(member, this.cutOver)
   }
 
   private send(member: Member, message: ToWorker): void {
@@ -128,6 +149,12 @@ export class Fleet {
     member.lastBeat = performance.now()
     member.cpuAtBeat = null
     switch (message.type) {
+      case 'ready':
+        this.welcome(member)
+        break
+      case 'holding':
+        if (message.hold === this.cutOver?.hold) this.noLongerAwaits(member, this.cutOver)
+        break
       case 'applied':
         this.failedStarts = 0
         member.applied = { inventory: message.inventory, version: message.version }
@@ -148,7 +175,8 @@ export class Fleet {
         this.events.onSuspect(message.instance)
         break
       case 'sessions':
-        this.answers.get(message.ask)?.(message.sample)
+        member.sessions = message.sample
+        this.answers.get(message.ask)?.()
         break
       case 'problem':
         this.events.onProblem(message.key, message.message)
@@ -168,6 +196,7 @@ export class Fleet {
     member.end = signal ?? `exit code ${code}`
     addCounts(this.retiredCounters, member.metrics.counters)
     this.events.onApplied()
+    if (this.cutOver !== null) this.noLongerAwaits(member, this.cutOver)
     if (this.stopped || member.stopping) return
     this.log.error(
       { pid: member.worker.process.pid, code, signal },
@@ -188,19 +217,54 @@ export class Fleet {
     }
   }
 
-  /** Tells every process; `appliedEverywhere` says when they have it in force. */
+  /** Brings it to every process; `appliedEverywhere` says when they have it in force. */
   publish(table: RouteTable, ports: number[]): void {
+    if (this.cutOver?.table === table) {
+      this.cutOver.ports = ports
+      return
+    }
+    const ready = [...this.members.values()].filter((member) => member.ready)
+    const apps = ready.length > 1 ? cutOvers(this.table as RouteTable, table) : []
+    if (apps.length === 0) {
+      this.tell(table, ports)
+      return
+    }
+    const cutOver: CutOver = { hold: ++this.holds, table, ports, apps, waitingFor: new Set() }
+    this.cutOver = cutOver
+    for (const member of ready) this.hold(member, cutOver)
+    // One that hangs is replaced after so long; one that gets no CPU sends nobody anywhere.
+    setTimeout(() => {
+      if (this.cutOver === cutOver) this.tell(cutOver.table, cutOver.ports)
+    }, this.options.timeouts.workerSilenceMs).unref()
+  }
+
+  private hold(member: Member, cutOver: CutOver): void {
+    cutOver.waitingFor.add(member)
+    this.send(member, { type: 'hold', hold: cutOver.hold, apps: cutOver.apps })
+  }
+
+  private noLongerAwaits(member: Member, cutOver: CutOver): void {
+    if (cutOver.waitingFor.delete(member) && cutOver.waitingFor.size === 0) this.tell(cutOver.table, cutOver.ports)
+  }
+
+  private tell(table: RouteTable, ports: number[]): void {
+    this.cutOver = null
     this.table = table
     this.ports = ports
-    for (const member of this.members.values()) this.send(member, { type: 'table', table, ports, health: this.health })
+    this.broadcast({ type: 'table', table, ports, health: this.health })
   }
 
   publishHealth(health: Health): void {
     this.health = health
-    for (const member of this.members.values()) this.send(member, { type: 'health', health })
+    this.broadcast({ type: 'health', health })
   }
 
-  /** Whether no process serves anything older; one that is about to start may have got an older table too. */
+  /** One that is not ready yet will be told when it is. */
+  private broadcast(message: ToWorker): void {
+    for (const member of this.members.values()) if (member.ready) this.send(member, message)
+  }
+
+  /** Whether no process serves anything older; one that is about to start may have been told an older table. */
   appliedEverywhere(inventory: string, version: number): boolean {
     for (const { applied } of this.members.values()) {
       if (applied === null || applied.inventory !== inventory || applied.version < version) return false
@@ -227,19 +291,15 @@ export class Fleet {
     return sum
   }
 
-  /** Processes that do not answer within `withinMs` are left out. */
+  /** Of a process that does not answer within `withinMs`, what it said last counts. */
   async sessions(withinMs: number): Promise<SessionCount> {
-    const samples: SessionSample[] = []
     await Promise.all(
       [...this.members.values()].map(
         (member) =>
           new Promise<void>((resolve) => {
             const ask = ++this.asks
             const timer = setTimeout(done, withinMs)
-            this.answers.set(ask, (sample) => {
-              samples.push(sample)
-              done()
-            })
+            this.answers.set(ask, done)
             this.send(member, { type: 'sessions', ask })
             const { answers } = this
             function done() {
@@ -250,7 +310,7 @@ export class Fleet {
           }),
       ),
     )
-    return countSessions(samples)
+    return countSessions([...this.members.values()].map(({ sessions }) => sessions))
   }
 
   /**

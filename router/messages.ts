@@ -9,12 +9,17 @@ import type { SessionSample } from './sessions.ts'
 export type ToWorker =
   /** `ports`: those of the apps' own ports that can be opened. */
   | { type: 'table'; table: RouteTable; ports: number[]; health: Health }
+  /** Let new requests of these apps wait until the next table, which takes them to other instances. */
+  | { type: 'hold'; hold: number; apps: string[] }
   | { type: 'health'; health: Health }
   | { type: 'sessions'; ask: number }
   /** Finish what is in flight and exit; no longer than this. */
   | { type: 'stop'; graceMs: number }
 
 export type FromWorker =
+  /** Loaded, and ready for the table that is in force at this moment. */
+  | { type: 'ready' }
+  | { type: 'holding'; hold: number }
   /** The table is in force here and its ports are open (or are reported as problems). */
   | { type: 'applied'; inventory: string; version: number; beat: Beat }
   /** It could not be applied here, by a defect: what was in force before may be in force in part. */

@@ -21,6 +21,8 @@ import { TableFile } from './table-file.ts'
 const TAKEN_PORT_RETRY_MS = 2000
 
 const COUNT_SESSIONS_EVERY_MS = 5000
+/** People who ask get the count of now, from a busy machine as well. */
+const SESSIONS_PATIENCE_MS = 5000
 /** So long a table waits for the disk before it is served without being written down. */
 const DISK_PATIENCE_MS = 1000
 
@@ -137,7 +139,7 @@ export class Primary {
             options,
             status: () => this.status(),
             metrics: () => this.fleet.metrics(),
-            sessions: async () => (await this.fleet.sessions(500)).sessions,
+            sessions: async () => (await this.fleet.sessions(SESSIONS_PATIENCE_MS)).sessions,
             replaceProcesses: () => this.fleet.replaceOneByOne(),
             problem: (key, message) => this.problem(key, message),
           })

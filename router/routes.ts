@@ -19,6 +19,8 @@ export class AppRoutes {
   readonly slots: number[]
   /** Serving endpoints by slot. */
   readonly bySlot: (Endpoint | undefined)[] = []
+  /** New requests wait: for a resume, or until every process has stopped to use the instances that are about to go. */
+  held: boolean
   /** Every slot is usable; the fast path. */
   allUp = true
   readonly isUsable = (slot: number): boolean => this.bySlot[slot]?.ejected === false
@@ -27,6 +29,7 @@ export class AppRoutes {
     this.name = row.app
     this.row = row
     this.metrics = metrics
+    this.held = row.held
     this.hash = digestKey(row.app).a
     for (const endpoint of serving) this.bySlot[endpoint.slot] = endpoint
     this.slots = [...new Set(row.endpoints.map((endpoint) => endpoint.slot))].sort((a, b) => a - b)
@@ -135,6 +138,14 @@ export class Routes {
     this.inventory = table.inventory
     this.version = table.version
     this.events.onChange()
+  }
+
+  /** Until the next table is applied. */
+  hold(apps: readonly string[]): void {
+    for (const name of apps) {
+      const app = this.apps.get(name)
+      if (app !== undefined) app.held = true
+    }
   }
 
   applyHealth(health: Health): void {

@@ -11,6 +11,8 @@ const WINDOW_MS = 30 * 60_000
 /** Rows of [hash of app and key, instance index, minute last seen, rank]; every key stands for `2^halvings` sessions. */
 export type SessionSample = { halvings: number; instances: string[]; rows: [number, number, number, number][] }
 
+export const NO_SESSIONS: SessionSample = { halvings: 0, instances: [], rows: [] }
+
 /** In the place of an instance. */
 const MOVED = ''
 /** In the place of a rank: the client chose the key, and a rebalance leaves it alone. */

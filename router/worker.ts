@@ -141,7 +141,7 @@ export function runWorker(
     }
   }
 
-  // Tables are applied one after the other, each to the end, so that what is acknowledged is in force.
+  // One after the other, each to the end, so that what is acknowledged is in force.
   let turn = Promise.resolve()
   const apply = async (message: Extract<ToWorker, { type: 'table' }>) => {
     routes.applyHealth(message.health)
@@ -180,6 +180,12 @@ export function runWorker(
             channel.send({ type: 'refused', version: message.table.version, reason: error.message })
           })
         break
+      case 'hold':
+        turn = turn.then(() => {
+          routes.hold(message.apps)
+          channel.send({ type: 'holding', hold: message.hold })
+        })
+        break
       case 'health':
         routes.applyHealth(message.health)
         break
@@ -191,6 +197,7 @@ export function runWorker(
         break
     }
   })
+  channel.send({ type: 'ready' })
 }
 
 /** Cryptographic random words, drawn from the system a page at a time. */

@@ -1,0 +1,94 @@
+import { rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { RouteTable } from '../../domain/route-table.ts'
+import { ask } from './support/client.ts'
+import { type Origin, startOrigin } from './support/origin.ts'
+import { type RouterProcess, startRouter, until } from './support/router-process.ts'
+import { app, table } from './support/tables.ts'
+
+describe('a table that takes an app to other instances', () => {
+  let origins: [Origin, Origin]
+  let router: RouterProcess
+  const stopped = new Set<number>()
+
+  beforeEach(async () => {
+    origins = [await startOrigin('old'), await startOrigin('new')]
+    router = await startRouter({ routes: version(1, 0), args: ['--processes', '2'] })
+  })
+  afterEach(async () => {
+    for (const pid of stopped) process.kill(pid, 'SIGCONT')
+    stopped.clear()
+    await router.stop()
+    await Promise.all(origins.map((origin) => origin.close()))
+  })
+
+  const version = (number: number, serving: 0 | 1): RouteTable =>
+    table(number, app('app', [origins[serving]], { affinity: false }), app('other', [origins[0]], { affinity: false }))
+
+  /** One of the two processes stands still, as it does on a machine that has no time for it; tells which. */
+  async function halt(): Promise<number> {
+    const [pid] = (await router.workers()) as [number]
+    process.kill(pid, 'SIGSTOP')
+    stopped.add(pid)
+    return pid
+  }
+  function goOn(pid: number): void {
+    stopped.delete(pid)
+    process.kill(pid, 'SIGCONT')
+  }
+
+  /** Puts it into the file and returns when the router has read it; nobody waits for its processes. */
+  async function publish(next: RouteTable): Promise<void> {
+    const file = join(router.dir, 'routes.json')
+    await writeFile(`${file}.new`, JSON.stringify(next))
+    await rename(`${file}.new`, file)
+    await until(async () => ((await router.admin('/table')) as RouteTable).version === next.version)
+  }
+  const who = async (host = 'app.localhost') => {
+    const answer = await ask(router, { host })
+    expect(answer.status).toBe(200)
+    return answer.json.instance
+  }
+
+  it('R3.4 is in force in no process while another one may still send somebody to the instances before', async () => {
+    const halted = await halt()
+    expect(await who()).toBe('old')
+    await publish(version(2, 1))
+    let answered = false
+    const asked = who().then((instance) => {
+      answered = true
+      return instance
+    })
+    // Other apps do not wait: by the time that they are answered this one would have been, too.
+    for (let n = 0; n < 20; n++) expect(await who('other.localhost')).toBe('old')
+    expect(answered).toBe(false)
+    goOn(halted)
+    expect(await asked).toBe('new')
+    await until(async () => (await acknowledged()) === 2)
+    for (let n = 0; n < 20; n++) expect(await who()).toBe('new')
+  })
+
+  it('R3.4 waits for no process that hangs: that one is replaced, and nobody is refused', async () => {
+    const halted = await halt()
+    await publish(version(2, 1))
+    expect(await who()).toBe('new')
+    await until(async () => (await acknowledged()) === 2, 30_000)
+    stopped.delete(halted)
+    expect(await router.workers()).not.toContain(halted)
+  })
+
+  it('R3.4 that is overtaken by the next one ends nowhere half way', async () => {
+    const halted = await halt()
+    await publish(version(2, 1))
+    await publish(version(3, 0))
+    expect(await who()).toBe('old')
+    goOn(halted)
+    await until(async () => (await acknowledged()) === 3)
+    for (let n = 0; n < 20; n++) expect(await who()).toBe('old')
+  })
+
+  async function acknowledged(): Promise<number> {
+    return ((await router.admin('/status')) as { acknowledged: { version: number } }).acknowledged.version
+  }
+})
