@@ -160,8 +160,6 @@ describe('reading answers', () => {
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n',
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n',
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nnonsense\r\n\r\n',
-    `HTTP/1.1 200 OK\r\nX: ${'v'.repeat(70_000)}\r\n\r\n`,
-    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1'.repeat(5000)}`,
   ])('R13.2 does not guess what %j means, and waits for no more of it', (text) => {
     expect(() => reading().reader.read(bytes(text))).toThrow(MalformedResponse)
     // In drips it is found at the first byte that is wrong, and not later than when it comes at once.
@@ -170,6 +168,28 @@ describe('reading answers', () => {
       for (const c of text) drip.reader.read(bytes(c))
     }).toThrow(MalformedResponse)
     expect(drip.seen.ends).toEqual([])
+  })
+
+  it.each([
+    ['a head', `HTTP/1.1 200 OK\r\nX: ${'v'.repeat(70_000)}\r\n\r\n`],
+    ['the size of a chunk', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1'.repeat(5000)}`],
+    ['a trailer', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ${'v'.repeat(70_000)}\r\n\r\n`],
+  ])('reads %s to a bound, in whatever pieces', (_what, text) => {
+    expect(() => reading().reader.read(bytes(text))).toThrow(MalformedResponse)
+    const { reader } = reading()
+    expect(() => {
+      for (let at = 0; at < text.length; at += 100) reader.read(bytes(text.slice(at, at + 100)))
+    }).toThrow(MalformedResponse)
+  })
+
+  it('R1.6 takes a head in drips, but not in so many that to judge each costs more than the answer is worth', () => {
+    const drip = (length: number) => {
+      const { reader, seen } = reading()
+      for (const c of `HTTP/1.1 200 OK\r\nX: ${'v'.repeat(length)}\r\nContent-Length: 0\r\n\r\n`) reader.read(bytes(c))
+      return seen.heads.length
+    }
+    expect(drip(1_500)).toBe(1)
+    expect(() => drip(3_000)).toThrow('too many pieces')
   })
 
   it.each([

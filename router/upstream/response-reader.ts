@@ -23,6 +23,8 @@ export class MalformedResponse extends Error {}
 
 const MAX_HEAD_BYTES = 64 * 1024
 const MAX_LINE_BYTES = 4096
+/** Each piece of a head has all of it judged again: one that comes in more is a way to burn the router's time. */
+const MAX_PIECES = 2000
 /** Interim answers before the answer itself. */
 const MAX_INTERIMS = 32
 
@@ -64,6 +66,7 @@ export class ResponseReader {
   private fields: string[] | null = null
   /** What came of a head, a chunk size or trailers, as long as they are not complete. */
   private partial: Buffer | null = null
+  private pieces = 0
   private readonly sink: ResponseSink
 
   constructor(sink: ResponseSink) {
@@ -76,7 +79,7 @@ export class ResponseReader {
     if (this.partial !== null) {
       chunk = Buffer.concat([this.partial, data])
       this.partial = null
-    }
+    } else this.pieces = 0
     let at = 0
     while (at !== -1 && at < chunk.length && this.state !== 'ended' && this.state !== 'upgraded')
       at = this.step(chunk, at)
@@ -133,6 +136,8 @@ export class ResponseReader {
   }
 
   private keep(chunk: Buffer, at: number): -1 {
+    if (at > 0) this.pieces = 0
+    if (++this.pieces > MAX_PIECES) throw new MalformedResponse('in too many pieces')
     this.partial = at === 0 ? chunk : chunk.subarray(at)
     return -1
   }
