@@ -107,6 +107,8 @@ export class Checks {
   heard(instances: readonly string[]): void {
     const ids = new Set(instances)
     for (const entry of this.entries.values()) if (ids.has(entry.instance)) entry.watched.heard(this.clock)
+    // Its sessions are to find it at once, in all processes.
+    if (this.current.busy.some((instance) => ids.has(instance))) this.judge()
   }
 
   /** These let requests wait, for so many ms, without a byte for anybody. */

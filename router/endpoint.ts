@@ -52,17 +52,20 @@ export class Endpoint {
   /** The X-Served-By header, ready made. */
   readonly servedBy: string
   private readonly timeouts: Timeouts
+  private readonly onSpeaks: (endpoint: Endpoint) => void
   private connections: Connections | null = null
   private toldAt = Number.NEGATIVE_INFINITY
   private onIdle: (() => void) | null = null
 
-  constructor(row: EndpointRow, timeouts: Timeouts) {
+  /** @param onSpeaks called with the first byte of one that let others wait */
+  constructor(row: EndpointRow, timeouts: Timeouts, onSpeaks: (endpoint: Endpoint) => void) {
     this.instance = row.instance
     this.slot = row.slot
     this.address = row.address
     this.deployment = row.deployment ?? ''
     this.servedBy = `${row.instance}; slot=${row.slot}${row.deployment ? `; deployment=${row.deployment}` : ''}`
     this.timeouts = timeouts
+    this.onSpeaks = onSpeaks
   }
 
   /** @param repeatable it can be sent again, should its connection turn out to be closed already */
@@ -113,6 +116,7 @@ export class Endpoint {
 
   heard(): void {
     this.heardAt = performance.now()
+    if (this.busy) this.onSpeaks(this)
   }
 
   /** For how many ms requests have waited without a byte for anybody; 0 if none waits. */

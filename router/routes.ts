@@ -50,6 +50,8 @@ export type RoutesEvents = {
   onChange: () => void
   /** A draining or left endpoint has nothing in flight any more. */
   onIdle: (endpoint: Endpoint) => void
+  /** One that let others wait has sent a byte. */
+  onSpeaks: () => void
   /** An endpoint began to drain; called once. */
   onDraining: (endpoint: Endpoint, drainTimeoutMs: number) => void
 }
@@ -104,7 +106,7 @@ export class Routes {
         known.add(id)
         let endpoint = this.endpoints.get(id)
         if (endpoint === undefined || endpoint.state === 'left') {
-          endpoint = new Endpoint(entry, this.timeouts)
+          endpoint = new Endpoint(entry, this.timeouts, (one) => this.speaks(one))
           this.endpoints.set(id, endpoint)
           this.judge(endpoint)
         }
@@ -158,6 +160,19 @@ export class Routes {
       else if (health.dead.includes(endpoint.instance)) endpoint.recallAll()
     }
     this.events.onChange()
+  }
+
+  /**
+   * Any byte of it ends its silence (watched.ts). The word of the primary takes a moment; until then whoever was just
+   * answered by it would be sent elsewhere with the next request.
+   */
+  private speaks(endpoint: Endpoint): void {
+    endpoint.busy = false
+    if (!this.health.dead.includes(endpoint.instance)) {
+      endpoint.ejected = false
+      for (const app of this.apps.values()) app.healthChanged()
+    }
+    this.events.onSpeaks()
   }
 
   private judge(endpoint: Endpoint): void {

@@ -44,6 +44,7 @@ export function runWorker(
   const routes = new Routes(options.timeouts, metrics, {
     onChange: () => room.wake(),
     onIdle: () => channel.send({ type: 'beat', beat: beat(false) }),
+    onSpeaks: () => channel.send({ type: 'beat', beat: beat(false) }),
     onDraining: (endpoint, timeoutMs) => drains.add(endpoint, timeoutMs),
   })
   const accessLog = new AccessLog(options.accessLog, lines, Math.random)

@@ -169,10 +169,13 @@ export function busySuite(framework: Framework): void {
     it('R12.2 that computes for 20 s ends what it began, once, and other users are served meanwhile', async () => {
       const { victim, home, others } = await audience()
       const { pid } = await instance(home)
+      const begun = performance.now()
       const work = victim.work('compute', 'compute-1')
       const { old, fresh, failed } = await meanwhile(others, work)
       expect(await work).toBe(home)
-      expect(failed).toEqual([])
+      // Who came before it was noticed waited with it. One who asks in two requests may meet the limit of 15 s with the
+      // second, and whoever that one goes to knows nothing of the first.
+      expect(failed.filter(({ startedAt }) => framework.repeatable || startedAt > begun + NOTICED_MS)).toEqual([])
       expect(old.length).toBeGreaterThan(30)
       expect(fresh.length).toBeGreaterThan(5)
       expect(await runs(framework.computationBlocks ? 'compute-1' : 'compute')).toBe(1)

@@ -1,3 +1,4 @@
+import { Agent } from 'node:http'
 import { afterEach, describe, expect, it } from 'vitest'
 import { isMinted } from '../../domain/affinity.ts'
 import { ROUTER_COOKIE } from '../../domain/product.ts'
@@ -81,6 +82,23 @@ describe('an instance that is busy', () => {
     await until(async () => (await status()).down.length === 0)
     expect(await executions(origins, 'GET /block?ms=9000')).toBe(1)
     expect(await executions(origins, 'GET /behind')).toBe(1)
+  })
+
+  it('R12.2 is back with the first byte of its answer: whoever was given that is at home there with the next request', async () => {
+    const { router, session, status } = await stage(1_500)
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    cleanups.push(async () => agent.destroy())
+    const inTurn = (path: string) =>
+      ask(router, { path, agent, headers: { cookie: `${ROUTER_COOKIE}=${session}` } }).then(({ json }) => json.instance)
+    for (let n = 0; n < 3; n++) {
+      const blocked = inTurn('/block?ms=4000')
+      await until(async () => (await status()).down.join() === 'i1')
+      expect(await blocked).toBe('i1')
+      expect(await inTurn('/')).toBe('i1')
+      // Not a moment's mistake: it stays so.
+      await until(async () => (await status()).down.length === 0)
+      expect(await inTurn('/')).toBe('i1')
+    }
   })
 
   it('R12.2 that dies after it was given up takes what it had with it: nothing of that runs a second time', async () => {

@@ -33,6 +33,7 @@ describe('a part of the router that throws', () => {
     const routes = new Routes(options.timeouts, metrics, {
       onChange: () => room.wake(),
       onIdle: () => undefined,
+      onSpeaks: () => undefined,
       onDraining: () => undefined,
     })
     routes.apply(table(1, app('app', [origin])))
