@@ -6,11 +6,16 @@
  *   POST   /routers/report                RouterReport → ReportAnswer
  *   GET    /routers                       who is known
  *   DELETE /routers/<name>                an operator knows that it will not come back; or it stops, and has no table
+ *
+ * And what load tests need to have from routers:
+ *
+ *   GET    /apps/<name>/naming-key        with this in a request, routers say which instance answers
  */
 import { Router } from 'express'
 import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import { routerReportSchema } from '../domain/route-table.ts'
+import { NAMING_KEY_HEADER } from '../domain/served-by.ts'
 import type { Store } from '../store/store.ts'
 import { requireAdmin } from './auth.ts'
 import { read, readBody } from './bodies.ts'
@@ -28,8 +33,8 @@ const nameSchema = z.string().min(1).max(128)
 
 export function routersApi({ store, domains, changes, streams }: RoutersApiDeps): Router {
   const router = Router()
-  // A false acknowledgement would cost other people's requests.
-  router.use(['/routes', '/routers'], requireAdmin)
+  // A false acknowledgement would cost other people's requests; a naming key opens what stands in the route table.
+  router.use(['/routes', '/routers', '/apps/:name/naming-key'], requireAdmin)
 
   const version = new SharedLooks(changes, () => store.routes.version())
   const table = new SharedLooks(changes, async () => {
@@ -76,6 +81,11 @@ export function routersApi({ store, domains, changes, streams }: RoutersApiDeps)
         silent: Object.keys(known.silent),
       })),
     })
+  })
+
+  router.get('/apps/:name/naming-key', async (request, response) => {
+    const naming_key = await store.routes.namingKey(request.params.name)
+    response.set('Cache-Control', 'no-store').json({ header: NAMING_KEY_HEADER, naming_key })
   })
 
   router.delete('/routers/:name', async (request, response) => {

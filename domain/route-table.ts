@@ -65,6 +65,15 @@ export const appRouteSchema = z.object({
     })
     .nullable()
     .default(null),
+  /**
+   * SHA-256 of the app's naming key, in hex: whoever shows the key is told which instance answers. Null: nobody is. The
+   * table has no more than this, so that who can read it cannot ask.
+   */
+  namingDigest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .nullable()
+    .default(null),
   endpoints: z.array(endpointSchema),
 })
 export type AppRoute = z.infer<typeof appRouteSchema>

@@ -112,8 +112,14 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     this.answered()
     const { exchange } = this
     const { req, res } = exchange
-    const { headers, isEventStream, offersUpgrade } = this.parts.heads.read(status, received, exchange, this.newKey())
-    if (this.parts.servedBy) headers.push('x-served-by', this.endpoint.servedBy)
+    const { heads } = this.parts
+    const { headers, isEventStream, offersUpgrade } = heads.read(
+      status,
+      received,
+      exchange,
+      this.newKey(),
+      this.servedBy(),
+    )
     if (exchange.hasBody && !req.complete) {
       // The rest of the body may never be read: this connection can carry no further request.
       res.shouldKeepAlive = false
@@ -136,7 +142,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     const { req, res } = this.exchange
     // A 100 was the router's own; HTTP/1.0 knows no interim answers, and one whose turn has not come has no socket.
     if (this.state === 'ended' || status === 100 || req.httpVersion === '1.0' || res.headersSent) return
-    const headers = this.parts.heads.readAside(received)
+    const headers = this.parts.heads.readAside(received, this.servedBy() !== null)
     let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
     for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
     res.socket?.write(`${head}\r\n`, 'latin1')
@@ -181,7 +187,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   onEnd(trailers: string[] | null): void {
     if (this.state === 'ended') return
     const { res } = this.exchange
-    if (trailers !== null) addTrailers(res, this.parts.heads.readAside(trailers))
+    if (trailers !== null) addTrailers(res, this.parts.heads.readAside(trailers, this.servedBy() !== null))
     const { held } = this
     this.held = null
     this.headPending = false
@@ -200,8 +206,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     this.answered()
     const { exchange, endpoint } = this
     exchange.status = 101
-    const { headers } = this.parts.heads.read(101, received, exchange, this.newKey())
-    if (this.parts.servedBy) headers.push('x-served-by', endpoint.servedBy)
+    const { headers } = this.parts.heads.read(101, received, exchange, this.newKey(), this.servedBy())
     // From here on the tunnel holds the endpoint; it may live for days, and needs nothing of the connection.
     this.state = 'ended'
     this.control = null
@@ -268,6 +273,11 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
       this.parts.rebalances.moved(app.name, app.row.rebalance?.epoch ?? 0, exchange.digest?.a ?? 0)
     }
     return home.key
+  }
+
+  /** What the client is told of who answers; null where it is not for it. */
+  private servedBy(): string | null {
+    return this.parts.servedBy || this.exchange.named ? this.endpoint.servedBy : null
   }
 
   private endStream(): void {

@@ -1,4 +1,5 @@
 import type { Endpoint as EndpointRow } from '../domain/route-table.ts'
+import { formatServedBy } from '../domain/served-by.ts'
 import type { Timeouts } from './options.ts'
 import { Connections } from './upstream/connections.ts'
 import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
@@ -63,7 +64,7 @@ export class Endpoint {
     this.slot = row.slot
     this.address = row.address
     this.deployment = row.deployment ?? ''
-    this.servedBy = `${row.instance}; slot=${row.slot}${row.deployment ? `; deployment=${row.deployment}` : ''}`
+    this.servedBy = formatServedBy({ ...row, deployment: row.deployment || null })
     this.timeouts = timeouts
     this.onSpeaks = onSpeaks
   }

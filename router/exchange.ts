@@ -22,6 +22,8 @@ export class Exchange {
   // identify
   key: string | null = null
   digest: KeyDigest | null = null
+  /** The client is told which instance answers: it has shown the app's naming key. */
+  named = false
   /** The key was made by a router: it may be replaced. */
   minted = false
   /** The key came in the __Host- cookie only; on plain http the app's own twin has to be set beside it. */

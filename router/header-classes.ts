@@ -3,6 +3,8 @@
  * once and remembered in a bounded map: that saves lower-casing 15 names for every request.
  */
 
+import { NAMING_KEY_HEADER } from '../domain/served-by.ts'
+
 export type HeaderClass =
   | 'pass'
   /** Concerns one connection only (RFC 9110 7.6.1), or is decided anew by the router. */
@@ -14,6 +16,7 @@ export type HeaderClass =
   | 'transferEncoding'
   | 'upgrade'
   | 'routingKey'
+  | 'namingKey'
   | 'accept'
   /** Says who the client is: believed from a trusted proxy only (R13.2). */
   | 'forwardedFor'
@@ -41,6 +44,7 @@ const EXACT = new Map<string, HeaderClass>([
   ['transfer-encoding', 'transferEncoding'],
   ['upgrade', 'upgrade'],
   ['x-routing-key', 'routingKey'],
+  [NAMING_KEY_HEADER.toLowerCase(), 'namingKey'],
   ['accept', 'accept'],
   ['x-forwarded-for', 'forwardedFor'],
   ['x-forwarded-host', 'forwardedHost'],

@@ -4,6 +4,7 @@ import { digestKey, isMinted, keyFromHeader } from '../domain/affinity.ts'
 import { loopbackCookie } from '../domain/product.ts'
 import { isOwnHost } from '../domain/web-origin.ts'
 import { Exchange } from './exchange.ts'
+import { opensNames } from './naming.ts'
 import type { Peers } from './peer.ts'
 import { REFUSALS } from './refusal.ts'
 import { type HeadReader, hostName, type RequestHead } from './request-head.ts'
@@ -56,6 +57,9 @@ export function identify({ heads, peers, routes, cookies, hosts }: IdentifyParts
       !isOwnHost(head.host, names)
     )
       exchange.refusal = REFUSALS.foreignHost
+    if (head.namingKey !== null) {
+      exchange.named = opensNames(head.namingKey, exchange.app?.row.namingDigest ?? null)
+    }
     if (exchange.app?.row.affinity === true) findSession(exchange, head, cookies)
     else if (head.cookies !== null) head.cookies = cookies.read(head.cookies, null).rest
     next()

@@ -9,6 +9,7 @@ export type RequestHead = {
   host: string | null
   cookies: string[] | null
   routingKey: string | null
+  namingKey: string | null
   accept: string | null
   upgrade: string | null
   forwardedFor: string | null
@@ -44,6 +45,7 @@ export class HeadReader {
       host: null,
       cookies: null,
       routingKey: null,
+      namingKey: null,
       accept: null,
       upgrade: null,
       forwardedFor: null,
@@ -97,6 +99,10 @@ export class HeadReader {
         case 'routingKey':
           head.routingKey ??= value
           out.push(name, value)
+          break
+        case 'namingKey':
+          // Between the client and the router: no app gets it, whatever is in it.
+          head.namingKey ??= value
           break
         case 'accept':
           head.accept ??= value

@@ -1,5 +1,6 @@
 import { setLoopbackCookie, setRouterCookie } from '../domain/affinity.ts'
 import { loopbackCookie } from '../domain/product.ts'
+import { SERVED_BY_HEADER } from '../domain/served-by.ts'
 import type { Exchange } from './exchange.ts'
 import { isSecure } from './identify.ts'
 import { OWN_ANSWER_HEADER } from './refusal.ts'
@@ -12,6 +13,7 @@ type HeaderClass =
   | 'cacheControl'
   | 'contentType'
   | 'contentLength'
+  | 'servedBy'
   | 'setCookie'
   | 'trailer'
   | 'upgrade'
@@ -29,6 +31,7 @@ const CLASSES = new Map<string, HeaderClass>([
   ['cache-control', 'cacheControl'],
   ['content-type', 'contentType'],
   ['content-length', 'contentLength'],
+  [SERVED_BY_HEADER.toLowerCase(), 'servedBy'],
   ['set-cookie', 'setCookie'],
   ['trailer', 'trailer'],
   ['upgrade', 'upgrade'],
@@ -55,12 +58,20 @@ export class ResponseHeads {
   /**
    * @param received names and values as the instance sent them
    * @param newKey key that the session gets with this answer, or null
+   * @param servedBy what the client is told of who answers, or null
    */
-  read(status: number, received: string[], exchange: Exchange, newKey: string | null): ResponseHead {
+  read(
+    status: number,
+    received: string[],
+    exchange: Exchange,
+    newKey: string | null,
+    servedBy: string | null,
+  ): ResponseHead {
     const out: string[] = []
     let isEventStream = false
     const twinOnly = newKey === null && exchange.wantsTwin && exchange.minted && exchange.key !== null
     const setsCookie = newKey !== null || twinOnly
+    const isOfOneClient = setsCookie || exchange.named
     let connection = ''
     let cacheControl = ''
     let isSized = false
@@ -79,7 +90,7 @@ export class ResponseHeads {
           connection += `,${value}`
           break
         case 'cacheControl':
-          if (!setsCookie) out.push(name, value)
+          if (!isOfOneClient) out.push(name, value)
           else cacheControl += `,${value}`
           break
         case 'contentType':
@@ -92,6 +103,10 @@ export class ResponseHeads {
           isSized = true
           // Forbidden where there can be no content at all (RFC 9110 8.6). A 304 says what a 200 would have had.
           if (status >= 200 && status !== 204) out.push(name, value)
+          break
+        case 'servedBy':
+          // Whoever is told by the router is told by nobody else; to others this header is the app's affair.
+          if (servedBy === null) out.push(name, value)
           break
         case 'setCookie':
           if (!this.cookies.setBy(value)) out.push(name, value)
@@ -109,7 +124,8 @@ export class ResponseHeads {
     // Announced where none can come they would be false, and node throws.
     if (trailer !== '' && !isSized && takesTrailers(status, exchange)) headers.push('trailer', trailer)
     if (upgrade !== '') headers.push('upgrade', upgrade)
-    if (setsCookie) headers.push('cache-control', privately(cacheControl))
+    if (servedBy !== null) headers.push(SERVED_BY_HEADER, servedBy)
+    if (isOfOneClient) headers.push('cache-control', privately(cacheControl))
     if (newKey !== null) addCookies(headers, exchange, newKey)
     else if (twinOnly) {
       headers.push('set-cookie', setLoopbackCookie(loopbackCookie(exchange.app?.name ?? ''), exchange.key as string))
@@ -117,14 +133,19 @@ export class ResponseHeads {
     return { headers, isEventStream, offersUpgrade: upgrade !== '' }
   }
 
-  /** What passes of the fields of an interim answer, and of trailers: nothing that frames, routes or sets our cookie. */
-  readAside(received: string[]): string[] {
+  /**
+   * What passes of the fields of an interim answer, and of trailers: nothing that frames, routes or sets our cookie.
+   * @param told the router says who answers
+   */
+  readAside(received: string[], told: boolean): string[] {
     const out: string[] = []
     for (let i = 0; i < received.length; i += 2) {
       const name = received[i] as string
       const value = received[i + 1] as string
       const kind = this.classOf(name)
-      if (kind === 'pass' || (kind === 'setCookie' && !this.cookies.setBy(value))) out.push(name, value)
+      const passes =
+        kind === 'pass' || (kind === 'setCookie' && !this.cookies.setBy(value)) || (kind === 'servedBy' && !told)
+      if (passes) out.push(name, value)
     }
     return out
   }
@@ -145,7 +166,7 @@ function addCookies(out: string[], exchange: Exchange, key: string): void {
   }
 }
 
-/** A cache that is shared must not hand one client's routing key to others (D8). */
+/** A cache that is shared must not hand one client's routing key to others (D8), nor what only the one may hear. */
 function privately(cacheControl: string): string {
   const given = cacheControl
     .split(',')

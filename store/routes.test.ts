@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Plan } from '../domain/plan.ts'
 import type { ObservedPatch } from '../runtime/contracts.ts'
@@ -36,6 +39,50 @@ it('D7 so it is with another drain timeout', async () => {
   expect(await other.routes.apply(hosts)).toBe('changed')
   await other.close()
   expect(await store.routes.version()).toBeGreaterThan(before)
+})
+
+describe('R11.4 the naming key of an app', () => {
+  const digestOf = (key: string) => createHash('sha256').update(key).digest('hex')
+  const digests = async () =>
+    Object.fromEntries((await store.routes.table(hosts)).apps.map(({ app, namingDigest }) => [app, namingDigest]))
+
+  it('is always the same, another one for each app, and stands in the table as its digest only', async () => {
+    const [one, two] = [await store.routes.namingKey('one'), await store.routes.namingKey('two')]
+    expect(Buffer.from(one, 'base64url')).toHaveLength(32)
+    expect(one).not.toBe(two)
+    expect(await store.routes.namingKey('one')).toBe(one)
+    expect(await digests()).toEqual({ one: digestOf(one), two: digestOf(two) })
+    const again = await openStore({ home: store.home })
+    expect(await again.routes.namingKey('one')).toBe(one)
+    await again.close()
+    expect(JSON.stringify(await store.routes.table(hosts))).not.toContain(one)
+  })
+
+  it('is not kept in the inventory, and ends with its app: a later one of that name has another', async () => {
+    const before = await store.routes.namingKey('one')
+    await store.routes.apply(hosts)
+    for (const name of ['inventory.db', 'inventory.db-wal'])
+      expect(readFileSync(join(store.home, name)).includes(before), name).toBe(false)
+    store.raw.prepare(`update apps set id = 'of-another-app' where name = 'one'`).run()
+    const after = await store.routes.namingKey('one')
+    expect(after).not.toBe(before)
+    expect((await digests()).one).toBe(digestOf(after))
+  })
+
+  it('there is none without an app', async () => {
+    await expect(store.routes.namingKey('none')).rejects.toMatchObject({ code: 'NotFound' })
+  })
+
+  it('of a table before the first with such keys differs in version: routers would not take the new one else', async () => {
+    await store.routes.apply(hosts)
+    const before = await store.routes.version()
+    // As a program without such keys left it.
+    store.raw
+      .prepare(`update meta set value = ? where key = 'route_settings'`)
+      .run(JSON.stringify([hosts.domains, 30_000]))
+    expect(await store.routes.apply(hosts)).toBe('changed')
+    expect(await store.routes.version()).toBeGreaterThan(before)
+  })
 })
 
 describe('an instance', () => {

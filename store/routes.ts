@@ -2,7 +2,10 @@
  * The route table is a view of the inventory: whatever changes who serves raises the version in the same transaction,
  * so a table of a version can only be one table (DESIGN D7).
  */
+import { createHash } from 'node:crypto'
+import { CoppiceError } from '../domain/errors.ts'
 import { type AppRoute, PROTOCOL, type RouteTable } from '../domain/route-table.ts'
+import { getApp } from './apps.ts'
 import { type Db, parseJson, read, type StoreContext, write } from './context.ts'
 import type { Schema } from './schema.ts'
 
@@ -35,6 +38,8 @@ export type HostOptions = {
 export class Routes {
   readonly #context: StoreContext
   readonly #drainTimeoutMs: number
+  /** By the ids of the apps in the last table. */
+  #namingDigests = new Map<string, string>()
 
   constructor(context: StoreContext, options: { drainTimeoutMs: number }) {
     this.#context = context
@@ -47,10 +52,11 @@ export class Routes {
 
   /**
    * To be called before tables are given out. Settings stand in every route: when they are not those of the last start,
-   * that is a change of all routes, or routers would take the new tables for ones that they have.
+   * that is a change of all routes, or routers would take the new tables for ones that they have. So is another key to make
+   * naming keys from.
    */
   apply({ domains }: HostOptions): Promise<'changed' | 'same'> {
-    const value = JSON.stringify([domains, this.#drainTimeoutMs])
+    const value = JSON.stringify([domains, this.#drainTimeoutMs, digestOf(this.#namingKey(''))])
     return write(this.#context, async (tx) => {
       const last = await tx.selectFrom('meta').select('value').where('key', '=', SETTINGS).executeTakeFirst()
       if (last?.value === value) return 'same'
@@ -77,6 +83,9 @@ export class Routes {
         .orderBy('slot')
         .execute()
       const byApp = Map.groupBy(instances, (instance) => instance.app)
+      const known = this.#namingDigests
+      const digests = new Map(apps.map(({ id }) => [id, known.get(id) ?? digestOf(this.#namingKey(id))]))
+      this.#namingDigests = digests
       return {
         protocol: PROTOCOL,
         inventory: this.#context.inventory,
@@ -94,6 +103,7 @@ export class Routes {
             healthPath: app.health_path,
             silenceMs: app.silence_ms,
             rebalance: rebalanceOf(app.rebalance),
+            namingDigest: digests.get(app.id) ?? null,
             endpoints: (byApp.get(app.name) ?? []).map((instance) => ({
               instance: instance.id,
               slot: instance.slot,
@@ -107,7 +117,25 @@ export class Routes {
       }
     })
   }
+
+  /**
+   * With this in a request to the app, the routers say which instance answers. It is of this app, not of its name: it ends
+   * when the app is deleted. Nothing is kept of it.
+   *
+   * @throws CoppiceError NotFound
+   */
+  async namingKey(name: string): Promise<string> {
+    const app = await getApp(this.#context.db, name)
+    if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`)
+    return this.#namingKey(app.id)
+  }
+
+  #namingKey(id: string): string {
+    return this.#context.seal.derive(`naming/${id}`).toString('base64url')
+  }
 }
+
+const digestOf = (key: string): string => createHash('sha256').update(key).digest('hex')
 
 /** R12.2: what the worker does not see running is dead to the routers, whatever its port still answers. */
 export const isUp = ({ observed }: { observed: string }): boolean => observed === 'running'

@@ -2,7 +2,7 @@
  * Encryption at rest for environment values and secrets (R3.7): AES-256-GCM with a key that lies beside the database
  * in a file of mode 0600, so that a copy of the database alone tells nothing.
  */
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import {
   chmodSync,
   closeSync,
@@ -19,6 +19,8 @@ export type Seal = {
   /** @returns base64 of nonce (12 bytes), tag (16 bytes), ciphertext. `context` has to be the same to open it. */
   close(plain: string, context: string): string
   open(sealed: string, context: string): string
+  /** A key for one purpose (HKDF, 32 bytes): the same each time, and telling nothing of the key it is made from. */
+  derive(purpose: string): Buffer
 }
 
 export function openSeal(keyFile: string): Seal {
@@ -38,6 +40,7 @@ export function openSeal(keyFile: string): Seal {
       decipher.setAuthTag(bytes.subarray(12, 28))
       return Buffer.concat([decipher.update(bytes.subarray(28)), decipher.final()]).toString('utf8')
     },
+    derive: (purpose) => Buffer.from(hkdfSync('sha256', key, '', purpose, 32)),
   }
 }
 

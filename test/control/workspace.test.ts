@@ -29,6 +29,7 @@ describe('R2.1 only admins', () => {
     ['POST', '/api/coppice/v1/routers/report', {}],
     ['GET', '/api/coppice/v1/routers', undefined],
     ['DELETE', '/api/coppice/v1/routers/r', undefined],
+    ['GET', '/api/coppice/v1/apps/any/naming-key', undefined],
   ])('%s %s', async (method, path, body) => {
     const before = await control.call('GET', WORKSPACE)
     const answer = await control.call(method, path, body, user)
@@ -146,6 +147,36 @@ describe('R3.7 secrets', () => {
 
   it('of an app that is not there are refused', async () => {
     expect((await control.call('PUT', '/api/coppice/v1/apps/nope/secrets/a', { value: 'x' })).status).toBe(404)
+  })
+})
+
+describe('R11.4 the naming key of an app', () => {
+  const PATH = '/api/coppice/v1/apps/hers/naming-key'
+
+  it('is told to admins, is kept by no cache, and stands nowhere else that is told', async () => {
+    const answer = await control.raw(PATH)
+    expect(answer.headers.get('cache-control')).toBe('no-store')
+    const { header, naming_key: key } = (await answer.json()) as { header: string; naming_key: string }
+    expect([header, key]).toEqual(['X-Coppice-Naming-Key', await control.store.routes.namingKey('hers')])
+    const told = await Promise.all([
+      ...['/api/2.0/apps', '/api/2.0/apps/hers', WORKSPACE, '/api/coppice/v1/routers', '/api/coppice/v1/doctor'].map(
+        (path) => control.call('GET', path),
+      ),
+      control.store.events.after(0, {}),
+      control.store.routes.table({ domains: ['localhost'] }),
+    ])
+    expect(JSON.stringify(told)).toContain('hers')
+    expect(JSON.stringify(told)).not.toContain(key)
+    expect((await control.call('GET', '/api/coppice/v1/apps/nope/naming-key')).status).toBe(404)
+  })
+
+  it('is not told to users, also not for an app of theirs, nor without a token', async () => {
+    const refused = await control.call('GET', PATH, undefined, user)
+    expect(refused).toMatchObject({ status: 403, body: { error_code: 'PERMISSION_DENIED' } })
+    const stranger = await fetch(control.url + PATH)
+    expect(stranger.status).toBe(401)
+    const key = await control.store.routes.namingKey('hers')
+    expect(JSON.stringify([refused, await stranger.text()])).not.toContain(key)
   })
 })
 

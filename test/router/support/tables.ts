@@ -16,6 +16,7 @@ export function app(name: string, origins: Where[], more: Partial<AppRoute> = {}
     healthPath: null,
     silenceMs: 15_000,
     rebalance: null,
+    namingDigest: null,
     endpoints: origins.map((origin, i) => ({
       instance: origin.name,
       slot: origin.slot ?? i,
