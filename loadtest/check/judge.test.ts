@@ -60,9 +60,52 @@ describe('the verdict', () => {
     expect(judge(evidence({ passages: null, executions: null })).outcome).toBe('held')
   })
 
-  it('is that the harness was unfit when no answer says who gave it', () => {
-    const verdict = judge(evidence({ history: [attempt({ instance: null, slot: null, key: keyFor(1) })] }))
-    expect(verdict.unfit).toEqual([expect.stringContaining('INSTANCE_AT')])
+  it.each([
+    ['app', 'did not say which instance gave them'],
+    ['router', 'a router on the way is of an older version'],
+  ] as const)(
+    'R11.4 is that the harness was unfit when answers do not say who gave them, be it some of them: by the %s',
+    (namedBy, words) => {
+      const nobody = () => attempt({ instance: null, slot: null, key: keyFor(1) })
+      for (const history of [[nobody()], [nobody(), attempt(), attempt()]]) {
+        const verdict = judge(evidence({ history }), { namedBy })
+        expect(verdict.outcome).toBe('unfit')
+        expect(verdict.unfit).toEqual([
+          expect.stringMatching(`^1 of ${history.length} good answers .*${words}.*INSTANCE_AT`),
+        ])
+      }
+      const few = [nobody(), ...Array.from({ length: 150 }, () => attempt())]
+      expect(judge(evidence({ history: few }), { namedBy }).outcome).toBe('held')
+    },
+  )
+
+  it('R11.4 counts no threshold as kept that k6 had nothing to judge by', () => {
+    const seen = summary({ app_requests: 2, old_version_after_new: 0, lost_other: 0 }, [
+      'old_version_after_new',
+      'lost_other',
+    ])
+    const thresholds = (ok: boolean) => {
+      const metrics = { ...seen?.metrics, answers_versioned: { values: {}, thresholds: { 'rate>=0.99': { ok } } } }
+      const rows = judge(evidence({ summary: { metrics } })).rows
+      return rows.filter(({ by }) => by === 'threshold').map(({ name }) => name)
+    }
+    expect(thresholds(true)).toEqual(['lost_other', 'old_version_after_new'])
+    expect(thresholds(false)).toEqual(['lost_other'])
+  })
+
+  it('R11.4 is that the harness was unfit when answers name instances that are in no table', () => {
+    const history = [attempt({ instance: 'host-7', slot: null, key: keyFor(1) })]
+    const { outcome, unfit } = judge(evidence({ history }))
+    expect([outcome, ...unfit]).toEqual([
+      'unfit',
+      expect.stringMatching('no route table, such as host-7.*COPPICE_INSTANCE_ID'),
+    ])
+  })
+
+  it('R11.4 is that the harness was unfit when WebSockets do not say where they lead, though all else does', () => {
+    const history = [attempt(), attempt({ kind: 'socket', instance: null, slot: null, key: keyFor(1) })]
+    const { unfit } = judge(evidence({ history, summary: summary({ app_requests: 1 }) }), { namedBy: 'router' })
+    expect(unfit).toEqual([expect.stringMatching('^1 of 1 WebSockets did not say')])
   })
 
   it('is that the harness was unfit when somebody’s app has no WebSocket where one was looked for', () => {

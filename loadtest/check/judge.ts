@@ -1,8 +1,9 @@
 /** The verdict: everything that was found, promise by promise, each with the rule that it proves. */
 import { digestKey, pickSlot } from '../../domain/affinity.ts'
+import { NAMING_KEY_HEADER, SERVED_BY_HEADER } from '../../domain/served-by.ts'
 import type { Attempt } from '../history-line.ts'
-import type { SummaryData } from '../k6/summary.ts'
-import { FINDING_PROMISES, type FindingKind, METRIC_PROMISES, type PromiseMetric } from '../promises.ts'
+import { crossed, type SummaryData } from '../k6/summary.ts'
+import { FINDING_PROMISES, type FindingKind, METRIC_PROMISES, needsOf, type PromiseMetric } from '../promises.ts'
 import {
   cookiesPassedOn,
   type Execution,
@@ -52,7 +53,10 @@ export type Verdict = {
   unfit: string[]
 }
 
-export function judge(evidence: Evidence, options: { lossRule?: string } = {}): Verdict {
+/** `namedBy`: from whom the clients were to hear which instance answered. */
+export type JudgeOptions = { lossRule?: string; namedBy?: 'router' | 'app' }
+
+export function judge(evidence: Evidence, options: JudgeOptions = {}): Verdict {
   const { world, executions, passages, summary } = evidence
   const history = withTables(evidence.history, world)
   const strays = outsideItsTime(history, world)
@@ -90,7 +94,7 @@ export function judge(evidence: Evidence, options: { lossRule?: string } = {}): 
     }
   })
   if (summary !== null) rows.push(...thresholdsOf(summary))
-  const unfit = unfitness(evidence)
+  const unfit = unfitness({ ...evidence, history }, options.namedBy ?? 'app')
   const broken = rows.some(({ count }) => count > 0)
   // What an unfit harness found may be its own fault; what it did not find proves nothing.
   return { outcome: unfit.length > 0 ? 'unfit' : broken ? 'broken' : 'held', rows, unfit }
@@ -100,6 +104,8 @@ function thresholdsOf(summary: SummaryData): Row[] {
   return (Object.keys(METRIC_PROMISES) as PromiseMetric[]).flatMap((name) => {
     const metric = summary.metrics[name]
     if (metric?.thresholds === undefined) return []
+    // k6 counts as it goes, by what answers say. Of those that do not say it the checks know more, by the tables.
+    if (needsOf(name).some((needed) => crossed(summary.metrics[needed]))) return []
     const { rule, words } = METRIC_PROMISES[name]
     return [{ by: 'threshold' as const, name, rule, words, count: metric.values.count ?? 0, findings: [] }]
   })
@@ -156,7 +162,7 @@ function notCarriedOut(history: Attempt[], world: World): Finding[] {
 }
 
 /** Reasons why neither green nor red would mean anything. */
-function unfitness({ history, executions, passages, summary }: Evidence): string[] {
+function unfitness({ history, executions, passages, summary }: Evidence, namedBy: 'router' | 'app'): string[] {
   const reasons: string[] = []
   const counted = (name: string) => summary?.metrics[name]?.values.count ?? 0
   const dropped = counted('dropped_iterations')
@@ -165,9 +171,7 @@ function unfitness({ history, executions, passages, summary }: Evidence): string
     reasons.push(`k6 counted ${counted('app_requests')} requests, its history has ${history.length}`)
   }
   const answered = history.filter(({ status }) => status >= 200 && status < 400)
-  if (answered.length > 0 && answered.every(({ instance }) => instance === null)) {
-    reasons.push('no answer said which instance gave it; tell where to find that with -e INSTANCE_AT=…')
-  }
+  reasons.push(...unnamed(answered, namedBy))
   // Of our own app the router may be to blame, and then that is what was found.
   const sockets = history.filter(({ kind }) => kind === 'socket')
   if (passages === null && sockets.length > 0 && sockets.every(({ status }) => status === 0)) {
@@ -177,7 +181,7 @@ function unfitness({ history, executions, passages, summary }: Evidence): string
   const isMissing = (seen: { id: string }[], asked: Attempt[], where: string): void => {
     const known = new Set(seen.map(({ id }) => id))
     const missing = asked.filter(({ id }) => !known.has(id)).length
-    if (missing > history.length / 100) reasons.push(`${missing} answered requests are in no ${where}`)
+    if (tooMany(missing, history)) reasons.push(`${missing} answered requests are in no ${where}`)
   }
   if (passages !== null)
     isMissing(
@@ -186,5 +190,43 @@ function unfitness({ history, executions, passages, summary }: Evidence): string
       "router's log",
     )
   if (executions !== null) isMissing(executions, answered, "instance's journal")
+  return reasons
+}
+
+/** What is said about few of them is not said about all. */
+const tooMany = (count: number, of: unknown[]): boolean => count > of.length / 100
+
+/** Answers of nobody knows whom: of each it could be said that it came from the right instance. */
+function unnamed(answered: Attempt[], namedBy: 'router' | 'app'): string[] {
+  const reasons: string[] = []
+  const sockets = answered.filter(({ kind }) => kind === 'socket')
+  const requests = answered.filter(({ kind }) => kind !== 'socket')
+  const count = (of: Attempt[], what: string, without: Attempt[], why: string) => {
+    if (tooMany(without.length, of)) reasons.push(`${without.length} of ${of.length} ${what} ${why}`)
+  }
+  const silent = ({ instance }: Attempt) => instance === null
+  const elsewhere = 'tell where the app says it with -e INSTANCE_AT=…'
+  count(
+    requests,
+    'good answers',
+    requests.filter(silent),
+    namedBy === 'app'
+      ? `did not say which instance gave them; ${elsewhere}`
+      : `came without the router's word on which instance gave them: a router on the way is of an older version, or something in front of it takes ${NAMING_KEY_HEADER} or ${SERVED_BY_HEADER} away; mend that, or ${elsewhere}`,
+  )
+  count(
+    sockets,
+    'WebSockets',
+    sockets.filter(silent),
+    `did not say which instance they lead to (k6 shows no header of them, only messages of the app can tell); ${elsewhere}`,
+  )
+  const strangers = answered.filter(({ instance, slot }) => instance !== null && slot === null)
+  const [stranger] = strangers
+  count(
+    answered,
+    'good answers',
+    strangers,
+    `name an instance that is in no route table, such as ${stranger?.instance}; what the app says has to be what stands in its COPPICE_INSTANCE_ID`,
+  )
   return reasons
 }

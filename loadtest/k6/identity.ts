@@ -1,4 +1,5 @@
 /** Where an answer says who gave it. */
+import { parseServedBy, SERVED_BY_HEADER } from '../../domain/served-by.ts'
 
 export type Answer = { body: string; headers: Record<string, string> }
 
@@ -6,7 +7,8 @@ export type Answer = { body: string; headers: Record<string, string> }
 export type Reader = (answer: Answer) => string | null
 
 /**
- * @param at `json:path.to.it`, `header:Name`, or `regex:…(…)` on the body, whose first group it is; empty for never
+ * @param at `json:path.to.it`, `header:Name`, `regex:…(…)` on the body, whose first group it is, or `served-by:instance`,
+ *   `slot` or `deployment`, as our routers say it; empty for never
  * @throws Error for anything else
  */
 export function readerOf(at: string): Reader {
@@ -24,10 +26,22 @@ export function readerOf(at: string): Reader {
         const pattern = new RegExp(what)
         return ({ body }) => pattern.exec(body)?.[1] ?? null
       }
+      case 'served-by':
+        if (what === 'instance' || what === 'slot' || what === 'deployment') {
+          return ({ headers }) => text(parseServedBy(fromHeaders(headers, SERVED_BY) ?? '')?.[what])
+        }
     }
   }
-  throw new Error(`"${at}" is not json:path, header:Name or regex:pattern`)
+  throw new Error(`"${at}" is not json:path, header:Name, regex:pattern or served-by:instance, slot or deployment`)
 }
+
+/** Whether it looks for that in what a message of a WebSocket has none of. */
+export const isInHeaders = (at: string): boolean => /^(?:header|served-by):/.test(at)
+
+const SERVED_BY = SERVED_BY_HEADER.toLowerCase()
+
+const text = (value: string | number | null | undefined): string | null =>
+  value === undefined || value === null ? null : String(value)
 
 /** Of an event stream the first event counts. */
 function fromJson(body: string, path: string[]): string | null {
@@ -38,7 +52,7 @@ function fromJson(body: string, path: string[]): string | null {
     return null
   }
   for (const name of path) value = (value as Record<string, unknown> | null | undefined)?.[name]
-  return value === undefined || value === null ? null : String(value)
+  return text(value as string | number | null | undefined)
 }
 
 function fromHeaders(headers: Record<string, string>, wanted: string): string | null {

@@ -1,5 +1,5 @@
-import { Counter, Trend } from 'k6/metrics'
-import type { PromiseMetric } from '../promises.ts'
+import { Counter, Rate, Trend } from 'k6/metrics'
+import { LEAST_KNOWN, type Needed, needsOf, type PromiseMetric } from '../promises.ts'
 
 /** The metrics of all scenarios, declared once; what each of them proves: `../promises.ts`. */
 export const metrics = {
@@ -32,6 +32,16 @@ export const broken: Record<PromiseMetric, Counter> = {
   socket_silent: new Counter('socket_silent'),
 }
 
-/** Thresholds that fail the run when one of these promises is broken. */
-export const never = (...promises: PromiseMetric[]): Record<string, string[]> =>
-  Object.fromEntries(promises.map((promise) => [promise, ['count==0']]))
+/** Of how many good answers, and of how many WebSockets, it is known. */
+export const known: Record<Needed, Rate> = {
+  answers_placed: new Rate('answers_placed'),
+  answers_versioned: new Rate('answers_versioned'),
+  sockets_placed: new Rate('sockets_placed'),
+}
+
+/** Thresholds that fail the run when one of these promises is broken, or cannot be judged. */
+export const never = (...promises: PromiseMetric[]): Record<string, string[]> => ({
+  ...Object.fromEntries(promises.flatMap(needsOf).map((needed) => [needed, [`rate>=${LEAST_KNOWN}`]])),
+  ...Object.fromEntries(promises.map((promise) => [promise, ['count==0']])),
+  dropped_iterations: ['count==0'],
+})

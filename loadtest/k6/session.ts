@@ -1,9 +1,10 @@
 import http, { type CookieJar, type RefinedParams, type RefinedResponse, type ResponseType } from 'k6/http'
+import { NAMING_KEY_HEADER } from '../../domain/served-by.ts'
 import { formatAttempt, isRepeatable } from '../history-line.ts'
-import { type Answer, isGuarded, keyAmong, type Reader, readerOf } from './identity.ts'
-import { broken, metrics } from './metrics.ts'
+import { type Answer, isGuarded, isInHeaders, keyAmong, type Reader, readerOf } from './identity.ts'
+import { broken, known, metrics } from './metrics.ts'
 import type { Random } from './random.ts'
-import type { Settings } from './settings.ts'
+import { NAMED_BY_APP, type Settings } from './settings.ts'
 
 export type Kind = 'browser' | 'cookie' | 'header'
 
@@ -20,6 +21,8 @@ type Prepared = {
   key: string | null
   params: RefinedParams<ResponseType>
 }
+
+type Readers = { [fact in keyof Seen]: Reader }
 
 /** What is not drawn at random. */
 type Asked = {
@@ -49,7 +52,9 @@ export class Session {
   readonly client: string
   readonly kind: Kind
   readonly #with: Surroundings
-  readonly #readers: { [fact in keyof Seen]: Reader }
+  readonly #readers: Readers
+  /** Of a WebSocket, of whose handshake k6 does not show the headers: there it is the app that has to say it. */
+  readonly #ofMessages: Readers
   readonly #jar: CookieJar
   readonly #ownKey: string | null
   /** Where it was answered last, and by which versions so far, the newest last. */
@@ -62,11 +67,11 @@ export class Session {
     this.kind = kind
     this.client = `${vu}.${generation}`
     this.#with = surroundings
-    this.#readers = {
-      instance: readerOf(settings.instanceAt),
-      slot: readerOf(settings.slotAt),
-      version: readerOf(settings.versionAt),
-    }
+    const places = { instance: settings.instanceAt, slot: settings.slotAt, version: settings.versionAt }
+    const reader = (fact: keyof Seen) => readerOf(places[fact])
+    const ofMessages = (fact: keyof Seen) => readerOf(isInHeaders(places[fact]) ? NAMED_BY_APP[fact] : places[fact])
+    this.#readers = { instance: reader('instance'), slot: reader('slot'), version: reader('version') }
+    this.#ofMessages = { instance: ofMessages('instance'), slot: ofMessages('slot'), version: ofMessages('version') }
     this.#jar = new http.CookieJar()
     this.#ownKey = kind === 'browser' ? null : random.uuid()
   }
@@ -85,9 +90,7 @@ export class Session {
     const { settings } = this.#with
     const key = this.key(url)
     return {
-      ...settings.headers,
-      ...(settings.host !== null && { Host: settings.host }),
-      ...(settings.token !== null && { Authorization: `Bearer ${settings.token}` }),
+      ...this.#plainHeaders(),
       ...(key !== null &&
         (this.kind === 'header' ? { [settings.keyHeader]: key } : { Cookie: this.#cookie(url, key) })),
     }
@@ -100,10 +103,9 @@ export class Session {
     return `${settings.seed.toString(36)}.${vu}.${this.client.split('.')[1]}.${this.#sent}`
   }
 
-  /** What an answer says about who gave it; for what does not come over HTTP. */
-  read(answer: Answer): Seen {
-    const { instance, slot, version } = this.#readers
-    return { instance: instance(answer), slot: slot(answer), version: version(answer) }
+  /** What a message of a WebSocket says about who sent it. */
+  readMessage(body: string): Seen {
+    return read(this.#ofMessages, { body, headers: {} })
   }
 
   /** One request; null where it got no good answer. */
@@ -111,13 +113,13 @@ export class Session {
     const one = this.#prepare(more)
     const startedAt = Date.now()
     const response = http.request(one.method, one.url, one.body, one.params)
-    return this.#tell(one, response, { startedAt, endedAt: Date.now(), known: this.#known() })
+    return this.#tell(one, response, { startedAt, endedAt: Date.now(), before: this.#known() })
   }
 
   /** Several at once, as a browser does; none of them can know what another was answered. */
   askTogether(count: number): void {
     const all = Array.from({ length: count }, () => this.#prepare({}))
-    const known = this.#known()
+    const before = this.#known()
     const startedAt = Date.now()
     const responses = http.batch(all.map(({ method, url, body, params }) => ({ method, url, body, params })))
     const now = Date.now()
@@ -127,7 +129,7 @@ export class Session {
       const took = Math.ceil(blocked + connecting + tls_handshaking + duration)
       // Without an answer the timings are not there.
       const endedAt = response.status === 0 ? now : Math.min(now, startedAt + took)
-      this.#tell(one, response, { startedAt, endedAt, known })
+      this.#tell(one, response, { startedAt, endedAt, before })
     })
   }
 
@@ -169,6 +171,7 @@ export class Session {
       ...settings.headers,
       ...(settings.host !== null && { Host: settings.host }),
       ...(settings.token !== null && { Authorization: `Bearer ${settings.token}` }),
+      ...(settings.namingKey !== null && { [NAMING_KEY_HEADER]: settings.namingKey }),
     }
   }
 
@@ -182,12 +185,12 @@ export class Session {
   #tell(
     one: Prepared,
     response: RefinedResponse<ResponseType>,
-    { startedAt, endedAt, known }: { startedAt: number; endedAt: number; known: Known },
+    { startedAt, endedAt, before }: { startedAt: number; endedAt: number; before: Known },
   ): Seen | null {
     const { settings, steady } = this.#with
     const good = response.status >= 200 && response.status < 400
     const seen = good
-      ? this.read({ body: String(response.body ?? ''), headers: response.headers })
+      ? read(this.#readers, { body: String(response.body ?? ''), headers: response.headers })
       : { instance: null, slot: null, version: null }
     const newKey = this.#newKey(response)
     if (settings.history) {
@@ -221,11 +224,13 @@ export class Session {
       return null
     }
     metrics.requestMs.add(endedAt - startedAt)
+    known.answers_placed.add((seen.slot ?? seen.instance) !== null)
+    known.answers_versioned.add(seen.version !== null)
     if (this.#ownKey !== null && newKey !== null) broken.key_replaced.add(1)
     // Affinity counts from the requests that were sent with a key.
-    if (one.key !== null) this.#compare(seen, known.home, endedAt - startedAt, steady)
+    if (one.key !== null) this.#compare(seen, before.home, endedAt - startedAt, steady)
     else if (newKey !== null) this.#home = seen.slot ?? seen.instance
-    this.#age(seen.version, known.versions)
+    this.#age(seen.version, before.versions)
     return seen
   }
 
@@ -262,3 +267,9 @@ export class Session {
     return keyAmong(cookies, this.#with.settings.cookieNames)
   }
 }
+
+const read = ({ instance, slot, version }: Readers, answer: Answer): Seen => ({
+  instance: instance(answer),
+  slot: slot(answer),
+  version: version(answer),
+})

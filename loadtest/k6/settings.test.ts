@@ -39,6 +39,28 @@ it('R11.2 who answered is read from JSON, a header or by a regular expression', 
   expect(() => readerOf('cookie:x')).toThrow('json:path')
 })
 
+it('R11.4 who answered is read from the router’s word, and from nobody’s that only looks like it', () => {
+  const said = (value: string) => ({ body: '', headers: { 'X-Served-By': value } })
+  const facts = (value: string) =>
+    ['instance', 'slot', 'deployment'].map((fact) => readerOf(`served-by:${fact}`)(said(value)))
+  expect(facts('hello-1-0; slot=0; deployment=d1')).toEqual(['hello-1-0', '0', 'd1'])
+  expect(facts('hello-1-0; slot=3')).toEqual(['hello-1-0', '3', null])
+  expect(facts('cache-fra-1')).toEqual([null, null, null])
+  expect(readerOf('served-by:instance')({ body: '', headers: {} })).toBe(null)
+  expect(() => readerOf('served-by:router')).toThrow('served-by:instance')
+})
+
+it('R11.4 with a naming key it is the router who says it, unless the app is to', () => {
+  const places = (more: Record<string, string>) => {
+    const { instanceAt, slotAt, versionAt } = readSettings({ APP_URL: 'http://a', ...more })
+    return [instanceAt, slotAt, versionAt]
+  }
+  expect(places({ NAMING_KEY: '' })).toEqual(['json:instance', 'json:slot', 'json:version'])
+  const byRouter = ['served-by:instance', 'served-by:slot', 'served-by:deployment']
+  expect(places({ NAMING_KEY: 'k' })).toEqual(byRouter)
+  expect(places({ NAMING_KEY: 'k', INSTANCE_AT: 'header:X-Me', SLOT_AT: '' })).toEqual(['header:X-Me', '', byRouter[2]])
+})
+
 it('R7.1 the routing cookie is found by name or by the beginning of it', () => {
   const names = DEFAULT_COOKIES.split(',')
   expect(keyAmong({ session: 'x', 'coppice-router-hello': 'k' }, names)).toBe('k')

@@ -41,11 +41,19 @@ export type Settings = {
   cookieNames: string[]
   /** KEY_HEADER (X-Routing-Key): empty for platforms without one. */
   keyHeader: string
-  /** INSTANCE_AT (json:instance): where an answer says which instance it is of: `json:path`, `header:Name`, `regex:…(…)`. */
+  /**
+   * NAMING_KEY: of an app behind our routers; with it in a request they say in `X-Served-By` who answers. It is a secret:
+   * in the environment of k6 nobody else sees it.
+   */
+  namingKey: string | null
+  /**
+   * INSTANCE_AT (json:instance, with NAMING_KEY served-by:instance): where an answer says which instance it is of:
+   * `json:path`, `header:Name`, `regex:…(…)`, `served-by:instance`.
+   */
   instanceAt: string
-  /** SLOT_AT (json:slot): likewise, what stays the same when an instance is replaced. */
+  /** SLOT_AT (json:slot, with NAMING_KEY served-by:slot): likewise, what stays the same when an instance is replaced. */
   slotAt: string
-  /** VERSION_AT (json:version): likewise. */
+  /** VERSION_AT (json:version, with NAMING_KEY served-by:deployment): likewise. */
   versionAt: string
   /** CONTROL_URL: asked after DURATION whether to go on; the runner's. */
   controlUrl: string | null
@@ -58,6 +66,14 @@ export type Settings = {
 type Env = Record<string, string | undefined>
 
 export const DEFAULT_COOKIES = '__Host-databricks-app-router,coppice-router-*'
+
+/** Where answers say who gave them, unless they are told to say it elsewhere. */
+export const NAMED_BY_APP = { instance: 'json:instance', slot: 'json:slot', version: 'json:version' } as const
+const NAMED_BY_ROUTER = {
+  instance: 'served-by:instance',
+  slot: 'served-by:slot',
+  version: 'served-by:deployment',
+} as const
 
 /** @throws Error that names the variable */
 export function readSettings(env: Env, drawSeed: () => number = () => Math.floor(Math.random() * 1e9)): Settings {
@@ -72,6 +88,8 @@ export function readSettings(env: Env, drawSeed: () => number = () => Math.floor
     throw new Error('APP_URL is missing: k6 run -e APP_URL=https://my-app.example loadtest/affinity.ts')
   for (const url of urls) if (!/^https?:\/\/[^/]+/.test(url)) throw new Error(`APP_URL: "${url}" is not an http URL`)
   const slow = text('SLOW_MS', '200-400').split('-').map(Number)
+  const namingKey = env.NAMING_KEY || null
+  const namedBy = namingKey === null ? NAMED_BY_APP : NAMED_BY_ROUTER
   return {
     urls: urls.map((url) => url.replace(/\/+$/, '')),
     host: env.APP_HOST || null,
@@ -92,9 +110,10 @@ export function readSettings(env: Env, drawSeed: () => number = () => Math.floor
     headers: JSON.parse(text('HEADERS', '{}')) as Record<string, string>,
     cookieNames: list(text('COOKIE_NAME', DEFAULT_COOKIES)),
     keyHeader: text('KEY_HEADER', 'X-Routing-Key'),
-    instanceAt: text('INSTANCE_AT', 'json:instance'),
-    slotAt: text('SLOT_AT', 'json:slot'),
-    versionAt: text('VERSION_AT', 'json:version'),
+    namingKey,
+    instanceAt: text('INSTANCE_AT', namedBy.instance),
+    slotAt: text('SLOT_AT', namedBy.slot),
+    versionAt: text('VERSION_AT', namedBy.version),
     controlUrl: env.CONTROL_URL || null,
     history: env.HISTORY === '1',
     summary: env.SUMMARY || null,

@@ -1,7 +1,7 @@
 import { setTimeout } from 'k6/timers'
 import { WebSocket } from 'k6/websockets'
 import { formatAttempt } from '../history-line.ts'
-import { broken, metrics } from './metrics.ts'
+import { broken, known, metrics } from './metrics.ts'
 import type { Random } from './random.ts'
 import type { Seen, Session } from './session.ts'
 import type { Settings } from './settings.ts'
@@ -93,8 +93,11 @@ export class SocketUser {
     let greeted = false
     socket.addEventListener('message', (event) => {
       const body = String((event as { data: unknown }).data)
-      const seen = session.read({ body, headers: {} })
-      if (!greeted) record(seen, null)
+      const seen = session.readMessage(body)
+      if (!greeted) {
+        record(seen, null)
+        known.sockets_placed.add((seen.slot ?? seen.instance) !== null)
+      }
       greeted = true
       // Whatever the app sends back, it has to contain what it was sent.
       for (const message of waiting.keys()) if (body.includes(message)) waiting.delete(message)
@@ -121,8 +124,8 @@ export class SocketUser {
 
   /** Against the slot of the session: instances come and go, slots stay. */
   compare(seen: Seen): void {
-    const here = seen.slot ?? seen.instance
-    const home = this.#home.slot ?? this.#home.instance
+    const fact = seen.slot !== null && this.#home.slot !== null ? 'slot' : 'instance'
+    const [here, home] = [seen[fact], this.#home[fact]]
     if (here !== null && home !== null && here !== home) broken.socket_elsewhere.add(1)
   }
 }

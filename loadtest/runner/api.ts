@@ -42,6 +42,8 @@ export type PlatformApi = {
   app(name: string): Promise<AppAnswer>
   instances(app: string): Promise<InstanceAnswer[]>
   routers(): Promise<RouterAnswer[]>
+  /** For admins. */
+  namingKey(app: string): Promise<string>
   operation(id: string): Promise<OperationAnswer>
   /** Starts an operation; its id, or null where there was nothing to do. */
   start(method: string, path: string, body?: unknown): Promise<string | null>
@@ -58,6 +60,7 @@ export function platformApi(address: ApiAddress): PlatformApi {
     instances: async (app) =>
       (await call<{ instances: InstanceAnswer[] }>('GET', `${ours}/apps/${app}/instances`)).instances,
     routers: async () => (await call<{ routers: RouterAnswer[] }>('GET', `${ours}/routers`)).routers,
+    namingKey: async (app) => (await call<{ naming_key: string }>('GET', `${ours}/apps/${app}/naming-key`)).naming_key,
     operation: (id) => call('GET', `${ours}/operations/${id}`),
     start: async (method, path, body) => (await call<{ operation?: string }>(method, path, body)).operation ?? null,
   }

@@ -33,11 +33,13 @@ export async function startK6(options: {
   /** File name in `loadtest/`. */
   script: string
   env: Record<string, string>
+  /** Likewise for the script, but in its environment: of its arguments everybody on the machine can read. */
+  secrets: Record<string, string>
   folder: string
   /** Without a new line in the history for so long nobody is asking any more. */
   quietMs: number
 }): Promise<K6Run> {
-  const { k6, script, env, folder, quietMs } = options
+  const { k6, script, env, secrets, folder, quietMs } = options
   const historyFile = join(folder, 'history.txt')
   const summaryFile = join(folder, 'summary.json')
   // k6 appends to what an earlier run left.
@@ -63,7 +65,7 @@ export async function startK6(options: {
     ],
     // A group of its own: Ctrl-C in a terminal reaches the runner alone, which ends things in their order.
     {
-      env: { ...process.env, ...withoutProxyForLoopback(process.env) },
+      env: { ...process.env, ...withoutProxyForLoopback(process.env), ...secrets },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     },

@@ -88,6 +88,8 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       folder: parts.folder,
       quietMs: scenario.quietMs ?? 1_500,
       env: { ...k6Env(target, load, seed), ...scenario.env, ...parts.env },
+      // Empty where there is none: one that happens to be in our own environment is of another app.
+      secrets: { NAMING_KEY: target.namingKey ?? '' },
     })
     k6 = running
     try {
@@ -110,7 +112,8 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   const seen = { world, executions: await target.executions(), passages: await target.passages(), leftBehind }
   // Thresholds of a run that was cut short in the middle of requests mean nothing.
   const summary = cutShort === null ? ended.summary : null
-  const verdict = judge({ ...seen, history, summary }, { lossRule: scenario.lossRule })
+  const namedBy = target.namingKey !== null && parts.env?.INSTANCE_AT === undefined ? 'router' : 'app'
+  const verdict = judge({ ...seen, history, summary }, { lossRule: scenario.lossRule, namedBy })
   if (cutShort !== null) {
     verdict.unfit.push(`the run was cut short: ${cutShort}`)
     verdict.outcome = 'unfit'

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
+import { ApiRefused } from '../../scripts/stack/client.ts'
 import { freePorts } from '../../scripts/stack/ports.ts'
 import { type Stack, startStack } from '../../scripts/stack/stack.ts'
 import { homePaths, ROOT } from '../../scripts/stack-options.ts'
@@ -28,6 +29,8 @@ export type Target = {
   host: string | null
   /** What k6 is told of the app. */
   k6Env: Record<string, string>
+  /** With this in a request the routers say which instance answers; null where the app says it itself, or nobody can. */
+  namingKey: string | null
   /** Whether the processes of the instances are on this machine, so that they can be killed. */
   local: boolean
   /** The body of a deployment of this version; null where the app cannot be deployed again. */
@@ -129,6 +132,8 @@ export class OwnStack {
         SLOW_SHARE: '0.3',
         SLOW_MS: '200-400',
       },
+      // Its own word is evidence that does not come from the routers, which are under test.
+      namingKey: null,
       local: true,
       deployment,
       executions: () => readJournal(journal),
@@ -210,6 +215,7 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
     urls: [url],
     host: null,
     k6Env: {},
+    namingKey: await namingKeyOf(api, at.app),
     local: ['127.0.0.1', '[::1]', 'localhost'].includes(new URL(at.apiUrl).hostname),
     deployment: async () => {
       const { active_deployment: active } = await api.app(at.app)
@@ -224,6 +230,17 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
     passages: async () => null,
     footprint: async () => null,
     leave: () => restoreInstances(api, at.app, before),
+  }
+}
+
+/** @returns null where the platform is of a version that has none */
+async function namingKeyOf(api: PlatformApi, app: string): Promise<string | null> {
+  try {
+    return await api.namingKey(app)
+  } catch (error) {
+    // The app is there.
+    if (error instanceof ApiRefused && error.status === 404) return null
+    throw error
   }
 }
 

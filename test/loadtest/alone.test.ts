@@ -93,6 +93,27 @@ describe('a script alone', () => {
     expect(code).toBe(99)
   })
 
+  it('R11.4 shows no tick, and fails, where no answer says which instance gave it', async () => {
+    const url = await serve((_request, response) => void response.end('hello'))
+    const { code, output } = await alone(url, 'affinity.ts', 'COOKIE_NAME=route', 'CLIENTS=browser')
+    expect(output).toMatch(/\? affinity_broken: 0/)
+    expect(output).not.toContain('✓ affinity_broken')
+    expect(output).toContain('✓ lost_repeatable: 0')
+    expect(output).toMatch(
+      /Harness unfit: (\d+) of \1 good answers did not say which instance gave them \(INSTANCE_AT\)/,
+    )
+    expect(code).toBe(99)
+  })
+
+  it('R11.4 shows no tick at all, and fails, where visits could not begin in time', async () => {
+    const url = await serve((request, response) => void setTimeout(() => sticky(request, response), 1_000))
+    const { code, output } = await alone(url, 'affinity.ts', ...FOREIGN, 'VUS=1')
+    expect(output).toMatch(/Harness unfit: \d+ visits could not begin in time/)
+    expect(output).toMatch(/\? affinity_broken: 0/)
+    expect(output).not.toContain('✓')
+    expect(code).toBe(99)
+  })
+
   it('R11.1 counts a version that comes back after a newer one', async () => {
     let asked = 0
     const url = await serve((_request, response) => {
