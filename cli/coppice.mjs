@@ -3,14 +3,14 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const folder = dirname(fileURLToPath(import.meta.url))
 const node = join(folder, '..', 'node_modules', 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
 const main = join(folder, 'main.ts')
 
 if (Number(process.versions.node.split('.')[0]) >= 24) {
-  await import(main)
+  await import(pathToFileURL(main))
 } else if (!existsSync(node)) {
   process.stderr.write(
     `coppice is not set up yet: ${node} is missing.\nRun "node ${join(folder, '..', 'scripts', 'setup.mjs')}" first.\n`,

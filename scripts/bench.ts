@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { BenchResult, Figure } from './bench/figures.ts'
 import { ROOT } from './stack-options.ts'
@@ -28,7 +29,9 @@ if (name === undefined || positionals.length !== 1 || !names.includes(name)) {
   process.exit(2)
 }
 
-const { bench } = (await import(join(FOLDER, `${name}.ts`))) as { bench: () => Promise<BenchResult> }
+const { bench } = (await import(pathToFileURL(join(FOLDER, `${name}.ts`)).href)) as {
+  bench: () => Promise<BenchResult>
+}
 const { figures } = await bench()
 const report = { bench: name, machine: machine(), figures }
 process.stdout.write(table(figures))

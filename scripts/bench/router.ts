@@ -25,7 +25,8 @@ const FIRST_RUNS = 4
 /** Of the open loop; well below half of what any of them can do on one core. */
 const RATE = 1500
 const IDLE_SOCKETS = 4000
-const COLLECT = join(import.meta.dirname, '..', '..', 'test', 'crash', 'collect-on-signal.mjs')
+/** An address, because NODE_OPTIONS is split at blanks. */
+const COLLECT = new URL('../../test/crash/collect-on-signal.mjs', import.meta.url)
 
 const get = (path: string, connections: number): LoadShape => ({
   method: 'GET',

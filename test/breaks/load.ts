@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import type { Break } from './break.ts'
 
 const NOT_BREAKS = new Set(['break.ts', 'load.ts', 'run.ts', 'scratch.ts'])
@@ -12,7 +13,7 @@ export async function loadBreaks(folder: string = import.meta.dirname): Promise<
     .sort()
   return Promise.all(
     files.map(async (file) => {
-      const { broken } = (await import(join(folder, file))) as { broken?: Break }
+      const { broken } = (await import(pathToFileURL(join(folder, file)).href)) as { broken?: Break }
       if (broken === undefined) throw new Error(`test/breaks/${file} exports no "broken"`)
       return { name: file.slice(0, -'.ts'.length), broken }
     }),

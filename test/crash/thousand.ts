@@ -58,7 +58,8 @@ const fuses = await mkdtemp(join(tmpdir(), 'coppice-fuses-'))
 const platform = await Platform.start({
   env: {
     COPPICE_MAX_SCALED_APPS: '10000',
-    NODE_OPTIONS: `--import ${join(import.meta.dirname, 'collect-on-signal.mjs')}`,
+    // As an address, because the variable is split at blanks.
+    NODE_OPTIONS: `--import ${new URL('collect-on-signal.mjs', import.meta.url)}`,
   },
 })
 const doors = await Doors.open(platform)
