@@ -16,21 +16,20 @@ export type TestCase = {
 export type Tally = { passed: number; failed: number; skipped: number }
 
 /**
- * Counts what went wrong beside the tests, too: a check that fails, a file that cannot be loaded, a run that ends with
- * an error though no test failed (an unhandled rejection, a crash), a run without a report.
+ * Counts what went wrong beside the tests, too: commands before them that failed (`broken`), a file that cannot be
+ * loaded, a run that ends with an error though no test failed (an unhandled rejection, a crash), a run without a report.
  */
-export function tally(report: TestReport | null, checkCode: number, testCode: number): Tally {
-  const check = checkCode === 0 ? 0 : 1
-  if (report === null) return { passed: 0, failed: 1 + check, skipped: 0 }
+export function tally(report: TestReport | null, broken: number, testCode: number): Tally {
+  if (report === null) return { passed: 0, failed: 1 + broken, skipped: 0 }
   // A file that could not be loaded has no tests that could fail.
-  const broken = report.testResults.filter(
+  const unloaded = report.testResults.filter(
     ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
   ).length
-  const inTests = report.numFailedTests + broken
+  const inTests = report.numFailedTests + unloaded
   const unexplained = inTests === 0 && testCode !== 0 ? 1 : 0
   return {
     passed: report.numPassedTests,
-    failed: inTests + unexplained + check,
+    failed: inTests + unexplained + broken,
     skipped: report.numPendingTests + report.numTodoTests,
   }
 }

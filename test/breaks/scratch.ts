@@ -1,6 +1,6 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,6 +8,7 @@ import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { ROOT } from '../../scripts/stack-options.ts'
 import { endTagged } from '../../scripts/tagged-processes.ts'
 import type { TestReport } from '../../scripts/test-report.ts'
+import { copyWorkTree } from '../../scripts/work-tree.ts'
 
 /** A copy of the work tree as it is, uncommitted changes included, in which things may be broken. */
 export type Scratch = {
@@ -25,12 +26,7 @@ const POLL_MS = 200
 
 export function makeScratch(): Scratch {
   const folder = mkdtempSync(join(tmpdir(), 'coppice-breaks-'))
-  const git = (args: string[]) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', maxBuffer: 1 << 26 })
-  const listed = git(['ls-files', '-z', '--cached', '--others', '--exclude-standard', '--deduplicate']).split('\0')
-  const removed = new Set(git(['ls-files', '-z', '--deleted']).split('\0'))
-  // A link to another clone's node_modules is no folder to git, which then does not ignore it.
-  const left = listed.filter((file) => file !== '' && !removed.has(file) && !/^node_modules\/?$/.test(file))
-  for (const file of left) cpSync(join(ROOT, file), join(folder, file))
+  copyWorkTree(folder)
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
   const reportFile = join(folder, 'report.json')
   return {
