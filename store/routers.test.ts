@@ -133,6 +133,23 @@ describe('acknowledgements', () => {
     await report('a', second)
     expect(await store.routers.inFlight('x', second)).toBe(0)
   })
+
+  it('R6.2 do not tell of an instance in flight while one of two routers that count has an older table', async () => {
+    const first = await store.routes.version()
+    for (const router of ['a', 'b']) await report(router, first)
+    await change()
+    const second = await store.routes.version()
+    for (const [ahead, behind] of [
+      ['a', 'b'],
+      ['b', 'a'],
+    ] as const) {
+      await report(behind, second - 1)
+      await report(ahead, second, { inFlight: { x: 1 } })
+      expect(await store.routers.inFlight('x', second)).toBeNull()
+      await report(behind, second, { inFlight: { x: 2, y: 4 } })
+      expect(await store.routers.inFlight('x', second)).toBe(3)
+    }
+  })
 })
 
 describe('silent instances', () => {
@@ -290,6 +307,26 @@ describe('ports', () => {
     expect(await store.ports.heldBackBy(await store.routes.version())).toBe(0)
     expect(await store.ports.acquire('other-5')).toBe(port)
   })
+
+  it.each([
+    ['the first', 'a', 'z'],
+    ['the last', 'z', 'a'],
+  ])(
+    'R12.10 are not free when only %s of two routers has acknowledged the table without them',
+    async (_, ahead, behind) => {
+      for (const router of ['a', 'z']) await report(router, await store.routes.version())
+      const { id, port, stop } = await servedApp()
+      for (const router of ['a', 'z']) await report(router, await store.routes.version())
+      await store.routers.remove('stale')
+      await store.transitions.commit(stop)
+      await store.ports.release(id)
+      await store.transitions.finish(stop)
+      await report(ahead, await store.routes.version())
+      expect(await store.ports.acquire('other-1')).not.toBe(port)
+      await report(behind, await store.routes.version())
+      expect(await store.ports.acquire('other-2')).toBe(port)
+    },
+  )
 
   it('that only a router still knows that will not come back are free when an operator has removed it', async () => {
     const { id, port, stop } = await servedApp()
