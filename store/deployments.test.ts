@@ -124,3 +124,32 @@ describe('an update', () => {
     expect(await store.apps.lastUpdate('hello')).toBeNull()
   })
 })
+
+describe('R3.7 the environment of a deployment', () => {
+  it.each([
+    { given: 'one variable', env: [{ name: 'GREETING', value: 'hello' }] },
+    { given: 'none', env: [] },
+  ])('is what it was given ($given), and that of one that there is not is empty', async ({ env }) => {
+    const { deployment } = await store.admissions.admit({
+      id: 'op-1',
+      app: 'hello',
+      type: 'deploy',
+      workflowId: 'w',
+      runId: 'r',
+      byHand: {
+        startedBy: 'ada',
+        change: { type: 'deploy' },
+        deployment: {
+          sourceCodePath: 'x',
+          source: null,
+          command: null,
+          env,
+          health: { path: null, timeoutMs: 1 },
+          creator: 'ada',
+        },
+      },
+    })
+    expect(await store.deployments.env(deployment as string)).toEqual(env)
+    expect(await store.deployments.env('ghost')).toEqual([])
+  })
+})

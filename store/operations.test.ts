@@ -65,3 +65,30 @@ describe('R14.4 operations', () => {
     expect(steps()).toBe(4)
   })
 })
+
+describe('R9.3 a step', () => {
+  const ref = { operation: 'op-1', step: 'build', words: 'Build the artifact' }
+  const told = async () =>
+    (await store.events.after(0, { operation: 'op-1' })).filter(({ kind }) => kind === 'step').map(({ data }) => data)
+  beforeEach(async () => {
+    await store.admissions.request({ id: 'op-1', app: 'hello', startedBy: 'ada', change: { type: 'stop' } })
+  })
+
+  it('is told when it begins, when it gets further, and when it ends, each once', async () => {
+    const said = (state: string, detail = '') => ({ step: 'build', words: ref.words, state, detail })
+    expect(await store.operations.beginStep(ref)).toBeNull()
+    expect(await told()).toEqual([said('running')])
+    await store.operations.noteStep(ref, 'half of it')
+    await store.operations.endStep(ref, 42)
+    expect(await told()).toEqual([said('running'), said('running', 'half of it'), said('done')])
+    expect(await store.operations.beginStep(ref)).toEqual({ outcome: 42 })
+    expect(await told()).toHaveLength(3)
+  })
+
+  it('of an operation that lost its app has no effect, and is not told as one that goes on', async () => {
+    store.raw.exec(`update apps set operation = 'op-2' where name = 'hello'`)
+    await expect(store.operations.beginStep(ref)).rejects.toMatchObject({ code: 'Fenced' })
+    await store.operations.noteStep(ref, 'half of it')
+    expect(await told()).toEqual([])
+  })
+})

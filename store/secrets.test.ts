@@ -49,6 +49,15 @@ async function active(id: string, secrets = ['yaml', 'override']): Promise<Plan>
 const names = async () => (await store.secrets.list('hello')).map(({ name }) => name)
 
 describe('R3.7 a secret', () => {
+  it('of an app that there is not is refused, and not kept for one that may come', async () => {
+    await expect(store.secrets.set('ghost', 'name', 'value')).rejects.toMatchObject({
+      code: 'NotFound',
+      message: expect.stringContaining('ghost'),
+    })
+    await store.apps.create({ name: 'ghost', mode: 'scaled', instances: 1, creator: 'ada' })
+    expect(await store.secrets.list('ghost')).toEqual([])
+  })
+
   it.each(['override', 'yaml'])(
     'that the running deployment needs (%s) is not deleted, and the deployment is named',
     async (name) => {
