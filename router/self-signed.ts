@@ -42,7 +42,7 @@ async function stillGood(paths: { cert: string; key: string }, names: string[], 
     const certificate = new X509Certificate(await readFile(paths.cert))
     const matches = certificate.checkPrivateKey(createPrivateKey(await readFile(paths.key)))
     const lasts = Date.parse(certificate.validTo) - now > RENEW_DAYS * DAY_MS
-    const wanted = names.map((name) => (isIP(name) ? `IP Address:${name}` : `DNS:${name}`)).join(', ')
+    const wanted = names.map((name) => (isIP(name) ? `IP Address:${longAddress(name)}` : `DNS:${name}`)).join(', ')
     return matches && lasts && certificate.subjectAltName === wanted
   } catch {
     return false
@@ -73,8 +73,9 @@ function certificate(key: KeyObject, publicKey: KeyObject, names: string[], now:
   )
   const signature = sign('sha256', body, key)
   const whole = sequence(body, algorithm, der(0x03, Buffer.concat([Buffer.from([0]), signature])))
-  const base64 = whole.toString('base64').replace(/.{64}/g, '$&\n')
-  return `-----BEGIN CERTIFICATE-----\n${base64}\n-----END CERTIFICATE-----\n`
+  // Without a blank line where the last one is full: OpenSSL takes that for the end of a header, and finds no certificate.
+  const lines = whole.toString('base64').match(/.{1,64}/g) as string[]
+  return ['-----BEGIN CERTIFICATE-----', ...lines, '-----END CERTIFICATE-----', ''].join('\n')
 }
 
 function der(tag: number, content: Buffer): Buffer {
@@ -109,4 +110,16 @@ function addressBytes(address: string): Buffer {
   const missing = 8 - groups(head).length - groups(tail).length
   const all = [...groups(head), ...new Array<string>(Math.max(0, missing)).fill('0'), ...groups(tail)]
   return Buffer.from(all.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff]))
+}
+
+/** As OpenSSL writes an address in a certificate: IPv6 in eight groups, without leading zeros, in upper case. */
+function longAddress(address: string): string {
+  if (isIP(address) === 4) return address
+  const bytes = addressBytes(address)
+  return Array.from({ length: 8 }, (_, i) =>
+    bytes
+      .readUInt16BE(2 * i)
+      .toString(16)
+      .toUpperCase(),
+  ).join(':')
 }
