@@ -15,7 +15,12 @@ const SLOTS = [0, 1, 2]
 
 function setUp(more: Partial<AppRoute> = {}, { places = 4, random = 0, waitMs = 60_000 } = {}) {
   const room = new WaitingRoom(places)
-  const nothing = { onChange: () => room.wake(), onIdle: () => undefined, onDraining: () => undefined }
+  const nothing = {
+    onChange: () => room.wake(),
+    onIdle: () => undefined,
+    onSpeaks: () => undefined,
+    onDraining: () => undefined,
+  }
   const routes = new Routes(DEFAULT_TIMEOUTS, new Metrics(), nothing)
   const row: AppRoute = {
     app: 'app',
@@ -29,6 +34,7 @@ function setUp(more: Partial<AppRoute> = {}, { places = 4, random = 0, waitMs = 
     healthPath: null,
     silenceMs: 1,
     rebalance: null,
+    namingDigest: null,
     endpoints: SLOTS.map((slot) => ({
       instance: `i${slot}`,
       slot,
