@@ -25,12 +25,12 @@ const LEAST_SILENCE_MS = 1_000
 const MOST_SILENCE_MS = 3_600_000
 
 /** What a request line can hold. */
-const path = z
+export const healthPathSchema = z
   .string()
   .startsWith('/', 'must begin with "/"')
   .regex(/^[!-~]*$/, 'must be ASCII without blanks; write others as %20')
   .max(2048)
-  .nullable()
+const path = healthPathSchema.nullable()
 const timeout = durationSchema.refine((ms) => ms > 0, 'must be more than "0s"')
 const silenceTimeout = durationSchema.refine(
   (ms) => ms >= LEAST_SILENCE_MS && ms <= MOST_SILENCE_MS,

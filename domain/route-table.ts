@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { SHED_RANKS } from './affinity.ts'
+import { healthPathSchema } from './health-check.ts'
 import { DEFAULTS } from './limits.ts'
 
 /**
@@ -20,7 +21,10 @@ export const endpointSchema = z.object({
   instance: z.string().min(1),
   slot: z.int().min(0).max(63),
   /** `host:port`; IPv6 hosts in brackets. */
-  address: z.string().regex(/^(?:\[[0-9a-fA-F:]+\]|[^:\s[\]]+):\d{1,5}$/),
+  address: z
+    .string()
+    .regex(/^(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}$/, 'must be host:port')
+    .refine((address) => Number(address.slice(address.lastIndexOf(':') + 1)) <= 65_535, 'has a port above 65535'),
   /** `serving` gets sessions; `draining` finishes what it has and gets nothing new. */
   state: z.enum(['serving', 'draining']),
   /** What the answer of this endpoint counts as, e.g. in metrics. */
@@ -50,7 +54,7 @@ export const appRouteSchema = z.object({
   /** Traffic of this app is held back until it is resumed; durable, so that a router restart keeps holding. */
   held: z.boolean().default(false),
   /** Path of the active check; null asks `/` and takes any answer below 500: connecting alone cannot see a stopped process. */
-  healthPath: z.string().startsWith('/').nullable().default(null),
+  healthPath: healthPathSchema.nullable().default(null),
   /**
    * How long an instance may send no byte while somebody waits for one, in ms; after that it is given up and its sessions
    * move (R12.2). The app's own, because some apps compute for minutes.

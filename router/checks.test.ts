@@ -97,6 +97,21 @@ describe('R12.2 questions', () => {
     expect(changes).toEqual([])
   })
 
+  it('R12.2 are not asked again and again for a request that waits long, or fails, where they are answered', () => {
+    checks.watch(table(2))
+    const since = now
+    pass(60_000, () => {
+      // A long poll, and a handler that always fails.
+      checks.waiting({ i0: now - since })
+      checks.heard(['i1'])
+      checks.answeredBadly(['i1'])
+      answerAll()
+    })
+    expect([0, 1].map((i) => questionsTo(i).length <= 7)).toEqual([true, true])
+    expect([0, 1].map((i) => questionsTo(i).length >= 2)).toEqual([true, true])
+    expect(changes).toEqual([])
+  })
+
   it('R12.2 ask for the path of the app, also when that changes under a running instance', () => {
     checks.watch(table(1, [], { healthPath: '/health' }))
     pass(31_000, answerAll)
@@ -238,6 +253,22 @@ describe('a dead instance', () => {
     lastTo(0).reply('none')
     pass(1_000)
     expect(changes).toEqual([])
+  })
+
+  it('D8 an error of the router itself while it asks the idle makes nobody silent', () => {
+    checks.watch(table(2))
+    pass(90_000, () => answerAll('none'))
+    expect(questionsTo(0).length).toBeGreaterThan(1)
+    expect([changes, checks.silent]).toEqual([[], []])
+  })
+
+  it('R12.2 of one that answers again, if badly, it is known that it lives: all of an app are never out for that', () => {
+    checks.watch(table(2))
+    for (const instance of ['i0', 'i1']) checks.suspect(instance)
+    answerAll('refused')
+    expect(checks.health.dead).toEqual(['i0', 'i1'])
+    pass(3_000, () => answerAll('bad'))
+    expect(checks.health).toEqual({ dead: [], givenUp: [], busy: [] })
   })
 
   it('R12.2 that comes back is not judged by a question that its predecessor had', () => {

@@ -12,10 +12,11 @@ import type { Reply } from './question.ts'
  */
 export type Condition = 'well' | 'busy' | 'silent' | 'unwell' | 'dead'
 
-/** An instance whose question was answered is not asked for this long because of requests that wait … */
+/**
+ * One that answered a question which was asked because of its requests is not asked for this long because of others:
+ * they are slow, or fail, by themselves.
+ */
 const TRUSTED_MS = 10_000
-/** … unless one waits for this long, or one failed: then a second is enough. */
-const LONG_WAIT_MS = 3_000
 const LEAST_PAUSE_MS = 1_000
 /** A connection that gave no answer for so long past the limit may be gone unnoticed: another question is asked. */
 const RENEW_MS = 30_000
@@ -33,8 +34,13 @@ export class Watched {
   private goodInARow = 0
   private heardAt: number
   private askedAt = Number.NEGATIVE_INFINITY
-  /** A question is under way. */
+  /** A question is under way … */
   private asking = false
+  /** … because of its requests. */
+  private doubted = false
+  private trustedUntil = Number.NEGATIVE_INFINITY
+  /** The question under way is the only one that waits. */
+  private onlyAsked = false
   /** Since when somebody waits for a byte of it; null when nobody is known to. */
   private silentSince: number | null = null
   /** Ask as soon as the pause since the last question allows. */
@@ -62,6 +68,7 @@ export class Watched {
     this.goodInARow = 0
     this.wanted = 'no'
     this.asking = false
+    this.trustedUntil = Number.NEGATIVE_INFINITY
     this.heard(now)
     return true
   }
@@ -76,8 +83,8 @@ export class Watched {
   waits(now: number, waitedMs: number): void {
     // Another process may have heard of it since.
     const silentMs = Math.min(waitedMs, now - this.heardAt)
-    const pause = silentMs >= LONG_WAIT_MS ? LEAST_PAUSE_MS : TRUSTED_MS
-    if (silentMs < this.options.quietMs || this.asking || now - this.askedAt < pause) return
+    if (silentMs < this.options.quietMs || this.asking || now < this.trustedUntil) return
+    if (now - this.askedAt < LEAST_PAUSE_MS) return
     this.silentSince = now - silentMs
     this.wanted = 'now'
   }
@@ -99,14 +106,16 @@ export class Watched {
     if (!this.up) return !trusting && since >= LEAST_PAUSE_MS
     if (this.wanted === 'now') return since >= this.options.confirmMs || !this.refused
     if (this.refused || this.unwell || this.badInARow > 0) return since >= this.options.confirmMs
-    if (this.wanted === 'soon') return since >= LEAST_PAUSE_MS
+    if (this.wanted === 'soon') return since >= LEAST_PAUSE_MS && now >= this.trustedUntil
     return now - Math.max(this.heardAt, this.askedAt) >= this.options.idleMs
   }
 
   asked(now: number): void {
+    this.doubted = this.wanted !== 'no'
     this.wanted = 'no'
     this.asking = true
     this.askedAt = now
+    this.onlyAsked = this.silentSince === null
     this.silentSince ??= now
   }
 
@@ -114,6 +123,7 @@ export class Watched {
     this.asking = false
     switch (reply) {
       case 'none':
+        if (this.onlyAsked) this.silentSince = null
         return
       case 'refused':
         this.refused = true
@@ -126,8 +136,11 @@ export class Watched {
         this.badInARow = 0
         this.goodInARow++
         if (this.goodInARow >= 2) this.unwell = false
+        if (this.doubted) this.trustedUntil = now + TRUSTED_MS
         break
       case 'bad':
+        // Whoever answers badly is there.
+        this.refused = false
         this.goodInARow = 0
         this.badInARow++
         if (this.badInARow >= 2) this.unwell = true

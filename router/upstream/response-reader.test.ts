@@ -122,10 +122,12 @@ describe('reading answers', () => {
     }
   })
 
-  it('knows how long the instance keeps the connection', () => {
+  it('R1.6 knows how long the instance keeps the connection, and keeps none for days', () => {
     const { reader } = reading()
     reader.read(bytes('HTTP/1.1 200 OK\r\nKeep-Alive: max=100, timeout=5\r\nContent-Length: 0\r\n\r\n'))
     expect(reader.keepAliveHintMs).toBe(5000)
+    reader.read(bytes('HTTP/1.1 200 OK\r\nKeep-Alive: timeout=999999\r\nContent-Length: 0\r\n\r\n'))
+    expect(reader.keepAliveHintMs).toBe(60_000)
     reader.read(bytes('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'))
     expect(reader.keepAliveHintMs).toBeNull()
   })

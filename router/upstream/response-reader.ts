@@ -25,6 +25,8 @@ const MAX_HEAD_BYTES = 64 * 1024
 const MAX_LINE_BYTES = 4096
 /** Each piece of a head has all of it judged again: one that comes in more is a way to burn the router's time. */
 const MAX_PIECES = 2000
+/** Whatever it says: each idle connection costs a descriptor, of which other apps need some. */
+const LONGEST_KEEP_ALIVE_S = 60
 /** Interim answers before the answer itself. */
 const MAX_INTERIMS = 32
 
@@ -56,7 +58,7 @@ type State =
   | 'upgraded'
 
 export class ResponseReader {
-  /** How long the instance says that it keeps an idle connection, in ms; null if it does not say. */
+  /** How long the instance says that it keeps an idle connection, in ms, to a minute; null if it does not say. */
   keepAliveHintMs: number | null = null
   private state: State = 'head'
   private left = 0
@@ -197,7 +199,7 @@ export class ResponseReader {
           if (lower === 'connection') connection += `,${value.toLowerCase()}`
           else if (lower === 'keep-alive') {
             const hint = /(?:^|[\s,])timeout=(\d{1,6})/i.exec(value)
-            if (hint !== null) this.keepAliveHintMs = Number(hint[1]) * 1000
+            if (hint !== null) this.keepAliveHintMs = Math.min(Number(hint[1]), LONGEST_KEEP_ALIVE_S) * 1000
           }
           break
         }
