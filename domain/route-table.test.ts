@@ -24,10 +24,13 @@ it.each(['127.0.0.1', '127.0.0.1:65536', '::1:80', '[::1]', 'ä:80', 'a b:80', '
   },
 )
 
-it.each(['health', '/a b', '/ä', '/a\r\nX: y', `/${'a'.repeat(3000)}`])(
-  'D7 a table with the health path %j is refused, as an app with it is',
-  (healthPath) => {
-    expect(appRouteSchema.safeParse({ ...app, healthPath }).success).toBe(false)
-    expect(appRouteSchema.safeParse({ ...app, healthPath: '/healthz?a=b' }).success).toBe(true)
-  },
-)
+it.each([
+  ['without a slash', 'health'],
+  ['with a blank', '/a b'],
+  ['with an umlaut', '/ä'],
+  ['with a line break', '/a\r\nX: y'],
+  ['without an end', `/${'a'.repeat(3000)}`],
+])('D7 a table with a health path %s is refused, as an app with it is', (_what, healthPath) => {
+  expect(appRouteSchema.safeParse({ ...app, healthPath }).success).toBe(false)
+  expect(appRouteSchema.safeParse({ ...app, healthPath: '/healthz?a=b' }).success).toBe(true)
+})
