@@ -90,7 +90,7 @@ async function ended(child: ChildProcess, signal: AbortSignal): Promise<number> 
 async function stuck(child: ChildProcess, reportFile: string): Promise<number> {
   while (readReport(reportFile) === null) await sleep(POLL_MS, undefined, { ref: false })
   await sleep(END_TIMEOUT_MS, undefined, { ref: false })
-  if (child.exitCode === null) say('the tests are over, but their run does not end')
+  if (child.exitCode === null && child.signalCode === null) say('the tests are over, but their run does not end')
   return 1
 }
 
