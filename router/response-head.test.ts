@@ -51,9 +51,19 @@ it('R7.4 Cache-Control is the app’s own, but for an answer that gives a key, w
 it('R7.4 an app sets its own cookies, and none that is the router’s', () => {
   const own = ['Set-Cookie', 'session=1', 'set-cookie', `${ROUTER_COOKIE}-2=1`]
   expect(read([...own, 'Set-Cookie', `${ROUTER_COOKIE}=${KEY}`])).toEqual(own)
-  expect(
-    heads.readAside(['Set-Cookie', `${ROUTER_COOKIE}=${KEY}`, 'Content-Length', '3', 'Link', '</a>'], false),
-  ).toEqual(['Link', '</a>'])
+  const aside = ['Set-Cookie', `${ROUTER_COOKIE}=${KEY}`, 'Content-Length', '3', 'Link', '</a>']
+  expect(heads.readAside(aside, false)).toEqual(['Link', '</a>'])
+})
+
+it('R11.4 who shows the naming key has the router’s word alone, kept by no shared cache; with --served-by all have it', () => {
+  const received = ['x-served-by', 'cache-1', 'Cache-Control', 'public, max-age=60']
+  expect(read(received)).toEqual(received)
+  const told = (named: boolean) =>
+    heads.read(200, received, { ...exchange, named } as Exchange, null, 'a; slot=0').headers
+  expect(told(true)).toEqual(['X-Served-By', 'a; slot=0', 'cache-control', 'private, max-age=60'])
+  expect(told(false)).toEqual(['Cache-Control', 'public, max-age=60', 'X-Served-By', 'a; slot=0'])
+  expect(heads.readAside(received.slice(0, 2), true)).toEqual([])
+  expect(heads.readAside(received.slice(0, 2), false)).toEqual(received.slice(0, 2))
 })
 
 it('RFC 9110 8.6: a length is passed on where there may be a body', () => {

@@ -15,6 +15,7 @@ const app = {
   healthPath: null,
   silenceMs: 1,
   rebalance: null,
+  namingDigest: 'a1'.repeat(32),
   endpoints: [endpoint],
 }
 const table = { protocol: PROTOCOL, inventory: 'x', version: 3, apps: [app] }
@@ -22,6 +23,15 @@ const parse = (value: object, by: 'people' | 'program') => parseTable(JSON.strin
 
 it('a good table is taken whole, from people and from programs', () => {
   for (const by of ['people', 'program'] as const) expect(parse(table, by)).toEqual(table)
+})
+
+it('D32 R11.4 of a control plane that knows no naming keys it is a table that opens nothing; a bad digest is none', () => {
+  const { namingDigest: _, ...older } = app
+  expect(parse({ ...table, apps: [older] }, 'program')).toEqual({ ...table, apps: [{ ...app, namingDigest: null }] })
+  for (const namingDigest of ['', 'a1', 'A1'.repeat(32), 'a1'.repeat(33)])
+    expect(parse({ ...table, apps: [{ ...app, namingDigest }] }, 'program')).toMatchObject({
+      unusable: expect.stringContaining('apps.0.namingDigest: '),
+    })
 })
 
 it('D32 a field that nobody knows is an error of people, who are told where, and nothing to a program', () => {
