@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type AppRoute, routeTableSchema } from '../domain/route-table.ts'
 import { Checks } from './checks.ts'
 import type { Health } from './health.ts'
@@ -34,6 +34,8 @@ beforeEach(() => {
     },
   })
 })
+
+afterEach(() => checks.stop())
 
 const pass = (ms: number, each: () => void = () => undefined) => {
   for (const end = now + ms; now < end; ) {
@@ -83,6 +85,23 @@ describe('R12.2 questions', () => {
     })
     expect(questionsTo(0)).toEqual([])
     expect(questionsTo(1).length).toBeLessThanOrEqual(2)
+  })
+
+  it('R12.2 are not asked for a request that waits at an instance that sends others something', () => {
+    checks.watch(table(1))
+    pass(20_000, () => {
+      checks.heard(['i0'])
+      checks.waiting({ i0: 8_000 })
+    })
+    expect(questionsTo(0)).toEqual([])
+  })
+
+  it('R12.2 are asked without anybody who looks at the clock for it', async () => {
+    checks.watch(table(1))
+    pass(20_000)
+    expect(questionsTo(0)).toEqual([])
+    checks.waiting({ i0: 8_000 })
+    await vi.waitFor(() => expect(questionsTo(0)).toHaveLength(1), { timeout: 5_000 })
   })
 
   it('R12.2 are asked for a request that waits, and not again for ten seconds after a good answer', () => {

@@ -27,3 +27,13 @@ it('R14.4 bounds of backups are configuration, in pieces, GiB and days', () => {
     /COPPICE_BACKUP_GB is "much"; it takes a whole number of GiB/,
   )
 })
+
+it('ports are configuration, as a range of one or more', () => {
+  expect(storeOptionsFrom({}).appPorts).toEqual({ first: 8_100, last: 8_299 })
+  const given = (text: string) => storeOptionsFrom({ COPPICE_APP_PORTS: text }).appPorts
+  expect(given('9000-9001')).toEqual({ first: 9_000, last: 9_001 })
+  expect(given('1-1')).toEqual({ first: 1, last: 1 })
+  expect(given('65535-65535')).toEqual({ first: 65_535, last: 65_535 })
+  for (const text of ['9001-9000', '0-9000', '9000-65536', '9000', '9000-', 'a-b'])
+    expect(() => given(text)).toThrow(/COPPICE_APP_PORTS is ".*"; it takes two ports, such as 8100-8299/)
+})

@@ -16,7 +16,7 @@ it('reads a stat line whose command holds spaces and parentheses', () => {
   })
   expect(parseStat(`4711 (a) ${after.replace('S', 'T')}`, 'boot')?.stopped).toBe(true)
   expect(parseStat(`4711 (a) ${after.replace('S', 't')}`, 'boot')?.stopped).toBe(true)
-  expect(parseStat('', 'boot')).toBeNull()
+  for (const cut of ['', '4711 (a', '4711 (a) S 10 42 40']) expect(parseStat(cut, 'boot')).toBeNull()
 })
 
 it('reads the lines of ps, with zombies', () => {
