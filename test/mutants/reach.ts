@@ -13,7 +13,7 @@ const REACHED_BY: ReadonlyArray<readonly [prefix: string, tests: readonly string
   ['router/request-body', ['router/uploads', 'router/parsing']],
   ['router/response-head', ['router/headers', 'router/affinity', 'router/answers', 'router/upgrades']],
   ['router/upstream/', ['router/answers', 'router/verdicts', 'router/uploads', 'router/streaming', 'router/failover']],
-  ['router/attempt', ['router/new-keys', 'router/affinity', 'router/answers', 'router/streaming', 'router/failover']],
+  ['router/attempt', ['router/new-keys', 'router/uploads', 'router/answers', 'router/streaming', 'router/failover']],
   ['router/forward', ['router/new-keys', 'router/uploads', 'router/answers', 'router/defects', 'router/failover']],
   ['router/choose', ['router/new-keys', 'router/affinity', 'router/failover', 'router/lifecycle', 'router/busy']],
   ['router/identify', ['router/affinity', 'router/headers', 'router/parsing', 'router/lifecycle']],
