@@ -107,10 +107,8 @@ class Turn {
         return
       case 'notSent':
         if (this.refuseForGood(outcome.error)) return
-        if (!isOwnError(outcome.error)) {
-          endpoint.suspectUntil = performance.now() + SUSPECT_MS
-          this.parts.suspect(endpoint)
-        }
+        endpoint.suspectUntil = performance.now() + SUSPECT_MS
+        this.parts.suspect(endpoint)
         this.retry(endpoint)
         return
       case 'unanswered':
