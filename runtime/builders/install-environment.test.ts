@@ -60,6 +60,8 @@ describe('the environment of an installation', () => {
 index_url: https://a.example/simple
 extra-index-url =
     https://b.example/simple
+    # not this one
+  ; nor this
     https://c.example/simple
 [list]
 format = columns

@@ -19,11 +19,17 @@ describe('package.json', () => {
     { dependencies: { a: 'file:../a' } },
     { dependencies: { a: './a' } },
     { workspaces: ['packages/*'] },
+    { dependencies: { a: '^1' }, workspaces: ['packages/*'] },
     { dependencies: { a: '^1' }, scripts: { postinstall: 'prisma generate' } },
     { scripts: { prepare: 'x' } },
     { dependencies: { a: '^1' }, pnpm: { patchedDependencies: { a: 'patches/a.patch' } } },
   ])('is installed with the source where the installation reads or writes it: %j', (content) => {
     expect(plan(content)).toBe('inTree')
+  })
+
+  it('is installed with the source where pnpm reads further files of it', () => {
+    for (const file of ['pnpm-workspace.yaml', '.pnpmfile.cjs'])
+      expect(plan({ dependencies: { a: '^1' } }, [file])).toBe('inTree')
   })
 
   it('R4.2 makes a new layer for changed packages only, not for a changed version or script', () => {

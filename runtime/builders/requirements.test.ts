@@ -14,7 +14,7 @@ flask==3.0.3  # another
 -r more/base.txt
 -c constraints.txt
 --requirement=more/extra.txt
--e ./lib
+-e ./lib//
 ./wheels/x-1.0-py3-none-any.whl
 tool[cli] @ file:tools/tool
 vendor/pkg[extra] ; python_version > "3"

@@ -61,7 +61,7 @@ function failedIn(report: TestReport | null): string | null {
   const [file, test] = failed
     .flatMap(({ name, assertionResults }) => assertionResults.map((one) => [name, one] as const))
     .find(([, { status }]) => status === 'failed') ?? [failed[0]?.name]
-  return `${file?.replace(/^.*coppice-breaks-[^/]*\//, '')} › ${test?.fullName ?? 'the file itself'}`
+  return `${file?.replace(/^.*coppice-breaks-[^/]*\//, '')} › ${test?.fullName.slice(0, 200) ?? 'the file itself'}`
 }
 
 /** The runs of vitest that may notice a change of this file, the cheap ones first. */
