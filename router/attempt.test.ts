@@ -52,6 +52,7 @@ beforeEach(() => {
   endpoint = new Endpoint(
     { instance: 'i', slot: 0, address: '127.0.0.1:1', state: 'serving', up: true },
     DEFAULT_TIMEOUTS,
+    () => undefined,
   )
 })
 

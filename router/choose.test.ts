@@ -18,8 +18,8 @@ function setUp(more: Partial<AppRoute> = {}, { places = 4, random = 0, waitMs = 
   const nothing = {
     onChange: () => room.wake(),
     onIdle: () => undefined,
-    onSpeaks: () => undefined,
     onDraining: () => undefined,
+    onSpeaks: () => undefined,
   }
   const routes = new Routes(DEFAULT_TIMEOUTS, new Metrics(), nothing)
   const row: AppRoute = {

@@ -48,7 +48,7 @@ beforeEach(() => {
   fate = {}
   endpoints = [0, 1, 2].map((slot) => {
     const row = { instance: `i${slot}`, slot, address: `127.0.0.1:${slot + 1}`, state: 'serving' as const, up: true }
-    const endpoint = new Endpoint(row, DEFAULT_TIMEOUTS)
+    const endpoint = new Endpoint(row, DEFAULT_TIMEOUTS, () => undefined)
     endpoint.send = (request: UpstreamRequest, repeatable: boolean, handler: UpstreamHandler) => {
       sent.push({ to: slot, request, repeatable })
       const { before, after } = fate[slot] ?? {}

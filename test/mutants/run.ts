@@ -44,11 +44,11 @@ function drawAgain(report: string, only: string): Drawn[] {
   const results = JSON.parse(readFileSync(report, 'utf8')) as Result[]
   return results
     .filter(({ verdict, file }) => verdict !== 'noticed' && file.startsWith(only))
-    .flatMap(({ file, start, words, text }) =>
-      mutantsIn(file).filter(
-        ({ mutant }) => mutant.start === start && mutant.words === words && lineOf({ file, mutant }) === text,
-      ),
-    )
+    .flatMap(({ file, start, words, text }) => {
+      const moved = ({ mutant }: Drawn) => Math.abs(mutant.start - start)
+      const same = mutantsIn(file).filter((one) => one.mutant.words === words && lineOf(one) === text)
+      return same.sort((a, b) => moved(a) - moved(b)).slice(0, 1)
+    })
 }
 
 const lineOf = ({ file, mutant }: Drawn): string => (scratch.read(file).split('\n')[mutant.line - 1] as string).trim()
