@@ -347,6 +347,13 @@ describe('ports', () => {
     expect(await store.ports.acquire('next')).toBe(port)
   })
 
+  it('of an instance that is started again after a stop are its own again, and nobody else’s', async () => {
+    const port = await store.ports.acquire('a')
+    await store.ports.release('a')
+    expect(await store.ports.acquire('a')).toBe(port)
+    expect(await store.ports.acquire('b')).not.toBe(port)
+  })
+
   it('R12.8 are replaced where something foreign listens, and run out with a clear word', async () => {
     const small = await openTestStore({ instancePorts: { first: 20_000, last: 20_001 } })
     try {
