@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, realpath, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { coppice } from '../cli/cli.ts'
@@ -57,6 +57,13 @@ beforeAll(async () => {
   await mkdir(clone)
   await writeFile(join(clone, 'package.json'), '{"name": "coppice", "type": "module"}')
   await writePackage(join(clone, 'node_modules'), 'undeclared')
+  // What tools look for in every folder above: types that are global, settings that end the build, themselves.
+  await writeFiles(clone, {
+    'node_modules/@types/leaked/index.d.ts': 'declare const leaked: string\n',
+    'node_modules/@types/leaked/package.json': '{"name": "@types/leaked", "version": "1.0.0", "types": "index.d.ts"}',
+    'postcss.config.js': 'throw new Error("the settings of the clone were read")',
+  })
+  for (const tool of ['tsc', 'vite']) await writeProgram(join(clone, 'node_modules', '.bin', tool))
   platform = await Platform.start({ home: join(clone, '.coppice'), env: { XDG_STATE_HOME: join(folder, 'state') } })
 })
 afterAll(async () => {
@@ -64,21 +71,51 @@ afterAll(async () => {
   await removeTree(folder)
 })
 
-it.each([
+type Declared = { dependencies: Record<string, string>; more?: object; lock?: string; at?: string }
+
+const PNPM_LOCK = `lockfileVersion: '9.0'
+settings:
+  autoInstallPeers: true
+  excludeLinksFromLockfile: false
+importers:
+  .:
+    dependencies:
+      declared:
+        specifier: link:./declared
+        version: link:declared
+      is-number:
+        specifier: 7.0.0
+        version: 7.0.0
+packages:
+  is-number@7.0.0:
+    resolution: {integrity: sha512-41Cifkg6e8TylSpdtTpeLVMqvSBEVzTttHvERD741+pnZ8ANv0004MRL43QKPDlK9cGvNp6NZWZUBlbGXYxxng==}
+    engines: {node: '>=0.12.0'}
+snapshots:
+  is-number@7.0.0: {}
+`
+
+it.each<[string, Declared]>([
   // A package of the app's own folder is installed with its source; one of a registry is a layer that is linked.
-  ['with its packages beside its source', { declared: 'file:./declared' }],
-  ['with its packages in a layer', { 'is-number': '7.0.0' }],
-  ['without packages', {}],
+  ['beside-its-source', { dependencies: { declared: 'file:./declared' } }],
+  ['in-a-layer', { dependencies: { 'is-number': '7.0.0' } }],
+  ['none', { dependencies: {} }],
+  ['by-pnpm', { dependencies: { declared: 'link:./declared', 'is-number': '7.0.0' }, lock: PNPM_LOCK }],
+  [
+    'in-npm-workspaces',
+    { dependencies: { declared: '1.0.0', 'is-number': '7.0.0' }, more: { workspaces: ['packages/*'] }, at: 'packages' },
+  ],
 ])(
-  'R3.6 an app %s finds what it declares and nothing of the clone, in its build and when it runs',
-  async (_, dependencies) => {
-    const name = `probe-${Object.keys(dependencies)[0] ?? 'none'}`
+  'R3.6 an app with its packages %s finds what it declares and nothing of the clone, in its build and when it runs',
+  async (how, { dependencies, more = {}, lock, at = '' }) => {
+    const name = `probe-${how}`
     const source = join(platform.sources, name)
+    if (lock !== undefined) await writeFiles(source, { 'pnpm-lock.yaml': lock })
     await writeFiles(source, {
       'package.json': JSON.stringify({
         name,
         type: 'module',
         dependencies,
+        ...more,
         scripts: { build: 'node build.js', undeclared: 'undeclared-tool', declared: 'declared-tool' },
       }),
       'app.yaml': 'command: [node, server.js]\nenv:\n  - name: NODE_OPTIONS\n    value: --stack-trace-limit=20\n',
@@ -95,7 +132,7 @@ createServer(async (request, response) => {
   response.setHeader('content-type', 'application/json').end(JSON.stringify(found))
 }).listen(Number(process.env.PORT), '0.0.0.0')`,
     })
-    await writePackage(source, 'declared')
+    await writePackage(join(source, at), 'declared')
     const { state, failure } = await platform.deploy(name, { instances: 1 })
     expect(failure).toBeUndefined()
     expect(state).toBe('SUCCEEDED')
@@ -112,6 +149,73 @@ createServer(async (request, response) => {
   },
 )
 
+/** Of the tools that people build with, from npm: what they resolve, and what they read of folders above. */
+const TOOLS: Record<string, { packages: object; files: (imports: string) => Record<string, string>; says: RegExp[] }> =
+  {
+    tsc: {
+      packages: { typescript: '5.9.3' },
+      files: (imports) => ({
+        'tsconfig.json':
+          '{"compilerOptions": {"module": "nodenext", "strict": true, "outDir": "out"}, "include": ["src"]}',
+        'src/made.ts': `import found from '${imports}'\n${imports === 'declared' ? '' : 'console.log(leaked)'}\nexport const made: string = found\n`,
+        'server.js': `import { createServer } from 'node:http'
+import { made } from './out/made.js'
+createServer((_, response) => response.end(JSON.stringify({ made }))).listen(Number(process.env.PORT), '0.0.0.0')`,
+      }),
+      says: [/TS2307.*'undeclared'/, /TS2304.*'leaked'/],
+    },
+    vite: {
+      packages: { vite: '7.3.8' },
+      files: (imports) => ({
+        'index.html': '<!doctype html><script type="module" src="/main.js"></script>',
+        'main.js': `import found from '${imports}'\nglobalThis.made = found\n`,
+        'server.js': `import { readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+const [file] = readdirSync('dist/assets')
+const code = readFileSync('dist/assets/' + file, 'utf8')
+createServer((_, response) => response.end(JSON.stringify({ made: /globalThis\\.made=/.test(code) && /found/.exec(code)?.[0] }))).listen(Number(process.env.PORT), '0.0.0.0')`,
+      }),
+      says: [/undeclared/],
+    },
+  }
+
+it.each(Object.keys(TOOLS))(
+  'R3.6 a build by %s finds what the app declares, and neither packages, types nor settings of the clone',
+  async (tool) => {
+    const { packages, files, says } = TOOLS[tool] as (typeof TOOLS)[string]
+    const source = join(platform.sources, tool)
+    const write = (imports: string, devDependencies: object) =>
+      writeFiles(source, {
+        'package.json': JSON.stringify({
+          name: tool,
+          private: true,
+          type: 'module',
+          dependencies: { declared: 'file:./declared' },
+          devDependencies,
+          scripts: { build: tool === 'tsc' ? 'tsc' : 'vite build' },
+        }),
+        'app.yaml': 'command: [node, server.js]\n',
+        ...files(imports),
+      })
+    await writePackage(source, 'declared')
+    // The tool itself is a package as others are: that of the clone is not for it.
+    await write('declared', {})
+    const without = await platform.deploy(tool, { instances: 1 })
+    expect(without.failure).toMatchObject({ code: 'BuildFailed' })
+    expect(without.failure?.log_lines?.join('\n')).toMatch(new RegExp(`${tool}: not found`))
+
+    await write('undeclared', packages)
+    const bad = await platform.deploy(tool)
+    expect(bad.failure).toMatchObject({ code: 'BuildFailed', step: 'Build the artifact' })
+    for (const words of says) expect(bad.failure?.log_lines?.join('\n')).toMatch(words)
+
+    await write('declared', packages)
+    const good = await platform.deploy(tool)
+    expect(good.failure).toBeUndefined()
+    expect((await platform.ask(tool)).body).toEqual({ made: 'found' })
+  },
+)
+
 it('R14.3 the trees that lie outside the data directory go with it', async () => {
   const trees = await realpath(join(platform.stack.home, 'instances'))
   expect(trees).not.toContain(clone)
@@ -124,14 +228,26 @@ it('R14.3 the trees that lie outside the data directory go with it', async () =>
 /** A package that says \`found\`, however it is loaded, with a program that says so too. */
 async function writePackage(modules: string, name: string): Promise<void> {
   await writeFiles(join(modules, name), {
-    'package.json': JSON.stringify({ name, version: '1.0.0', main: 'index.cjs', bin: { [`${name}-tool`]: 'tool.sh' } }),
+    'package.json': JSON.stringify({
+      name,
+      version: '1.0.0',
+      main: 'index.cjs',
+      module: 'index.mjs',
+      types: 'index.d.ts',
+      bin: { [`${name}-tool`]: 'tool.sh' },
+    }),
     'index.cjs': 'module.exports = "found"',
-    'tool.sh': '#!/bin/sh\necho found\n',
+    // For bundlers.
+    'index.mjs': 'export default "found"',
+    'index.d.ts': 'declare const found: string\nexport = found\n',
   })
-  await chmod(join(modules, name, 'tool.sh'), 0o755)
-  if (!modules.endsWith('node_modules')) return
-  await writeFiles(join(modules, '.bin'), { [`${name}-tool`]: '#!/bin/sh\necho found\n' })
-  await chmod(join(modules, '.bin', `${name}-tool`), 0o755)
+  await writeProgram(join(modules, name, 'tool.sh'))
+  if (modules.endsWith('node_modules')) await writeProgram(join(modules, '.bin', `${name}-tool`))
+}
+
+async function writeProgram(path: string): Promise<void> {
+  await writeFiles(dirname(path), { [basename(path)]: '#!/bin/sh\necho found\n' })
+  await chmod(path, 0o755)
 }
 
 async function writeFiles(folder: string, files: Record<string, string>): Promise<void> {
