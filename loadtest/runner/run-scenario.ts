@@ -51,6 +51,7 @@ export type RunParts = {
 /** One scenario from the first request to the verdict. Throws what makes a verdict impossible. */
 export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   const { name, scenario, load, seed, target, say, signal } = parts
+  const env = { ...k6Env(target, load, seed), ...scenario.env, ...(target.own && scenario.ownEnv) }
   await mkdir(parts.folder, { recursive: true })
   const observer = new Observer(target.api, target.app)
   try {
@@ -87,7 +88,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       script: `${name}.ts`,
       folder: parts.folder,
       quietMs: scenario.quietMs ?? 1_500,
-      env: { ...k6Env(target, load, seed), ...scenario.env, ...parts.env },
+      env: { ...env, ...parts.env },
       // Empty where there is none: one that happens to be in our own environment is of another app.
       secrets: { NAMING_KEY: target.namingKey ?? '' },
     })
@@ -108,7 +109,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   const leftBehind = await actions.leaks()
   // What we cut off ourselves was not lost.
   const history = parseHistory(ended.history).filter(({ status, endedAt }) => status !== 0 || endedAt < cutAt)
-  const world = worldOf(observer, actions, target)
+  const world = worldOf(observer, actions, env)
   const seen = { world, executions: await target.executions(), passages: await target.passages(), leftBehind }
   // Thresholds of a run that was cut short in the middle of requests mean nothing.
   const summary = cutShort === null ? ended.summary : null
@@ -150,14 +151,14 @@ const k6Env = (target: Target, load: Load, seed: number): Record<string, string>
   SEED: String(seed),
 })
 
-function worldOf(observer: Observer, actions: Actions, target: Target): World {
+function worldOf(observer: Observer, actions: Actions, env: Record<string, string>): World {
   const versions: string[] = []
   for (const { endpoints } of observer.tables) {
     for (const { deployment, state } of endpoints) {
       if (deployment !== null && state === 'serving' && !versions.includes(deployment)) versions.push(deployment)
     }
   }
-  const slowest = Number(target.k6Env.SLOW_MS?.split('-')[1] ?? 400)
+  const slowest = Number(env.SLOW_MS?.split('-')[1] ?? 400)
   return {
     tables: observer.tables,
     faults: [...actions.faults, ...observer.ejections],
