@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { openTestStore, type TestStore } from './testing.ts'
+import { admitDeploy, openTestStore, type TestStore } from './testing.ts'
 
 let store: TestStore
 beforeEach(async () => {
@@ -73,26 +73,7 @@ describe('R4.3 what lets artifacts of old deployments go', () => {
 it('R13.8 a deployment made after the clock was set back is the newest, so that a rollback goes to the one before it', async () => {
   kept('a', 'b')
   store.clock.jump(-3_600_000)
-  const plan = await store.admissions.admit({
-    id: 'op-new',
-    app: 'hello',
-    type: 'deploy',
-    workflowId: 'w',
-    runId: 'r',
-    byHand: {
-      startedBy: 'ada',
-      change: { type: 'deploy' },
-      deployment: {
-        id: 'c',
-        sourceCodePath: 'x',
-        source: 'source',
-        command: null,
-        env: [],
-        health: {},
-        creator: 'ada',
-      },
-    },
-  })
+  const plan = await admitDeploy(store, 'op-new', { id: 'c', source: 'source', health: {} })
   store.raw.exec(`update deployments set artifact = 'artifact-c' where id = 'c'`)
   for (const { id } of plan.add) await store.instances.observe(id, { observed: 'running', address: '127.0.0.1:1' })
   await store.transitions.commit(plan)

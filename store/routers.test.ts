@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type RouterReport, routerReportSchema } from '../domain/route-table.ts'
-import { openTestStore, startRival, type TestStore } from './testing.ts'
+import { admitDeploy, openTestStore, startRival, type TestStore } from './testing.ts'
 
 let store: TestStore
 beforeEach(async () => {
@@ -248,26 +248,7 @@ it('R12.10 a router whose report waits for the write lock is not silent', async 
 describe('ports', () => {
   /** The port of an app that the router `stale` has in its table, and a stop of that app, admitted. */
   async function servedApp() {
-    const plan = await store.admissions.admit({
-      id: 'op-00000001',
-      app: 'hello',
-      type: 'deploy',
-      workflowId: 'w',
-      runId: 'r',
-      byHand: {
-        startedBy: 'ada',
-        change: { type: 'deploy' },
-        instances: 1,
-        deployment: {
-          sourceCodePath: 'x',
-          source: null,
-          command: null,
-          env: [],
-          health: { path: null, timeoutMs: 1 },
-          creator: 'ada',
-        },
-      },
-    })
+    const plan = await admitDeploy(store, 'op-00000001', { instances: 1 })
     const id = plan.add[0]?.id as string
     const port = await store.ports.acquire(id)
     expect(await store.ports.acquire(id)).toBe(port)

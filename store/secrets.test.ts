@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { EnvVar } from '../domain/app-config.ts'
 import type { Plan } from '../domain/plan.ts'
-import { openTestStore, type TestStore } from './testing.ts'
+import { admitDeploy, openTestStore, type TestStore } from './testing.ts'
 
 let store: TestStore
 beforeEach(async () => {
@@ -14,26 +14,7 @@ afterEach(() => store.dispose())
 /** A deployment that is admitted: one secret by a variable of its own, one by its app.yaml once the source is there. */
 async function pending(id: string): Promise<Plan> {
   const env: EnvVar[] = [{ name: 'A', valueFrom: 'override' }]
-  return store.admissions.admit({
-    id,
-    app: 'hello',
-    type: 'deploy',
-    workflowId: 'w',
-    runId: 'r',
-    byHand: {
-      startedBy: 'ada',
-      change: { type: 'deploy' },
-      deployment: {
-        id: `d-${id}`,
-        sourceCodePath: 'x',
-        source: null,
-        command: null,
-        env,
-        health: { path: null, timeoutMs: 1 },
-        creator: 'ada',
-      },
-    },
-  })
+  return admitDeploy(store, id, { id: `d-${id}`, env })
 }
 
 async function active(id: string, secrets = ['yaml', 'override']): Promise<Plan> {

@@ -5,8 +5,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import type { Plan } from '../domain/plan.ts'
 import type { AppMode } from '../domain/states.ts'
 import type { Request } from './admissions.ts'
+import type { NewDeployment } from './deployments.ts'
 import { openStore, type Store, type StoreOptions } from './store.ts'
 
 export type TestStore = Store & {
@@ -46,6 +48,35 @@ export async function openTestStore(options: Partial<StoreOptions> = {}): Promis
       raw.close()
       await store.close()
       rmSync(home, { recursive: true, force: true })
+    },
+  })
+}
+
+/** A deployment that somebody has started by hand and that is admitted. */
+export function admitDeploy(
+  { admissions }: Pick<Store, 'admissions'>,
+  id: string,
+  { instances, ...deployment }: Partial<NewDeployment> & { instances?: number } = {},
+): Promise<Plan> {
+  return admissions.admit({
+    id,
+    app: 'hello',
+    type: 'deploy',
+    workflowId: 'w',
+    runId: 'r',
+    byHand: {
+      startedBy: 'ada',
+      change: { type: 'deploy' },
+      ...(instances !== undefined && { instances }),
+      deployment: {
+        sourceCodePath: 'x',
+        source: null,
+        command: null,
+        env: [],
+        health: { path: null, timeoutMs: 1 },
+        creator: 'ada',
+        ...deployment,
+      },
     },
   })
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import type { Builder, BuildRequest, SpecCaller } from '../runtime/contracts.ts'
-import { openTestStore, type TestStore } from '../store/testing.ts'
+import { admitDeploy, openTestStore, type TestStore } from '../store/testing.ts'
 import { openBuildLog } from './build-log.ts'
 import { createInstanceInventory } from './instance-inventory.ts'
 import { createLogger } from './logger.ts'
@@ -66,26 +66,7 @@ const createInventory = () =>
 
 /** Instances of a deployment whose artifact is gone. @returns their ids. */
 async function damaged(artifact: string, builtWith: object | null): Promise<string[]> {
-  const plan = await store.admissions.admit({
-    id: 'op-1',
-    app: 'hello',
-    type: 'deploy',
-    workflowId: 'w',
-    runId: 'r',
-    byHand: {
-      startedBy: 'ada',
-      change: { type: 'deploy' },
-      deployment: {
-        id: 'd1',
-        sourceCodePath: 'x',
-        source: 'source',
-        command: null,
-        env: [],
-        health: { path: null, timeoutMs: 1 },
-        creator: 'ada',
-      },
-    },
-  })
+  const plan = await admitDeploy(store, 'op-1', { id: 'd1', source: 'source' })
   store.raw
     .prepare(`update deployments set artifact = ?, built_with = ? where id = 'd1'`)
     .run(artifact, builtWith === null ? null : JSON.stringify(builtWith))
