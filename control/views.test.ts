@@ -87,4 +87,10 @@ describe('D13 the URLs of an app', () => {
     const urlTemplate = 'https://{app}.apps.example.org'
     expect(appUrls(app, { domains: [], urlTemplate, router }).url).toBe('https://shop.apps.example.org')
   })
+
+  it('leave out a port that the router cannot open: of a platform restored beside its original, that listens there', () => {
+    const options = { domains: ['localhost'], urlTemplate: null, router }
+    expect(appUrls(app, { ...options, takenPorts: [8100] }).urls).toEqual(['http://shop.localhost:8080'])
+    expect(appUrls(app, { ...options, takenPorts: [8101] }).urls).toContain('http://127.0.0.1:8100')
+  })
 })

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -54,6 +54,20 @@ const list = (...path: string[]) => {
 const modeOf = (path: string) => lstatSync(path).mode & 0o777
 
 describe('a sealed tree', () => {
+  it('R13.3 cannot be made of a named pipe, which is told by its path, and not waited for', async () => {
+    const store = make()
+    const stage = await store.stage()
+    mkdirSync(join(stage.tree, 'node_modules'))
+    execFileSync('mkfifo', [join(stage.tree, 'node_modules', 'pipe')])
+    const sealing = stage.seal('k1', null)
+    await expect(sealing).rejects.toMatchObject({
+      code: 'BuildFailed',
+      message: 'node_modules/pipe is a named pipe (FIFO), which cannot be kept: only files, directories and links can',
+    })
+    await stage.discard()
+    expect(await store.open('k1')).toBeNull()
+  })
+
   it('is read-only, and comes back with what was noted with it', async () => {
     const store = make()
     const sealed = await put(store, 'k1', 'x', { note: 1 })
