@@ -27,8 +27,11 @@ export class Changes {
     if (this.#count > seen) return
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#waiting.add(resolve)
-    signal.addEventListener('abort', () => resolve(), { once: true })
+    const stop = () => resolve()
+    signal.addEventListener('abort', stop)
     await promise
+    // A stream comes here with every change, and lives as long as its reader.
+    signal.removeEventListener('abort', stop)
     this.#waiting.delete(resolve)
     signal.throwIfAborted()
   }
