@@ -19,11 +19,11 @@ export class Peers {
   /** @param trustedProxies addresses or CIDR ranges; throws InvalidInput for anything else */
   constructor(trustedProxies: readonly string[]) {
     for (const entry of trustedProxies) {
-      const [address = '', bits] = entry.split('/')
+      const [address = '', bits, ...more] = entry.split('/')
       const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
       const width = family === 'ipv6' ? 128 : 32
-      const prefix = bits === undefined ? width : Number(bits)
-      if (isIP(address) === 0 || !Number.isInteger(prefix) || prefix < 0 || prefix > width) {
+      const prefix = bits === undefined ? width : /^\d{1,3}$/.test(bits) ? Number(bits) : Number.NaN
+      if (isIP(address) === 0 || !(prefix <= width) || more.length > 0) {
         throw new CoppiceError('InvalidInput', `--trusted-proxies: "${entry}" is neither an address nor a CIDR range`)
       }
       this.trustedProxies.addSubnet(address, prefix, family)
