@@ -29,7 +29,8 @@ export function homeIdOf(raw: DatabaseSync, home: string, file: string): string 
     raw.exec('commit')
     return id
   } catch (error) {
-    raw.exec('rollback')
+    // A full disk has ended it already, and is the error to be told.
+    if (raw.isTransaction) raw.exec('rollback')
     throw error
   }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
-import { MIGRATIONS, schemaVersion } from './migrations.ts'
+import { MIGRATIONS, migrate, schemaVersion } from './migrations.ts'
 import { openStore } from './store.ts'
 
 let home: string
@@ -82,5 +82,18 @@ describe('R14.2 the inventory', () => {
     }
     const newest = [2, 3, 4, 5, 6].map((i) => `v${MIGRATIONS.length + i}`)
     expect(backups().map((name) => name.split('-')[1])).toEqual(newest.toSorted())
+  })
+})
+
+it('R12.8 a migration that finds the disk full says so, and not that it could not roll back; nothing of it stays', () => {
+  withInventory(inventory(), (raw) => {
+    const first = 'create table notes (text text not null)'
+    migrate(raw, { migrations: [first] })
+    raw.exec('pragma max_page_count = 3')
+    const grows = 'insert into notes values (hex(zeroblob(100000)))'
+    expect(() => migrate(raw, { migrations: [first, grows] })).toThrow('database or disk is full')
+    expect([raw.isTransaction, schemaVersion(raw)]).toEqual([false, 1])
+    raw.exec('pragma max_page_count = 1000000')
+    expect(migrate(raw, { migrations: [first, grows] })).toEqual({ from: 1, to: 2 })
   })
 })

@@ -209,7 +209,8 @@ export function migrate(
     raw.exec('commit')
     return { from, to: migrations.length }
   } catch (error) {
-    raw.exec('rollback')
+    // A full disk has ended it already, and is the error to be told.
+    if (raw.isTransaction) raw.exec('rollback')
     throw error
   }
 }
