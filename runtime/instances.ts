@@ -4,9 +4,18 @@ import { CoppiceError } from '../domain/errors.ts'
 import { DEFAULTS } from '../domain/limits.ts'
 import { assertNever } from '../domain/states.ts'
 import { type Clock, systemClock } from './clock.ts'
-import type { EndedInstance, InstanceInventory, InstanceRecord, Instances, Provider, Removal } from './contracts.ts'
+import type {
+  EndedInstance,
+  InstanceInventory,
+  InstanceRecord,
+  Instances,
+  Observation,
+  Provider,
+  Removal,
+} from './contracts.ts'
 import { crashInWords, LOG_LINES } from './health.ts'
 import { type ActorContext, InstanceActor } from './instance-actor.ts'
+import { portOf } from './listeners.ts'
 import { verdict } from './reconcile.ts'
 import { Slots } from './slots.ts'
 
@@ -74,11 +83,22 @@ class InstanceRegistry implements Instances {
     const { provider } = this.#context
     const looks = ids.map(async (id) => {
       const seen = await provider.observe(id)
-      if (seen.state === 'running' && !seen.suspended) return []
-      const message = seen.state === 'running' ? 'It was stopped by a signal.' : crashInWords(seen)
+      const message = seen.state === 'running' ? await this.#whyUseless(id, seen) : crashInWords(seen)
+      if (message === null) return []
       return [{ id, message, logLines: await provider.logLines(id, LOG_LINES) }]
     })
     return (await Promise.all(looks)).flat()
+  }
+
+  /** A process can live on without what it was started for: below a shell, say, or when it closes its server. */
+  async #whyUseless(
+    id: string,
+    { suspended, address }: Extract<Observation, { state: 'running' }>,
+  ): Promise<string | null> {
+    if (suspended) return 'It was stopped by a signal.'
+    const listening = await this.#context.provider.listeners(id)
+    const port = portOf(address)
+    return listening.some((one) => portOf(one) === port) ? null : `Nothing of it listens on its port ${port} any more.`
   }
 
   async lookAgain(id: string): Promise<void> {

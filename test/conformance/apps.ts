@@ -26,6 +26,16 @@ createServer((request, response) => {
 process.on('SIGTERM', () => { console.log('got SIGTERM'); process.exit(0) })
 `
 
+/** Healthy, until it has answered somebody who is not a health check. */
+export const closesItsServer = `
+import { createServer } from 'node:http'
+setInterval(() => {}, 1_000)
+const server = createServer((request, response) => {
+  response.end('ok')
+  if (request.headers['user-agent'] !== 'coppice-health') server.close()
+}).listen(${PORT}, '0.0.0.0')
+`
+
 export const onIpv6 = server(`server.listen(${PORT}, '::')`)
 export const onIpv6LoopbackOnly = server(`server.listen(${PORT}, '::1')`)
 export const onLoopbackOnly = server(`server.listen(${PORT}, '127.0.0.1')`)

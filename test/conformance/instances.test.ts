@@ -543,6 +543,19 @@ it('R3.3 tells which of them have ended, by what there is and not by what was wr
   ])
 })
 
+it('R3.3 counts as ended what lives on, but listens on its port no longer', async () => {
+  inventory.add(await bench.spec(apps.closesItsServer))
+  const { address } = await instances.start(ID)
+  expect(await instances.ended([ID])).toEqual([])
+  await fetch(`http://${address}/`)
+  await until(async () => (await instances.ended([ID])).length === 1)
+  expect((await bench.provider.observe(ID)).state).toBe('running')
+  const port = address.split(':').at(-1)
+  expect(await instances.ended([ID])).toMatchObject([
+    { id: ID, message: `Nothing of it listens on its port ${port} any more.` },
+  ])
+})
+
 describe('R12.2 an instance that is suspended', () => {
   const suspend = async () => {
     const running = await bench.provider.observe(ID)
