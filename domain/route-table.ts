@@ -122,7 +122,10 @@ export const routerReportSchema = z.object({
   address: z.string(),
   /** Ports of apps that it cannot open, because another program has them: apps are not reached there. */
   takenPorts: z.array(z.int().min(1).max(65_535)).default([]),
-  /** Instances that have been silent past their app's limit, whether they were ejected or not: the worker starts those again that stay so. */
+  /**
+   * Instances that have been silent past their app's limit, or have refused connections for as long, whether they were
+   * ejected or not: the worker starts those again that stay so.
+   */
   silent: z.array(z.string()).default([]),
   /** Slots per instance id that the active checks found down; people see it in the status of the app. */
   down: z.array(z.string()).default([]),

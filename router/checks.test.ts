@@ -266,6 +266,21 @@ describe('a dead instance', () => {
     expect(checks.health.dead).toEqual([])
   })
 
+  it('R12.2 that refuses for longer than its app may be silent is told of, so that it is started again, though it runs', () => {
+    checks.watch(table(2))
+    checks.suspect('i0')
+    pass(14_900, () => answerAll('refused'))
+    expect([checks.health.dead, checks.silent]).toEqual([['i0'], []])
+    pass(500, () => answerAll('refused'))
+    expect([checks.health.dead, checks.silent]).toEqual([['i0'], ['i0']])
+    // Its process is known to be gone: then that is being seen to.
+    checks.watch(table(2, [false], {}, 2))
+    expect(checks.silent).toEqual([])
+    checks.watch(table(2, [], {}, 3))
+    pass(1_000, answerAll)
+    expect([checks.health.dead, checks.silent]).toEqual([[], []])
+  })
+
   it('D8 is not made of an error of the router itself', () => {
     checks.watch(table(2))
     checks.suspect('i0')

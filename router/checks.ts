@@ -63,7 +63,7 @@ export class Checks {
     return this.current
   }
 
-  /** Silent past their app's limit, whether they are ejected or not. */
+  /** Silent past their app's limit, or refusing for as long though they run, whether they are ejected or not. */
   get silent(): string[] {
     return this.silentIds
   }
@@ -182,7 +182,8 @@ export class Checks {
         conditions.flatMap((condition) => are[condition] ?? []).map(({ instance }) => instance)
       next.dead.push(...ids('dead'))
       next.busy.push(...ids('busy', 'silent'))
-      silent.push(...ids('silent'))
+      const unreachable = entries.filter(({ watched }) => watched.isUnreachable(this.clock))
+      silent.push(...ids('silent'), ...unreachable.map(({ instance }) => instance))
       const suspects = ids('silent', 'unwell')
       if (suspects.length === 0) continue
       const { app } = entries[0] as Entry

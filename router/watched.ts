@@ -28,7 +28,8 @@ export class Watched {
   private readonly options: CheckOptions
   /** On the worker's word. */
   private up: boolean
-  private refused = false
+  /** Since when its port refuses; null when it does not. */
+  private refusedSince: number | null = null
   private unwell = false
   private badInARow = 0
   private goodInARow = 0
@@ -62,7 +63,7 @@ export class Watched {
   told(now: number, up: boolean): boolean {
     if (up === this.up) return false
     this.up = up
-    this.refused = false
+    this.refusedSince = null
     this.unwell = false
     this.badInARow = 0
     this.goodInARow = 0
@@ -104,8 +105,9 @@ export class Watched {
     const since = now - this.askedAt
     if (this.asking) return since > this.silenceMs + RENEW_MS
     if (!this.up) return !trusting && since >= LEAST_PAUSE_MS
-    if (this.wanted === 'now') return since >= this.options.confirmMs || !this.refused
-    if (this.refused || this.unwell || this.badInARow > 0) return since >= this.options.confirmMs
+    const refused = this.refusedSince !== null
+    if (this.wanted === 'now') return since >= this.options.confirmMs || !refused
+    if (refused || this.unwell || this.badInARow > 0) return since >= this.options.confirmMs
     if (this.wanted === 'soon') return since >= LEAST_PAUSE_MS && now >= this.trustedUntil
     return now - Math.max(this.heardAt, this.askedAt) >= this.options.idleMs
   }
@@ -126,13 +128,13 @@ export class Watched {
         if (this.onlyAsked) this.silentSince = null
         return
       case 'refused':
-        this.refused = true
+        this.refusedSince ??= now
         this.silentSince = null
         return
       case 'good':
         // Asked although the table calls it dead: the table is old.
         this.up = true
-        this.refused = false
+        this.refusedSince = null
         this.badInARow = 0
         this.goodInARow++
         if (this.goodInARow >= 2) this.unwell = false
@@ -140,7 +142,7 @@ export class Watched {
         break
       case 'bad':
         // Whoever answers badly is there.
-        this.refused = false
+        this.refusedSince = null
         this.goodInARow = 0
         this.badInARow++
         if (this.badInARow >= 2) this.unwell = true
@@ -149,8 +151,13 @@ export class Watched {
     this.heard(now)
   }
 
+  /** Nobody says that its process is gone, and its port has refused for longer than it may be silent. */
+  isUnreachable(now: number): boolean {
+    return this.up && this.refusedSince !== null && now - this.refusedSince >= this.silenceMs
+  }
+
   condition(now: number): Condition {
-    if (!this.up || this.refused) return 'dead'
+    if (!this.up || this.refusedSince !== null) return 'dead'
     if (this.silentSince !== null && now - this.silentSince >= this.silenceMs) return 'silent'
     if (this.unwell) return 'unwell'
     const waits = this.asking && now - Math.max(this.askedAt, this.heardAt) >= this.options.waitMs
