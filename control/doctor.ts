@@ -1,12 +1,11 @@
 /** What the control plane can tell about the health of the platform; the CLI adds what it sees from outside. */
-import { statfs } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { RouterRecord } from '../store/routers.ts'
 import type { Store } from '../store/store.ts'
 import { type AppFacts, appChecks } from './app-checks.ts'
 import type { ClockJump } from './clock-watch.ts'
+import { diskCheck } from './disk-check.ts'
 import type { Temporal } from './temporal.ts'
 
 export type Check = {
@@ -33,10 +32,6 @@ export type DoctorDeps = {
 
 /** A poll lasts up to a minute; a worker that began none for longer is gone (Temporal lists it for 5 minutes). */
 const POLLER_AGE_MS = 65_000
-/** Less cannot hold another environment of an app. */
-const LOW_DISK_BYTES = 1024 ** 3
-/** With less, what is written fails already, though not all of it. */
-const FULL_DISK_BYTES = 16 * 1024 ** 2
 
 /** They report every 2 s, and at once what is new; a busy machine takes its time. */
 const LAG_LOOKS = 25
@@ -74,7 +69,7 @@ export class Doctor {
       ...(await this.#routers()),
       ...(await this.#apps()),
       await this.#operations(),
-      await this.#disk(),
+      await diskCheck(this.#deps.home),
       ...clockChecks(this.#deps.clockJump()),
       ...(await this.#deps.runtimeChecks()),
     ]
@@ -105,7 +100,7 @@ export class Doctor {
       identity,
       ageMs: this.#deps.now() - Number(lastAccessTime?.seconds ?? 0) * 1000,
     }))
-    const fresh = pollers.filter(({ ageMs }) => ageMs < POLLER_AGE_MS)
+    const fresh = pollers.filter(({ ageMs }) => Math.abs(ageMs) < POLLER_AGE_MS)
     const words = fresh.map(({ identity, ageMs }) => `${identity}, asked for work ${Math.round(ageMs / 1000)} s ago`)
     return fresh.length > 0
       ? { name: 'worker', ok: true, message: words.join('; ') }
@@ -191,34 +186,7 @@ export class Doctor {
           hint: 'See what it waits for: coppice operations watch ID.',
         }
   }
-
-  async #disk(): Promise<Check> {
-    const { home } = this.#deps
-    const free = Math.min(...(await Promise.all(['.', ...MOVED].map((name) => freeBytes(join(home, name))))))
-    const name = 'disk'
-    if (free < FULL_DISK_BYTES)
-      return {
-        name,
-        ok: false,
-        message: `disk full: ${Math.floor(free / 1024 ** 2)} MiB free at ${home}`,
-        hint: 'Free disk space. Apps serve on meanwhile; operations, uploads and log lines fail. Nothing has to be started again.',
-      }
-    const message = `${(free / 1024 ** 3).toFixed(1)} GiB free at ${home}`
-    return free > LOW_DISK_BYTES
-      ? { name, ok: true, message }
-      : { name, ok: false, message, hint: 'Free some space; builds and logs fail on a full disk.' }
-  }
 }
-
-/** Parts of a data directory that may lie on another disk. */
-const MOVED = ['artifacts', 'cache', 'instances']
-
-/** What is not there takes no space. */
-const freeBytes = (path: string): Promise<number> =>
-  statfs(path).then(
-    ({ bavail, bsize }) => bavail * bsize,
-    () => Number.POSITIVE_INFINITY,
-  )
 
 function clockChecks(jump: ClockJump | null): Check[] {
   if (jump === null) return []
