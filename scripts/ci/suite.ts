@@ -23,7 +23,7 @@ export type Suite = {
   before: string[][]
   /** vitest's program and arguments, or `npm test --`; what the report needs is added. */
   tests: string[]
-  /** Ends it, as failed. */
+  /** Ends it by an error; what still runs is the caller's to end. */
   signal: AbortSignal
 }
 
@@ -54,6 +54,7 @@ export async function runSuite({ folder, work, as, before, tests, signal }: Suit
   say(`as ${as.name}: ${tests.join(' ')}`)
   const run = start([...tests, '--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`])
   const testCode = await Promise.race([ended(run, signal), stuck(run, reportFile)])
+  signal.throwIfAborted()
 
   const find = async () => [...new Set([...(await taggedPids()), ...(as.uid === undefined ? [] : pidsOf(as.uid))])]
   const processes = await outlived(find, QUIET_TIMEOUT_MS)
@@ -81,7 +82,7 @@ async function ended(child: ChildProcess, signal: AbortSignal): Promise<number> 
     const [code] = (await once(child, 'exit', { signal })) as [number | null]
     return code ?? 1
   } catch (error) {
-    say(signal.aborted ? String(signal.reason) : `${child.spawnfile} could not be started: ${error}`)
+    if (!signal.aborted) say(`${child.spawnfile} could not be started: ${error}`)
     return 1
   }
 }
