@@ -92,3 +92,18 @@ describe('R9.3 a step', () => {
     expect(await told()).toEqual([])
   })
 })
+
+it('R10.2 an operation that was refused is over: it is not admitted behind that', async () => {
+  await store.admissions.request({ id: 'op-1', app: 'hello', startedBy: 'ada', change: { type: 'stop' } })
+  await store.operations.refuse('op-1', { code: 'InvalidState', message: 'no', step: null, logLines: [] } as never)
+  const again = store.admissions.admit({
+    id: 'op-1',
+    app: 'hello',
+    type: 'stop',
+    workflowId: 'w',
+    runId: 'r',
+    byHand: null,
+  })
+  await expect(again).rejects.toMatchObject({ code: 'OperationEnded' })
+  expect((await store.apps.get('hello'))?.operation ?? null).toBeNull()
+})
