@@ -1,9 +1,9 @@
 /** Everything that sagas do to the world. Workflows know the types only. */
 import { type BuildingDeps, createBuildingActivities } from './building.ts'
-import { createInventoryActivities } from './inventory.ts'
+import { createInventoryActivities, type InventoryDeps } from './inventory.ts'
 import { createRunningActivities, type RunningDeps } from './running.ts'
 
-export type ActivityDeps = BuildingDeps & RunningDeps
+export type ActivityDeps = BuildingDeps & InventoryDeps & RunningDeps
 
 export const createActivities = (deps: ActivityDeps) => ({
   ...createInventoryActivities(deps),

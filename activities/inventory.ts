@@ -1,4 +1,6 @@
 /** The transactions of a saga as activities: idempotent, under a second, run as local ones (DESIGN D14). */
+import { Context } from '@temporalio/activity'
+import { holderWords } from '../domain/app-lock.ts'
 import { healthCheckOf } from '../domain/health-check.ts'
 import type { OperationInput } from '../domain/inputs.ts'
 import type { Change, Plan } from '../domain/plan.ts'
@@ -9,6 +11,7 @@ import type { RequestedChange } from '../store/admissions.ts'
 import type { Store } from '../store/store.ts'
 import { toFailure } from './failure.ts'
 import { type Faults, noFaults, type StepOwner } from './faults.ts'
+import { foreignLockOf, lockHolderOf } from './lock-holder.ts'
 import type { StepName } from './steps.ts'
 
 export type AdmitRequest = {
@@ -21,9 +24,16 @@ export type AdmitRequest = {
   runId: string
 }
 
-export type InventoryDeps = { store: Store; instances: Pick<Instances, 'ended'>; faults?: Faults }
+export type InventoryDeps = {
+  store: Store
+  instances: Pick<Instances, 'ended'>
+  /** Of Temporal, as people would name it to the `temporal` program. */
+  temporalAddress: string
+  faults?: Faults
+}
 
-export const createInventoryActivities = ({ store, instances, faults = noFaults }: InventoryDeps) => {
+export const createInventoryActivities = (deps: InventoryDeps) => {
+  const { store, instances, faults = noFaults } = deps
   const guarded = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
       return await work()
@@ -96,12 +106,17 @@ export const createInventoryActivities = ({ store, instances, faults = noFaults 
         return lost === null ? null : { lost, version: await committedVersion(store, lost) }
       }),
 
-    /** Who holds the app: what a refused operation tells. */
+    /**
+     * Who holds the app: what a refused operation tells. `ended`: nobody does in the inventory, so the lock is about to
+     * be let go.
+     *
+     * @throws ForeignWorkflow when it is none of our operations, and waiting would be in vain.
+     */
     lockHolder: (app: string): Promise<{ words: string; ended: boolean }> =>
       guarded(async () => {
         const owner = (await store.apps.get(app))?.operation
         const operation = owner == null ? null : await store.operations.get(owner)
-        if (operation === null) return { words: 'an operation that is just ending', ended: true }
+        if (operation === null) return { words: await holderInTemporal(deps, app), ended: true }
         const since = new Date(operation.requestedAt).toISOString()
         return {
           words: `${operation.type} (${operation.id}) by ${operation.startedBy} runs since ${since}`,
@@ -109,6 +124,16 @@ export const createInventoryActivities = ({ store, instances, faults = noFaults 
         }
       }),
   }
+}
+
+async function holderInTemporal({ store, temporalAddress }: InventoryDeps, app: string): Promise<string> {
+  const { client, info } = Context.current()
+  const holder = await lockHolderOf(client, app)
+  if (holder === null) return 'an operation that has just ended'
+  const place = { address: temporalAddress, namespace: info.workflowNamespace ?? 'default' }
+  const foreign = await foreignLockOf(store, app, holder, place)
+  if (foreign !== null) throw foreign
+  return holderWords(holder)
 }
 
 /** What somebody asked for by hand, as the inventory takes it. */

@@ -1,11 +1,13 @@
 /** What the control plane can tell about the health of the platform; the CLI adds what it sees from outside. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { endCommand, foreignWords } from '../domain/app-lock.ts'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { RouterRecord } from '../store/routers.ts'
 import type { Store } from '../store/store.ts'
 import { type AppFacts, appChecks } from './app-checks.ts'
 import type { ClockJump } from './clock-watch.ts'
 import { diskCheck } from './disk-check.ts'
+import { foreignLocks } from './lock-holder.ts'
 import type { Temporal } from './temporal.ts'
 
 export type Check = {
@@ -69,6 +71,7 @@ export class Doctor {
       ...(await this.#routers()),
       ...(await this.#apps()),
       await this.#operations(),
+      ...(temporal.ok ? await this.#locks() : []),
       await diskCheck(this.#deps.home),
       ...clockChecks(this.#deps.clockJump()),
       ...(await this.#deps.runtimeChecks()),
@@ -185,6 +188,28 @@ export class Doctor {
           message: `open for more than 15 minutes: ${old.map(({ id, type, app }) => `${type} of ${app} (${id})`).join(', ')}`,
           hint: 'See what it waits for: coppice operations watch ID.',
         }
+  }
+
+  async #locks(): Promise<Check[]> {
+    const { temporal } = this.#deps
+    try {
+      const foreign = await temporal.call(() => foreignLocks(this.#deps, TASK_QUEUE))
+      return foreign.map(({ holder, why }) => ({
+        name: `workflow ${holder.workflowId}`,
+        ok: false,
+        message: foreignWords(holder, why ?? ''),
+        hint: `No operation on that app can begin meanwhile. If nobody needs it: ${endCommand(holder, temporal)}`,
+      }))
+    } catch (error) {
+      return [
+        {
+          name: 'workflows',
+          ok: false,
+          message: `those under the ids of apps cannot be listed: ${(error as Error).message}`,
+          hint: 'An operation that cannot begin says itself who holds the id of its app.',
+        },
+      ]
+    }
   }
 }
 

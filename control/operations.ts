@@ -2,12 +2,14 @@
 import { randomUUID } from 'node:crypto'
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client'
 import type { Logger } from 'pino'
+import { holderWords, lockMemo } from '../domain/app-lock.ts'
 import { CoppiceError } from '../domain/errors.ts'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
 import type { Operation } from '../domain/records.ts'
 import type { RequestedChange } from '../store/admissions.ts'
 import type { NewDeployment } from '../store/deployments.ts'
 import type { Store } from '../store/store.ts'
+import { type LockDeps, lookAtLock, refusal } from './lock-holder.ts'
 import type { Temporal } from './temporal.ts'
 
 export type OperationRequest = {
@@ -32,6 +34,7 @@ const START_BUDGET_MS = 8_000
 export class OperationStarter {
   readonly #store: Store
   readonly #temporal: Temporal
+  readonly #locks: LockDeps
   readonly #log: Logger
   readonly #closeTimeoutMs: number
   readonly #newId: () => string
@@ -39,6 +42,7 @@ export class OperationStarter {
   constructor(store: Store, temporal: Temporal, log: Logger, options: OperationsOptions = {}) {
     this.#store = store
     this.#temporal = temporal
+    this.#locks = { store, temporal, now: Date.now }
     this.#log = log
     this.#closeTimeoutMs = options.closeTimeoutMs ?? 5_000
     this.#newId = options.newId ?? randomUUID
@@ -48,7 +52,8 @@ export class OperationStarter {
    * Writes the operation down, then starts its workflow. When that cannot be started the operation ends as FAILED and
    * the app is as it was. A death in between is the worker's to repair: the operation is open and has no workflow.
    *
-   * @throws CoppiceError NotFound, InvalidState, OperationInProgress; Unavailable when Temporal cannot be reached.
+   * @throws CoppiceError NotFound, InvalidState, OperationInProgress; ForeignWorkflow when a stranger holds the lock;
+   *   Unavailable when Temporal cannot be reached.
    */
   async start(request: OperationRequest): Promise<Operation> {
     const id = `op-${this.#newId()}`
@@ -65,7 +70,8 @@ export class OperationStarter {
   /**
    * Asks a running operation to stop; it then takes back what it did and ends as CANCELLED.
    *
-   * @throws CoppiceError NotFound, OperationEnded, TooLateToCancel past the pivot (R10.4), Unavailable.
+   * @throws CoppiceError NotFound, OperationEnded, TooLateToCancel past the pivot (R10.4), Unavailable; ForeignWorkflow
+   *   when a stranger took the place of its workflow.
    */
   async cancel(id: string): Promise<Operation> {
     const operation = await this.#store.operations.get(id)
@@ -82,7 +88,13 @@ export class OperationStarter {
     if (workflowId === null || runId === null)
       throw new CoppiceError('Unavailable', `Operation ${id} is just being started`)
     try {
-      await this.#temporal.call((client) => client.workflow.getHandle(workflowId, runId).cancel())
+      await this.#temporal.call(async (client) => {
+        // Temporal takes the cancel of a run that has closed as well, and the repair that would follow cannot begin.
+        const lock = await lookAtLock(this.#locks, operation.app)
+        const foreign = lock === null ? null : refusal(operation.app, lock, this.#temporal)
+        if (foreign !== null) throw foreign
+        await client.workflow.getHandle(workflowId, runId).cancel()
+      })
     } catch (error) {
       if (!(error instanceof WorkflowNotFoundError)) throw error
       const now = await this.#store.operations.get(id)
@@ -112,6 +124,7 @@ export class OperationStarter {
             // A task whose worker was killed is given to another one after this; the default is 10 s (DESIGN D14).
             workflowTaskTimeout: '3s',
             staticSummary: `${type} ${app} (${id}, by ${startedBy})`,
+            memo: lockMemo(this.#store.inventory),
           }),
         deadline - performance.now(),
       )
@@ -127,21 +140,25 @@ export class OperationStarter {
   }
 
   /**
-   * The inventory gave us the app, so whatever still holds the lock has ended there and is about to close, or was
+   * The inventory gave us the app, so whatever of ours still holds the lock has ended there and is about to close, or was
    * started by hand a moment ago and is about to be refused by the inventory.
    *
    * @returns whether it has closed before the deadline.
+   * @throws CoppiceError ForeignWorkflow for one that is none of ours.
    */
   async #awaitClose(app: string, deadline: number): Promise<boolean> {
     const remaining = deadline - performance.now()
     if (remaining <= 0) return false
     return this.#temporal
       .call(async (client) => {
-        const { runId } = await client.workflow.getHandle(appWorkflowId(app)).describe()
-        if (await this.#runsInInventory(app, runId)) return false
+        const lock = await lookAtLock(this.#locks, app)
+        if (lock === null) return true
+        const refused = refusal(app, lock, this.#temporal)
+        if (refused !== null) throw refused
+        if (lock.operation?.endedAt === null) return false
         // How it ended does not matter here.
         await client.workflow
-          .getHandle(appWorkflowId(app), runId, { followRuns: false })
+          .getHandle(appWorkflowId(app), lock.holder.runId, { followRuns: false })
           .result()
           .catch((error: Error) => {
             if (error.name !== 'WorkflowFailedError' && error.name !== 'WorkflowContinuedAsNewError') throw error
@@ -149,25 +166,17 @@ export class OperationStarter {
         return true
       }, remaining)
       .catch((error: unknown) => {
-        if (error instanceof WorkflowNotFoundError) return true
+        if (isForeign(error)) throw error
         this.#log.warn({ err: error, app }, 'waited in vain for the workflow of an app to close')
         return false
       })
   }
 
-  async #runsInInventory(app: string, runId: string): Promise<boolean> {
-    const recent = await this.#store.operations.list({ app, limit: 20 })
-    return recent.some((operation) => operation.runId === runId && operation.endedAt === null)
-  }
-
   async #lockTaken(app: string): Promise<CoppiceError> {
-    const words = await this.#temporal
-      .call(async (client) => {
-        const { type, runId, startTime } = await client.workflow.getHandle(appWorkflowId(app)).describe()
-        return `the workflow ${type} (${appWorkflowId(app)}, run ${runId}) runs since ${startTime.toISOString()}`
-      })
-      .catch(() => `the workflow ${appWorkflowId(app)} runs`)
-    return new CoppiceError('OperationInProgress', `Cannot change app ${app}: ${words}`, { app })
+    const lock = await this.#temporal.call(() => lookAtLock(this.#locks, app)).catch(() => null)
+    const words = lock === null ? `the workflow ${appWorkflowId(app)} runs` : holderWords(lock.holder)
+    const taken = new CoppiceError('OperationInProgress', `Cannot change app ${app}: ${words}`, { app })
+    return (lock !== null && refusal(app, lock, this.#temporal)) || taken
   }
 
   /** @returns true when the operation runs all the same: the answer to the start was lost, not the start. */
@@ -179,3 +188,5 @@ export class OperationStarter {
     return operation !== null && operation.state !== 'FAILED'
   }
 }
+
+const isForeign = (error: unknown): boolean => error instanceof CoppiceError && error.code === 'ForeignWorkflow'

@@ -19,6 +19,7 @@ const MAX_ATTEMPTS = 6
 
 export type Temporal = {
   readonly address: string
+  readonly namespace: string
   readonly client: Client
   /**
    * Runs calls with one deadline for all of them.
@@ -39,6 +40,7 @@ export function openTemporal({ address, namespace }: TemporalOptions): Temporal 
   const client = new Client({ connection, namespace })
   return {
     address,
+    namespace,
     client,
     async call(work, deadlineMs = CALL_DEADLINE_MS) {
       try {

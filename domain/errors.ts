@@ -42,6 +42,12 @@ export const ERRORS = {
   NoSuchEndpoint: row(404, 'ENDPOINT_NOT_FOUND', false, 'Check the path and the method.'),
   AlreadyExists: row(409, 'RESOURCE_ALREADY_EXISTS', false, 'Choose another name, or delete the other one first.'),
   OperationInProgress: row(409, 'RESOURCE_CONFLICT', true, 'Wait until it has ended, or cancel it.'),
+  ForeignWorkflow: row(
+    409,
+    'RESOURCE_CONFLICT',
+    false,
+    'End that workflow, or let it finish, and start the operation again. Workflows of your own should have ids that do not begin with "app/".',
+  ),
   OperationEnded: row(409, 'INVALID_STATE', false, 'Start a new operation.'),
   TooLateToCancel: row(
     409,

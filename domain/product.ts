@@ -9,4 +9,6 @@ export const loopbackCookie = (app: string): string => `${PRODUCT}-router-${app}
 export const ROUTING_KEY_HEADER = 'x-routing-key'
 
 /** The lock: Temporal allows one open workflow of an id, so one operation runs on an app at a time (DESIGN D1). */
-export const appWorkflowId = (app: string): string => `app/${app}`
+export const appWorkflowId = (app: string): string => APP_WORKFLOWS + app
+/** How the ids of all locks begin. */
+export const APP_WORKFLOWS = 'app/'

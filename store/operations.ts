@@ -48,6 +48,17 @@ export class Operations {
     return getOperation(this.#context.db, id)
   }
 
+  /** The one that a workflow of Temporal carries out. */
+  async ofRun(app: string, runId: string): Promise<Operation | null> {
+    const found = await this.#context.db
+      .selectFrom('operations')
+      .selectAll()
+      .where('app', '=', app)
+      .where('run_id', '=', runId)
+      .executeTakeFirst()
+    return found === undefined ? null : toOperation(found)
+  }
+
   /** Newest first; `before` is the id of the operation after which the list goes on. */
   async list(options: { app?: string; limit?: number; offset?: number; before?: string } = {}): Promise<Operation[]> {
     const { before } = options

@@ -1,5 +1,6 @@
 import { WorkflowNotFoundError } from '@temporalio/client'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { LockHolder } from '../domain/app-lock.ts'
 import { openTestStore, type TestStore } from '../store/testing.ts'
 import { createLogger } from './logger.ts'
 import { type LostOperationsDeps, repairLostOperations } from './lost-operations.ts'
@@ -8,14 +9,19 @@ let store: TestStore
 let deps: LostOperationsDeps
 let elapsed: number
 let started: string[]
+let holder: Partial<LockHolder> | null
+let errors: Array<{ error: string }>
 beforeEach(async () => {
   store = await openTestStore()
   await store.apps.create({ name: 'hello', mode: 'scaled', instances: 1, creator: 'ada' })
   elapsed = 0
   started = []
+  holder = null
+  errors = []
   const workflow = {
     getHandle: () => ({
       describe: async () => {
+        if (holder !== null) return { workflowId: 'app/hello', status: { name: 'RUNNING' }, ...holder }
         throw new WorkflowNotFoundError('there is none', 'app/hello', undefined)
       },
     }),
@@ -24,9 +30,11 @@ beforeEach(async () => {
   deps = {
     store,
     client: { workflow } as never,
-    logger: createLogger('silent'),
+    logger: { ...createLogger('silent'), error: (what: { error: string }) => void errors.push(what) } as never,
     elapsed: () => elapsed,
     requested: new Map(),
+    told: new Set(),
+    temporal: { address: '127.0.0.1:7233', namespace: 'default' },
   }
 })
 afterEach(() => store.dispose())
@@ -49,5 +57,36 @@ describe('R10.6 an operation that was requested and has no workflow', () => {
     await store.operations.refuse('op-1', { code: 'Internal', message: 'no' })
     expect(await repairLostOperations(deps)).toEqual([])
     expect(deps.requested.size).toBe(0)
+  })
+})
+
+describe('R10.6 a foreign workflow on the id of an operation that lost its own', () => {
+  const foreign = { runId: 'r-9', type: 'nightly', taskQueue: 'reports', startTime: new Date(), memo: {} }
+  beforeEach(async () => {
+    await store.admissions.request({ id: 'op-1', app: 'hello', startedBy: 'ada', change: { type: 'stop' } })
+    await store.operations.setRun('op-1', { workflowId: 'app/hello', runId: 'r-1' })
+    elapsed = 20_000
+  })
+  const looks = async () => {
+    const repaired: string[][] = []
+    for (const at of [20_000, 40_000, 60_000]) {
+      elapsed = at
+      repaired.push(await repairLostOperations(deps))
+    }
+    return repaired
+  }
+
+  it('is told once, with what to do, and the repair comes when it is gone', async () => {
+    holder = foreign
+    expect(await looks()).toEqual([[], [], []])
+    expect(errors).toEqual([{ app: 'hello', operation: 'op-1', error: expect.stringContaining('--run-id r-9') }])
+    holder = null
+    expect(await looks()).toContainEqual(['hello'])
+  })
+
+  it('R10.3 is not told of an operation that has its own workflow', async () => {
+    holder = { ...foreign, runId: 'r-1', taskQueue: 'coppice', type: 'stop' }
+    expect(await looks()).toEqual([[], [], []])
+    expect(errors).toEqual([])
   })
 })

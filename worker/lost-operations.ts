@@ -2,7 +2,9 @@
  * Notices operations that are open in the inventory but have no workflow any more (terminated, reset away, lost with
  * Temporal's database, never started because the control plane died) and starts a repair for each (R10.6).
  */
-import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client'
+import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client'
+import { foreignLockOf, lockHolderOf } from '../activities/lock-holder.ts'
+import { type LockHolder, lockMemo, type TemporalPlace } from '../domain/app-lock.ts'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
 import type { Operation } from '../domain/records.ts'
 import type { Store } from '../store/store.ts'
@@ -12,13 +14,16 @@ import type { Logger } from './logger.ts'
 const REQUEST_GRACE_MS = 10_000
 
 export type LostOperationsDeps = {
-  store: Pick<Store, 'operations'>
+  store: Pick<Store, 'inventory' | 'operations'>
   client: Pick<Client, 'workflow'>
   logger: Logger
   /** ms by a clock that never jumps. */
   elapsed: () => number
   /** When each operation without a workflow so far was seen first; kept from one look to the next. */
   requested: Map<string, number>
+  /** Runs of foreign workflows that were told of; likewise. */
+  told: Set<string>
+  temporal: TemporalPlace
 }
 
 /** @returns the apps for which a repair was started. */
@@ -29,7 +34,9 @@ export async function repairLostOperations(deps: LostOperationsDeps): Promise<st
   for (const id of deps.requested.keys()) if (!open.some((operation) => operation.id === id)) deps.requested.delete(id)
   for (const operation of open) {
     if (operation.state === 'REQUESTED' && !isOverdue(operation, deps)) continue
-    if (await hasWorkflow(client, operation)) continue
+    const holder = await lockHolderOf(client, operation.app)
+    if (holder !== null && holder.runId !== operation.runId) await tellForeign(deps, operation, holder)
+    if (holder !== null) continue
     // It may have ended between the two looks: the last write of a saga comes before its workflow closes.
     const again = await store.operations.get(operation.id)
     if (again === null || again.endedAt !== null) continue
@@ -42,6 +49,7 @@ export async function repairLostOperations(deps: LostOperationsDeps): Promise<st
         workflowIdConflictPolicy: 'FAIL',
         workflowTaskTimeout: '3s',
         staticSummary: `Repair ${operation.app}: ${operation.type} lost its workflow`,
+        memo: lockMemo(store.inventory),
       })
       repaired.push(operation.app)
     } catch (error) {
@@ -59,12 +67,11 @@ function isOverdue({ id }: Operation, { elapsed, requested }: LostOperationsDeps
   return elapsed() - since >= REQUEST_GRACE_MS
 }
 
-async function hasWorkflow(client: LostOperationsDeps['client'], operation: Operation): Promise<boolean> {
-  try {
-    const { status } = await client.workflow.getHandle(appWorkflowId(operation.app)).describe()
-    return status.name === 'RUNNING'
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false
-    throw error
-  }
+/** A foreign workflow on the id keeps the repair from being started, for as long as it runs. */
+async function tellForeign(deps: LostOperationsDeps, { app, id }: Operation, holder: LockHolder): Promise<void> {
+  const { store, logger, told, temporal } = deps
+  const foreign = await foreignLockOf(store, app, holder, temporal)
+  if (foreign === null || told.has(holder.runId)) return
+  told.add(holder.runId)
+  logger.error({ app, operation: id, error: foreign.message }, 'an operation lost its workflow and cannot be repaired')
 }

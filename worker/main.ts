@@ -141,6 +141,7 @@ async function main(): Promise<void> {
         instances,
         sources,
         builder,
+        temporalAddress: options.temporal.address,
         elapsed: () => performance.now(),
         faults: createFaults(process.env.COPPICE_FAULTS, async (id) => (await store.operations.get(id))?.app ?? null),
         resolveSource: (path) => resolveSource(options.sourceRoots, path),

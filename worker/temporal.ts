@@ -8,7 +8,7 @@ import type { Activities } from '../activities/activities.ts'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
-import { repairLostOperations } from './lost-operations.ts'
+import { type LostOperationsDeps, repairLostOperations } from './lost-operations.ts'
 
 export type TemporalDeps = {
   address: string
@@ -71,8 +71,8 @@ async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundle, signa
     }
     signal.addEventListener('abort', stop)
     const client = new Client({ connection: clientConnection, namespace })
-    const requested = new Map<string, number>()
-    const look = () => checkLost(deps, client, requested)
+    const seen = { requested: new Map<string, number>(), told: new Set<string>() }
+    const look = () => checkLost(deps, client, seen)
     const watching = setInterval(look, LOST_CHECK_MS)
     look()
     try {
@@ -91,9 +91,14 @@ async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundle, signa
   }
 }
 
-function checkLost({ store, logger }: TemporalDeps, client: Client, requested: Map<string, number>): void {
-  repairLostOperations({ store, logger, client, requested, elapsed: () => performance.now() }).catch((error: unknown) =>
-    logger.warn({ error: String(error) }, 'could not compare open operations with open workflows'),
+function checkLost(
+  { store, logger, address, namespace }: TemporalDeps,
+  client: Client,
+  seen: Pick<LostOperationsDeps, 'requested' | 'told'>,
+): void {
+  const temporal = { address, namespace }
+  repairLostOperations({ store, logger, client, temporal, ...seen, elapsed: () => performance.now() }).catch(
+    (error: unknown) => logger.warn({ error: String(error) }, 'could not compare open operations with open workflows'),
   )
 }
 

@@ -7,11 +7,12 @@ import {
   ChildWorkflowCancellationType,
   executeChild,
   ParentClosePolicy,
+  patched,
   sleep,
   workflowInfo,
 } from '@temporalio/workflow'
 import { CoppiceError } from '../domain/errors.ts'
-import { appWorkflowId } from '../domain/product.ts'
+import { APP_WORKFLOWS, appWorkflowId } from '../domain/product.ts'
 import { lockHolder } from './proxies.ts'
 import type { OperationResult } from './roll-out.ts'
 
@@ -20,6 +21,14 @@ const CLOSING_MS = 5_000
 const LOOK_AGAIN_MS = 100
 
 export async function launch(app: string, input: unknown): Promise<OperationResult> {
+  const { workflowId } = workflowInfo()
+  // It would hold the lock of an app that it does nothing to, for as long as the operation on the other one lasts.
+  if (workflowId.startsWith(APP_WORKFLOWS) && patched('locks-of-other-apps'))
+    throw new CoppiceError(
+      'InvalidInput',
+      `app: a workflow with the id ${workflowId} keeps others from that app, and this one is to change ${app}. Leave the id out, or use ${appWorkflowId(app)}`,
+      { field: 'app' },
+    )
   for (let waited = 0; ; waited += LOOK_AGAIN_MS) {
     try {
       return await executeChild<(input: unknown) => Promise<OperationResult>>(workflowInfo().workflowType, {

@@ -96,6 +96,26 @@ describe('the temporal CLI alone', () => {
     await platform.ended((await platform.lastOperation('taken')).id)
   })
 
+  it('R10.3 is told of a foreign workflow on the id of the app at once, and of an id that is the lock of another app', async () => {
+    const start = (id: string, queue: string, type: string, input: string) =>
+      platform.temporal('workflow', 'start', '-w', id, '-t', queue, '--type', type, '-i', input)
+    await start('app/cli-held', 'reports', 'nightly', '{}')
+    const { code, out } = await execute('deploy', '{"app":"cli-held","sourceCodePath":"watched"}')
+    expect(code).toBe(1)
+    expect(out).toMatch(/taken by a workflow "nightly".*task queue "reports"/s)
+    expect(out).toMatch(/temporal workflow terminate .*--workflow-id app\/cli-held --run-id [0-9a-f-]+/)
+    expect((await platform.stack.api('GET', '/api/2.0/apps/cli-held')).status).toBe(404)
+    await platform.temporal('workflow', 'terminate', '-w', 'app/cli-held')
+
+    await start('app/cli-other', 'coppice', 'stop', '{"app":"watched"}')
+    const refused = await platform.temporal('workflow', 'result', '-w', 'app/cli-other')
+    expect([refused.code, refused.out]).toEqual([
+      1,
+      expect.stringContaining('app/cli-other keeps others from that app'),
+    ])
+    expect((await platform.lastOperation('watched')).type).toBe('deploy')
+  })
+
   const WRONG: Record<string, [string, string, RegExp]> = {
     'no app': ['deploy', '{"sourceCodePath":"cli"}', /app: .*Example: --input '\{"app":"hello"/s],
     'a bad name': ['stop', '{"app":"Not A Name"}', /app: must be 2 to 30 lowercase/],

@@ -39,6 +39,7 @@ await runTemporalWorker(
         path: async () => '/',
       },
       builder: { build: async () => ({ artifact: DIGEST, layers: [], built: [], preinstalled: null }) },
+      temporalAddress: options.temporal.address,
       elapsed: () => performance.now(),
       resolveSource: async () => '/',
       secretsOf: async () => [],
