@@ -45,7 +45,7 @@ async function main(): Promise<void> {
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(options.sourceRoots, path),
     kept: createKeptThings(artifacts, sources),
-    runtimeChecks: () => runtimeChecks(home),
+    runtimeChecks: () => runtimeChecks(home, store.homeId),
     // Processes share the machine: nothing holds one to its size (DESIGN D18).
     computeLimits: 'advisory',
   })

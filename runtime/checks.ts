@@ -1,13 +1,27 @@
-/** What the doctor is told of the trees of apps (R14.3). */
+/** What the doctor is told of the trees and processes of apps (R14.3). */
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { packagesAbove } from './ground.ts'
 import { trashOf } from './providers/process/instance-directory.ts'
+import { undying } from './undying.ts'
 
 type Check = { name: string; ok: boolean; message: string; hint?: string }
 
-export async function runtimeChecks(home: string): Promise<Check[]> {
-  return [packagesOfApps(home), await setAside(home)]
+export async function runtimeChecks(home: string, homeId: string): Promise<Check[]> {
+  return [packagesOfApps(home), await setAside(home), await processes(homeId)]
+}
+
+async function processes(homeId: string): Promise<Check> {
+  const name = 'processes'
+  const found = await undying(homeId)
+  if (found.length === 0) return { name, ok: true, message: 'every process that was ended is gone' }
+  const some = found.slice(0, 5).map(({ pid, of }) => `${pid} of ${of}`)
+  return {
+    name,
+    ok: false,
+    message: `sent SIGKILL and still there: ${some.join(', ')}${found.length > 5 ? `, and ${found.length - 5} more` : ''}`,
+    hint: 'The kernel waits with them for something: a disk or network file system that does not answer, a frozen control group (cat /proc/PID/stack, as root, says what). They end by themselves when it goes on. No operation waits for them; the ports that they have are passed over.',
+  }
 }
 
 function packagesOfApps(home: string): Check {

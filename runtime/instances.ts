@@ -166,9 +166,9 @@ class InstanceRegistry implements Instances {
   async #removeStray(id: string, record: InstanceRecord | null, isThere: boolean): Promise<void> {
     const { inventory, logger } = this.#context
     try {
-      await this.stop(id)
-      // A record of which nothing is left is tidied up without a word.
-      if (!isThere) return
+      const { left } = await this.stop(id)
+      // A record of which nothing is left is tidied up without a word; of what is left the provider has told.
+      if (!isThere || left !== null) return
       logger.warn({ instance: id }, 'removed an instance that nobody wanted any more')
       if (!record) return
       const message = 'It was still there although no operation wanted it any more, and was removed.'

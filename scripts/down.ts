@@ -7,6 +7,7 @@ import { CoppiceError } from '../domain/errors.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { endLeftBuilds } from '../runtime/builders/left-builds.ts'
 import { removeGround } from '../runtime/ground.ts'
+import { sweepControlGroups } from '../runtime/providers/process/control-group.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
@@ -151,6 +152,7 @@ async function removeInstances(home: string): Promise<void> {
       }),
     )
     await endLeftBuilds({ homeId, making: join(home, 'artifacts', 'making') })
+    sweepControlGroups(homeId)
     const rest = await provider.list()
     if (rest.length > 0) throw new CoppiceError('Unavailable', `Instances are left on ${home}: ${rest.join(', ')}`)
   } finally {

@@ -17,6 +17,7 @@ import { endLeftBuilds } from '../runtime/builders/left-builds.ts'
 import { settleGround } from '../runtime/ground.ts'
 import { createInstances } from '../runtime/instances.ts'
 import { confinement } from '../runtime/providers/process/confinement.ts'
+import { sweepControlGroups } from '../runtime/providers/process/control-group.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
@@ -65,6 +66,7 @@ async function main(): Promise<void> {
   await endLeftBuilds({ homeId, making: join(ground.artifacts, 'making') }).catch((error: unknown) =>
     logger.warn({ err: error }, 'could not end what builds have left'),
   )
+  sweepControlGroups(homeId)
   const tools = toolPath(process.execPath, process.env)
   const builder = createBuilder({
     artifacts,

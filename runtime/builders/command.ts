@@ -8,7 +8,7 @@ import { systemClock } from '../clock.ts'
 import { saysDiskFull } from '../disk.ts'
 import { HOME_VARIABLE } from '../providers/process/app-environment.ts'
 import { controlGroup } from '../providers/process/control-group.ts'
-import { endFamily, type FamilyOptions } from '../providers/process/family.ts'
+import { endFamily, type FamilyOptions, stillThere } from '../providers/process/family.ts'
 import { systemProcessTable } from '../providers/process/process-table.ts'
 
 /** Like `child_process.spawn`. */
@@ -106,27 +106,35 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   readLines(child.stdout, onLine, (text) => output.push(text))
   readLines(child.stderr, onLine)
   const closed = new Promise((resolve) => child.once('close', resolve))
-  signal.addEventListener('abort', killGroup)
+  const endAll = async () => {
+    killGroup()
+    const left = await endFamily({ ...family, graceMs: 0, clock: systemClock })
+    if (left.length > 0) options.log(stillThere(left))
+  }
+  // Who cancels does not wait for the end of the command: it may not end on SIGKILL.
+  const aborted = new Promise<'aborted'>((resolve) =>
+    signal.addEventListener('abort', () => resolve('aborted'), { once: true }),
+  )
   try {
     const gate = child.stdio[3] as Writable | undefined
     // The child going first is no error.
     gate?.on('error', () => undefined)
     if (child.pid !== undefined) group?.take(child.pid)
     gate?.write('go\n')
-    const { code, signal: endedBy } = await exited(child)
-    killGroup()
-    await endFamily({ ...family, graceMs: 0, clock: systemClock })
+    const end = await Promise.race([exited(child), aborted])
+    await endAll()
+    if (end === 'aborted') throw signal.reason
     await Promise.race([closed, sleep(LAST_OUTPUT_MS, undefined, { ref: false })])
     signal.throwIfAborted()
+    const { code, signal: endedBy } = end
     if (code === 0) return output.join('')
     const how = endedBy === null ? `ended with exit code ${code}` : `was ended by ${endedBy}`
     if (saysDiskFull(lines))
       throw new CoppiceError('DiskFull', `${options.name}: the disk is full`, { logLines: lines })
     throw new CoppiceError('BuildFailed', `${options.name} ${how}`, { step: options.name, logLines: lines })
   } finally {
-    signal.removeEventListener('abort', killGroup)
     for (const stream of child.stdio) stream?.destroy()
-    group?.remove()
+    await group?.remove()
   }
 }
 

@@ -18,17 +18,20 @@ export async function endLeftBuilds({ homeId, making }: { homeId: string; making
   const marked = tagged.flatMap(({ values }) => (values[HOME_VARIABLE] === homeId ? [values[BUILD_VARIABLE]] : []))
   const grouped = (await table.places()).map(({ controlGroup }) => memberOf(controlGroup, `${homeId}-builds`))
   const folder = await realpath(making).catch(() => making)
-  for (const id of new Set([...marked, ...grouped, 'none'])) {
-    if (id === undefined) continue
-    await endFamily({
-      table,
-      mark: { [BUILD_VARIABLE]: id, [HOME_VARIABLE]: homeId },
-      folder,
-      controlGroup: buildGroup(homeId, id),
-      leader: null,
-      graceMs: 0,
-      clock: systemClock,
-    })
-    buildGroup(homeId, id)?.remove()
-  }
+  const ids = new Set([...marked, ...grouped, 'none'])
+  await Promise.all(
+    [...ids].map(async (id) => {
+      if (id === undefined) return
+      await endFamily({
+        table,
+        mark: { [BUILD_VARIABLE]: id, [HOME_VARIABLE]: homeId },
+        folder,
+        controlGroup: buildGroup(homeId, id),
+        leader: null,
+        graceMs: 0,
+        clock: systemClock,
+      })
+      await buildGroup(homeId, id)?.remove()
+    }),
+  )
 }

@@ -78,6 +78,8 @@ function groupTest(rows: ProcessRow[], leader: Leader): (row: ProcessRow) => boo
 
 /** How long after SIGKILL something may still be there: a process in uninterruptible sleep (state D) waits for its disk. */
 const KILL_TIMEOUT_MS = 10_000
+/** The same for one that SIGKILL had reached before: at an earlier attempt, or a moment ago. */
+const DOOMED_TIMEOUT_MS = 3_000
 
 /**
  * SIGTERM to the group, `graceMs`, then SIGKILL to the group and to everything else of the family, until nothing of
@@ -85,7 +87,7 @@ const KILL_TIMEOUT_MS = 10_000
  *
  * @returns whom the kernel does not let go; none, as a rule.
  */
-export async function endFamily(options: FamilyOptions & { graceMs: number; clock: Clock }): Promise<number[]> {
+export async function endFamily(options: FamilyOptions & { graceMs: number; clock: Clock }): Promise<ProcessRow[]> {
   const { clock, leader } = options
   const known = new Map<number, string>()
   const look = async () => {
@@ -95,37 +97,51 @@ export async function endFamily(options: FamilyOptions & { graceMs: number; cloc
   }
   const family = await look()
   if (family.length === 0) return []
+  const doomedBefore = new Set(family.filter(({ doomed }) => doomed).map(({ pid }) => pid))
+  const canEnd = family.filter(({ pid }) => !doomedBefore.has(pid))
   // Children that left the group of an app have no grace of their own: once the group is gone they are leftovers.
-  const group = family.filter((row) => row.group === leader?.pid)
+  const group = canEnd.filter((row) => row.group === leader?.pid)
   if (options.graceMs > 0 && leader && group.length > 0) {
     signal(-leader.pid, 'SIGTERM')
     // A stopped process takes no SIGTERM until it goes on.
     signal(-leader.pid, 'SIGCONT')
     await untilGone(() => groupLives(options.table, leader), options.graceMs, clock)
   }
-  if (options.graceMs > 0 && !leader) {
-    for (const { pid } of family) signal(pid, 'SIGTERM')
-    await untilGone(async () => (await look()).length > 0, options.graceMs, clock)
+  if (options.graceMs > 0 && !leader && canEnd.length > 0) {
+    for (const { pid } of canEnd) signal(pid, 'SIGTERM')
+    await untilGone(async () => (await look()).some((row) => !row.doomed), options.graceMs, clock)
   }
-  const survives = async () => {
+  const kill = async () => {
     const rest = await look()
     // First all at once, so that whoever forks faster than we look gets away with nothing.
     options.controlGroup?.kill()
     if (leader && rest.some((row) => row.group === leader.pid)) signal(-leader.pid, 'SIGKILL')
     for (const { pid } of rest) signal(pid, 'SIGKILL')
-    return rest.length > 0
+    return rest
   }
-  if ((await untilGone(survives, KILL_TIMEOUT_MS, clock)) === 'gone') return []
-  return (await look()).map(({ pid }) => pid)
+  const others = async () => (await kill()).some(({ pid }) => !doomedBefore.has(pid))
+  if ((await untilGone(others, KILL_TIMEOUT_MS, clock)) === 'timedOut') return look()
+  const any = async () => (await kill()).length > 0
+  return (await untilGone(any, DOOMED_TIMEOUT_MS, clock)) === 'gone' ? [] : look()
 }
 
 /** The leader is one file to read; the whole table is looked through only once it has gone. */
 async function groupLives(table: ProcessTable, leader: Leader): Promise<boolean> {
   const row = await table.row(leader.pid)
-  if (row && !row.zombie && row.startTime === leader.startTime) return true
+  if (row && !row.zombie && !row.doomed && row.startTime === leader.startTime) return true
   const rows = await table.rows()
   const inGroup = groupTest(rows, leader)
-  return rows.some((member) => inGroup(member) && !member.zombie)
+  return rows.some((member) => inGroup(member) && !member.zombie && !member.doomed)
+}
+
+/** What people are told of those that are left. */
+export function stillThere(left: ProcessRow[]): string {
+  const pids = left.map(({ pid }) => pid).join(', ')
+  return `the processes ${pids} do not end on SIGKILL: ${
+    left.every(({ doomed }) => doomed)
+      ? 'the kernel waits with them for something, and they end when it goes on'
+      : 'they may not be ended by us'
+  }`
 }
 
 async function untilGone(lives: () => Promise<boolean>, timeoutMs: number, clock: Clock): Promise<'gone' | 'timedOut'> {

@@ -19,12 +19,12 @@ import {
   refuseTooLarge,
 } from './app-environment.ts'
 import { confinement } from './confinement.ts'
-import { controlGroup, memberOf } from './control-group.ts'
-import { endFamily, familyOf } from './family.ts'
+import { controlGroup, memberOf, sweepControlGroups } from './control-group.ts'
+import { endFamily, familyOf, stillThere } from './family.ts'
 import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
 import { furnish, instanceDirectory, readRecord, removeDirectory, trashOf, writeRecord } from './instance-directory.ts'
 import { launch } from './launch.ts'
-import { isAlive, type ProcessTable, systemProcessTable } from './process-table.ts'
+import { isAlive, type ProcessRow, type ProcessTable, systemProcessTable } from './process-table.ts'
 import { Suspensions, type Watched } from './suspensions.ts'
 
 export type ProcessProviderOptions = {
@@ -120,7 +120,10 @@ class ProcessProvider implements Provider {
     this.#cancelTimers = [
       this.#every(options.watchIntervalMs ?? 500, () => this.#look()),
       this.#every(options.logIntervalMs ?? 5_000, () => this.#boundLogs()),
-      this.#every(TRASH_INTERVAL_MS, () => emptyTrash(trashOf(options.home))),
+      this.#every(TRASH_INTERVAL_MS, async () => {
+        sweepControlGroups(options.homeId)
+        await emptyTrash(trashOf(options.home))
+      }),
     ]
   }
 
@@ -154,7 +157,7 @@ class ProcessProvider implements Provider {
       this.#beingRemoved.add(id)
       try {
         const living = await this.#end(id, graceMs)
-        controlGroup(this.#options.homeId, id)?.remove()
+        await controlGroup(this.#options.homeId, id)?.remove()
         // The directory goes last: until then a rerun finds the instance.
         await this.#options.ports.release(id)
         const directory = await removeDirectory(this.#directory(id))
@@ -172,12 +175,15 @@ class ProcessProvider implements Provider {
     const { home } = this.#options
     const homeId = this.#options.homeId
     const directories = await readdir(home).catch(nothingThere)
-    const tagged = await this.#table.tagged([HOME_VARIABLE, INSTANCE_VARIABLE])
+    // Nothing can be done about those, and nothing has to be: they end by themselves.
+    const doomed = new Set((await this.#table.rows()).flatMap((row) => (row.doomed ? [row.pid] : [])))
+    const tagged = (await this.#table.tagged([HOME_VARIABLE, INSTANCE_VARIABLE])).filter(({ pid }) => !doomed.has(pid))
     const marked = tagged
       .filter(({ values }) => values[HOME_VARIABLE] === homeId)
       .map(({ values }) => values[INSTANCE_VARIABLE] ?? '')
     const below = `${await realpath(home).catch(() => home)}/`
-    const placed = (await this.#table.places()).flatMap((place) => [
+    const places = (await this.#table.places()).filter(({ pid }) => !doomed.has(pid))
+    const placed = places.flatMap((place) => [
       ...place.folders
         .filter((path) => path.startsWith(below))
         .map((path) => path.slice(below.length).split('/', 1)[0]),
@@ -187,7 +193,7 @@ class ProcessProvider implements Provider {
   }
 
   async listeners(id: string): Promise<string[]> {
-    const family = await familyOf(await this.#family(id))
+    const family = (await familyOf(await this.#family(id))).filter(({ doomed }) => !doomed)
     return this.#findListeners(family.map(({ pid }) => pid))
   }
 
@@ -212,7 +218,7 @@ class ProcessProvider implements Provider {
     const directory = this.#directory(id)
     const homeId = this.#options.homeId
     // What an earlier run left behind would hold the port, and share the new one's directories.
-    const living = await this.#end(id, 0)
+    const living = (await this.#end(id, 0)).filter(({ doomed }) => !doomed)
     if (living.length > 0) throw new CoppiceError('Unavailable', `${stillThere(living)} (${id})`)
     this.#forget(id)
     await writeRecord(directory, { phase: 'intent', id })
@@ -310,7 +316,7 @@ class ProcessProvider implements Provider {
     for (const listener of this.#listeners) listener(id)
   }
 
-  async #end(id: string, graceMs: number): Promise<number[]> {
+  async #end(id: string, graceMs: number): Promise<ProcessRow[]> {
     return endFamily({ ...(await this.#family(id)), graceMs, clock: this.#clock })
   }
 
@@ -397,8 +403,6 @@ function mark(set: Set<string>, id: string, member: boolean): boolean {
   else set.delete(id)
   return true
 }
-
-const stillThere = (pids: number[]): string => `the processes ${pids.join(', ')} do not end on SIGKILL`
 
 /** Somebody may remove the whole folder while instances run: then they are known by their marks only. */
 function nothingThere(error: NodeJS.ErrnoException): string[] {

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { isAlive, parsePs, parsePsEnvironments, parseStat, systemProcessTable } from './process-table.ts'
 
 it('reads a stat line whose command holds spaces and parentheses', () => {
-  const after = `S 10 42 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2`
+  const after = `S 10 42 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2 3 4 5 6 7 8 0 0 0 0 0 0`
   expect(parseStat(`4711 (a) b (c)) ${after}`, 'boot')).toEqual({
     pid: 4711,
     parent: 10,
@@ -13,10 +13,13 @@ it('reads a stat line whose command holds spaces and parentheses', () => {
     startTime: 'boot:987654',
     zombie: false,
     stopped: false,
+    doomed: false,
   })
   expect(parseStat(`4711 (a) ${after.replace('S', 'T')}`, 'boot')?.stopped).toBe(true)
   expect(parseStat(`4711 (a) ${after.replace('S', 't')}`, 'boot')?.stopped).toBe(true)
   for (const cut of ['', '4711 (a', '4711 (a) S 10 42 40']) expect(parseStat(cut, 'boot')).toBeNull()
+  expect(parseStat(`4711 (a) ${after.replace('7 8 0', '7 8 256')}`, 'boot')?.doomed).toBe(true)
+  expect(parseStat(`4711 (a) ${after.replace('7 8 0', '7 8 16384')}`, 'boot')?.doomed).toBe(false)
 })
 
 it('reads the lines of ps, with zombies', () => {
@@ -31,6 +34,7 @@ it('reads the lines of ps, with zombies', () => {
       startTime: 'Mon Nov 23 04:27:20 2026',
       zombie: false,
       stopped: false,
+      doomed: false,
     },
     {
       pid: 502,
@@ -40,6 +44,7 @@ it('reads the lines of ps, with zombies', () => {
       startTime: 'Mon Nov 23 04:27:21 2026',
       zombie: true,
       stopped: false,
+      doomed: false,
     },
   ])
   expect(

@@ -16,6 +16,12 @@ export type ProcessRow = {
   zombie: boolean
   /** By a signal (SIGSTOP, SIGTSTP), or by a debugger: it does nothing until it is let go on. */
   stopped: boolean
+  /**
+   * SIGKILL has reached it and it is still there: in uninterruptible sleep, waiting for a disk, a network file system or a
+   * frozen control group. It runs nothing of its own any more, and is gone once the kernel lets it go. Never where the
+   * kernel does not say (macOS).
+   */
+  doomed: boolean
 }
 
 export interface ProcessTable {
@@ -121,8 +127,13 @@ export function parseStat(text: string, boot: string): ProcessRow | null {
     // X: dead, for the instant in which it is taken out of the table.
     zombie: state === 'Z' || state === 'X',
     stopped: state === 'T' || state === 't',
+    doomed: isKillPending(fields[28]),
   }
 }
+
+/** proc(5), field 31: signals that wait to be delivered, a bit each. To SIGKILL the kernel adds it for every thread. */
+const isKillPending = (pending = '0'): boolean => (BigInt(pending) & SIGKILL_BIT) !== 0n
+const SIGKILL_BIT = 1n << 8n
 
 /** Processes go while one looks at them (ENOENT, ESRCH), and some are not ours to read (EACCES, EPERM). */
 function readOr(path: string, otherwise: string): string {
@@ -181,6 +192,7 @@ export function parsePs(text: string): ProcessRow[] {
         startTime: started.join(' '),
         zombie: state.startsWith('Z'),
         stopped: state.startsWith('T'),
+        doomed: false,
       },
     ]
   })
