@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { DEFAULT_LIMITS } from './options.ts'
-import { HeadReader, type RequestHead } from './request-head.ts'
+import { HeadReader, hostName, type RequestHead } from './request-head.ts'
 
 const read = (headers: string[], url = '/', trusted = false) => {
   const request = { method: 'GET', url, httpVersion: '1.1', rawHeaders: headers }
@@ -29,6 +29,11 @@ it('R13.1 headers that Connection names end here, with their values, and take no
       routingKey: null,
     }),
   )
+})
+
+it.each(['app.localhost:', 'app.localhost.', 'app.localhost.:8080'])('R13.1 the Host "%s" is that host', (host) => {
+  expect(headOf(['Host', host])).toMatchObject({ host, headers: ['Host', host] })
+  expect(hostName(host)).toBe('app.localhost')
 })
 
 it.each([['gzip'], ['gzip, chunked'], ['chunked, chunked'], ['']])(
