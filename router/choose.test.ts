@@ -182,6 +182,17 @@ describe('a request that finds no instance', () => {
     expect(room.size).toBe(0)
   })
 
+  it('R1.6 goes nowhere and waits no longer once its client has gone, also when that is while others look again', () => {
+    const { choose, health, room } = setUp()
+    health(nobody)
+    const [first, second] = [choose(keyOf(0, 1, 2)), choose(keyOf(0, 1, 2))]
+    second.exchange.clientGone = true
+    health({})
+    expect(first).toMatchObject({ done: 1, exchange: { endpoint: { slot: 0 } } })
+    expect(second).toMatchObject({ done: 0, exchange: { endpoint: null } })
+    expect(room.size).toBe(0)
+  })
+
   it('R1.6 is told that too many wait where there is no room, and not that there is no instance', () => {
     const { choose, health } = setUp({}, { places: 0 })
     health(nobody)

@@ -10,7 +10,10 @@ import type { WaitingRoom } from './waiting-room.ts'
 export type Chooser = {
   /** Third in the chain: which endpoint gets the request. */
   middleware: RequestHandler
-  /** Chooses again, leaving out what was tried; waits if there is nothing left. Calls back when `endpoint` or `refusal` is set. */
+  /**
+   * Chooses again, leaving out what was tried; waits if there is nothing left. Calls back when `endpoint` or `refusal` is
+   * set; never for a client that has gone.
+   */
   again(exchange: Exchange, done: () => void): void
 }
 
@@ -24,6 +27,7 @@ export function chooser(parts: {
   const { routes, room, timeouts, random } = parts
 
   const again = (exchange: Exchange, done: () => void): void => {
+    if (exchange.clientGone) return
     // The table may have changed while the request waited.
     const app = refreshed(exchange, routes)
     exchange.app = app
@@ -61,8 +65,14 @@ export function chooser(parts: {
 
   return {
     again,
-    middleware: (req, _res, next) => {
+    middleware: (req, res, next) => {
       const exchange = req.exchange
+      // From here on the request may wait, and its client go away meanwhile.
+      res.on('close', () => exchange.closed())
+      exchange.onClose = () => {
+        room.leave(exchange)
+        next()
+      }
       if (exchange.refusal !== null) next()
       else again(exchange, next)
     },

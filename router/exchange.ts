@@ -46,6 +46,7 @@ export class Exchange {
   /** How often it has left for an instance; no request runs more than twice (R12.2). */
   runs = 0
   clientGone = false
+  private over = false
   status = 0
   bytesSent = 0
 
@@ -56,6 +57,17 @@ export class Exchange {
     this.startedAt = startedAt
   }
 
+  /** Set by whoever has the request in hand: its answer is with the client, or the client has gone. Called once. */
+  onClose: () => void = nobody
+
+  /** The response has closed; a tunnel says so itself, though its connection may have been closed before. */
+  closed(): void {
+    if (this.over) return
+    this.over = true
+    if (!this.res.writableFinished) this.clientGone = true
+    this.onClose()
+  }
+
   /** Lets go of the request's headers, for a WebSocket, which lives long after they were sent on. */
   forgetHeaders(): void {
     this.req.rawHeaders.length = 0
@@ -64,6 +76,8 @@ export class Exchange {
     this.req.upgradeHead = undefined
   }
 }
+
+function nobody(): void {}
 
 declare global {
   namespace Express {

@@ -35,15 +35,16 @@ export type ForwardParts = AttemptParts & {
 export function forward(parts: ForwardParts): RequestHandler {
   return (req, res, next) => {
     const exchange = req.exchange
+    // While the request waited for an instance: it is counted, and goes nowhere.
+    if (exchange.clientGone) {
+      next()
+      return
+    }
     const turn = new Turn(exchange, parts)
-    let over = false
-    res.on('close', () => {
-      // A tunnel says so itself, though its connection may have been closed before.
-      if (over) return
-      over = true
+    exchange.onClose = () => {
       turn.clientClosed()
       next()
-    })
+    }
     if (req.url === '*' && exchange.refusal === null) res.writeHead(200, ['content-length', '0']).end()
     else turn.go()
   }
@@ -92,9 +93,7 @@ class Turn {
   }
 
   clientClosed(): void {
-    const { exchange } = this
-    if (!exchange.res.writableFinished) exchange.clientGone = true
-    this.parts.room.leave(exchange)
+    this.parts.room.leave(this.exchange)
     this.attempt?.abandon()
   }
 
