@@ -13,6 +13,7 @@ const row = (pid: number, more: Partial<ProcessRow> = {}): ProcessRow => ({
   startTime: `b:${pid}`,
   zombie: false,
   stopped: false,
+  doomed: false,
   ...more,
 })
 const LEADER: Leader = { pid: 10, startTime: 'b:10' }
