@@ -4,6 +4,7 @@ import { ask, cookiesOf, raw } from './support/client.ts'
 import { RawOrigin } from './support/raw-origin.ts'
 import { type RouterProcess, startRouter } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
+import { statuses } from './support/wire.ts'
 
 const KEY = '5b0c9f0e-3c5a-4c55-9b3e-1c1f6d1f9b11'
 /** As a client asks that wants to use the connection again, with a body or without. */
@@ -11,7 +12,6 @@ const asks = (method: string, path: string, version = '1.1') => {
   const body = method === 'POST' ? 'Content-Length: 3\r\n\r\nabc' : '\r\n'
   return `${method} ${path} HTTP/${version}\r\nHost: app.localhost\r\n${body}`
 }
-const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((match) => Number(match[1]))
 
 describe('what becomes of an answer', () => {
   const origin = new RawOrigin()

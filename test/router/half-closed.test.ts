@@ -1,41 +1,19 @@
 import { connect, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { ask } from './support/client.ts'
-import { type Origin, startOrigin } from './support/origin.ts'
-import { type RouterProcess, startRouter, until } from './support/router-process.ts'
+import { oneApp } from './support/one-app.ts'
+import { startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
-
-const HOST = 'Host: app.localhost\r\n'
-const get = (path: string) => `GET ${path} HTTP/1.1\r\n${HOST}\r\n`
-const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => match[1])
-const urls = (text: string) => [...text.matchAll(/"url":"([^"]+)"/g)].map((match) => match[1])
+import { get, HOST, statuses, urls } from './support/wire.ts'
 
 describe('a client that closes its side of the connection behind its request', () => {
-  let origin: Origin
-  let router: RouterProcess
-
-  beforeAll(async () => {
-    origin = await startOrigin('a')
-    router = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
-      args: ['--processes', '1'],
-    })
-  })
-  afterAll(async () => {
-    await router?.stop()
-    await origin.close()
-  })
-  beforeEach(() => {
-    origin.seen.length = 0
-  })
-
-  const inFlight = async () => ((await router.admin('/status')) as { inFlight: Record<string, number> }).inFlight.a ?? 0
+  const only = oneApp()
 
   /** Sends all of it and the end of the stream; everything that came until the router closed too. */
   function halfClosed(
     bytes: string,
-    socket: Socket = connect({ port: router.port, host: '127.0.0.1', allowHalfOpen: true }),
+    socket: Socket = connect({ port: only.router.port, host: '127.0.0.1', allowHalfOpen: true }),
   ) {
     return new Promise<string>((resolve, reject) => {
       let text = ''
@@ -51,10 +29,10 @@ describe('a client that closes its side of the connection behind its request', (
   it('gets its answer, which says that the connection ends', async () => {
     for (const path of ['/', '/slow?ms=300', '/download?bytes=3000000']) {
       const text = await halfClosed(get(path))
-      expect(statuses(text)).toEqual(['200'])
+      expect(statuses(text)).toEqual([200])
     }
     expect((await halfClosed(get('/slow?ms=300'))).toLowerCase()).toContain('connection: close')
-    expect(statuses(await halfClosed('GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n'))).toEqual(['404'])
+    expect(statuses(await halfClosed('GET / HTTP/1.1\r\nHost: nobody.localhost\r\n\r\n'))).toEqual([404])
     // An old client closes that way.
     expect(await halfClosed(`GET /slow?ms=100 HTTP/1.0\r\n${HOST}\r\n`)).toContain(' 200 OK')
   })
@@ -69,22 +47,22 @@ describe('a client that closes its side of the connection behind its request', (
 
   it('gets all answers of several requests, in order', async () => {
     const paths = ['/slow?ms=200', '/b', '/slow?ms=50', '/d']
-    expect(urls(await halfClosed(paths.map(get).join('')))).toEqual(paths)
+    expect(urls(await halfClosed(paths.map((path) => get(path)).join('')))).toEqual(paths)
     const many = Array.from({ length: 5000 }, (_, i) => `/${i}`)
-    expect(urls(await halfClosed(many.map(get).join('')))).toEqual(many)
+    expect(urls(await halfClosed(many.map((path) => get(path)).join('')))).toEqual(many)
   })
 
   it('gets 400 for what it did not send to its end, and the app nothing that looks whole', async () => {
     for (const cut of [`GET / HTTP/1.1\r\n${HOST}`, `POST /sip HTTP/1.1\r\n${HOST}Content-Length: 10\r\n\r\nabc`]) {
-      expect(statuses(await halfClosed(cut))).toEqual(['400'])
-      expect(statuses(await halfClosed(get('/slow?ms=100') + cut))).toEqual(['200', '400'])
+      expect(statuses(await halfClosed(cut))).toEqual([400])
+      expect(statuses(await halfClosed(get('/slow?ms=100') + cut))).toEqual([200, 400])
     }
-    await until(async () => (await inFlight()) === 0)
+    await until(async () => (await only.inFlight()) === 0)
   })
 
   it('gets it over TLS', async () => {
     const secure = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
+      routes: table(1, app('app', [only.origin], { affinity: false })),
       args: ['--processes', '1', '--tls-self-signed', 'app.localhost'],
     })
     try {
@@ -98,7 +76,7 @@ describe('a client that closes its side of the connection behind its request', (
   })
 
   it('and reads on has an event stream as long as it likes; gone, it frees the app with the next events', async () => {
-    const socket = connect({ port: router.port, host: '127.0.0.1', allowHalfOpen: true })
+    const socket = connect({ port: only.router.port, host: '127.0.0.1', allowHalfOpen: true })
     let events = 0
     socket.on('data', (chunk) => {
       events += chunk.toString().split('data:').length - 1
@@ -106,12 +84,12 @@ describe('a client that closes its side of the connection behind its request', (
     socket.end(get('/events?ms=20'))
     await until(() => events > 20)
     socket.destroy()
-    await until(async () => (await inFlight()) === 0)
+    await until(async () => (await only.inFlight()) === 0)
   })
 
   it('and never reads again does not keep an app for ever', async () => {
     const impatient = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
+      routes: table(1, app('app', [only.origin], { affinity: false })),
       args: ['--processes', '1', '--timeout', 'clientHalfClosedMs=500'],
     })
     const inFlight = async () =>
@@ -133,10 +111,10 @@ describe('a client that closes its side of the connection behind its request', (
   })
 
   it('and one that resets it is noticed at once, however long the answer takes', async () => {
-    const socket = connect(router.port, '127.0.0.1')
+    const socket = connect(only.router.port, '127.0.0.1')
     socket.write(get('/slow?ms=60000'))
-    await until(async () => (await inFlight()) === 1)
+    await until(async () => (await only.inFlight()) === 1)
     socket.resetAndDestroy()
-    await until(async () => (await inFlight()) === 0)
+    await until(async () => (await only.inFlight()) === 0)
   })
 })

@@ -1,41 +1,16 @@
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ask, raw } from './support/client.ts'
 import { residentMb } from './support/memory.ts'
-import { type Origin, startOrigin } from './support/origin.ts'
+import { oneApp } from './support/one-app.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
-
-const head = (method: string, path: string, more = '') =>
-  `${method} ${path} HTTP/1.1\r\nHost: app.localhost\r\n${more}\r\n`
-const get = (path: string, more = '') => head('GET', path, more)
-const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => match[1])
-const urls = (text: string) => [...text.matchAll(/"url":"([^"]+)"/g)].map((match) => match[1])
-const HANDSHAKE =
-  'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+import { get, head, statuses, urls, WEBSOCKET } from './support/wire.ts'
 
 describe('requests that a client sends before it has its answers', () => {
-  let origin: Origin
-  let router: RouterProcess
-
-  beforeAll(async () => {
-    origin = await startOrigin('a')
-    router = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
-      args: ['--processes', '1'],
-    })
-  })
-  afterAll(async () => {
-    await router?.stop()
-    await origin.close()
-  })
-  beforeEach(() => {
-    origin.seen.length = 0
-  })
-
-  const inFlight = async () => ((await router.admin('/status')) as { inFlight: Record<string, number> }).inFlight.a ?? 0
+  const only = oneApp()
 
   describe('by the thousand', () => {
     let counting: Server
@@ -56,7 +31,7 @@ describe('requests that a client sends before it has its answers', () => {
       await new Promise<void>((resolve) => counting.listen(0, '127.0.0.1', resolve))
       const address = `127.0.0.1:${(counting.address() as AddressInfo).port}`
       flooded = await startRouter({
-        routes: table(1, app('app', [{ name: 'counting', address }], { affinity: false }), app('other', [origin])),
+        routes: table(1, app('app', [{ name: 'counting', address }], { affinity: false }), app('other', [only.origin])),
         args: ['--processes', '1', '--check', 'idleMs=600000'],
       })
     })
@@ -139,7 +114,7 @@ describe('requests that a client sends before it has its answers', () => {
         alone,
         post('/1') + get('/2') + post('/3') + post('/4') + get('/5', 'Connection: close\r\n'),
       )
-      expect(statuses(text)).toEqual(['200', '200', '200', '200', '200'])
+      expect(statuses(text)).toEqual([200, 200, 200, 200, 200])
       expect(log.filter((line) => !line.endsWith(' /'))).toEqual(
         [1, 2, 3, 4, 5].flatMap((n) => [`begin /${n}`, `end /${n}`]),
       )
@@ -159,14 +134,14 @@ describe('requests that a client sends before it has its answers', () => {
           : `${head('PUT', `/${i}`, 'Transfer-Encoding: chunked\r\n')}${size.toString(16)}\r\n${'x'.repeat(size)}\r\n0\r\n\r\n`,
       )
       .join('')
-    const { text } = await raw(router, bytes + get('/last', 'Connection: close\r\n'), 20_000)
+    const { text } = await raw(only.router, bytes + get('/last', 'Connection: close\r\n'), 20_000)
     expect([...text.matchAll(/"bytes":(\d+)/g)].map((match) => Number(match[1]))).toEqual([...sizes, 0])
     expect(urls(text)).toEqual([...sizes.map((_, i) => `/${i}`), '/last'])
   })
 
   it('an answer that its client takes slowly is whole before the next one begins', async () => {
     const size = 8_000_000
-    const socket = connect(router.port, '127.0.0.1')
+    const socket = connect(only.router.port, '127.0.0.1')
     socket.write(get(`/download?bytes=${size}`) + get('/b') + get('/c', 'Connection: close\r\n'))
     let text = ''
     let received = 0
@@ -179,7 +154,7 @@ describe('requests that a client sends before it has its answers', () => {
       }
     })
     await until(() => received > 500_000)
-    expect(origin.seen.map((one) => one.url)).toEqual([`/download?bytes=${size}`])
+    expect(only.origin.seen.map((one) => one.url)).toEqual([`/download?bytes=${size}`])
     await new Promise((resolve) => socket.on('close', resolve))
     expect(urls(text)).toEqual(['/b', '/c'])
   })
@@ -190,26 +165,26 @@ describe('requests that a client sends before it has its answers', () => {
       'GET /x HTTP/1.1\r\nHost: app.localhost\r\nNONSENSE\x01\r\n\r\n',
       `${head('POST', '/x', 'Content-Length: 3\r\nTransfer-Encoding: chunked\r\n')}0\r\n\r\n`,
     ]) {
-      origin.seen.length = 0
-      const { text, closed } = await raw(router, get('/slow?ms=100') + get('/b') + refused + get('/behind'))
-      expect(statuses(text)).toEqual(['200', '200', '400'])
+      only.origin.seen.length = 0
+      const { text, closed } = await raw(only.router, get('/slow?ms=100') + get('/b') + refused + get('/behind'))
+      expect(statuses(text)).toEqual([200, 200, 400])
       expect(text.toLowerCase().match(/connection: close/g)).toHaveLength(1)
       expect(closed).toBe(true)
-      expect(origin.seen.map((one) => one.url)).toEqual(['/slow?ms=100', '/b'])
+      expect(only.origin.seen.map((one) => one.url)).toEqual(['/slow?ms=100', '/b'])
     }
   })
 
   it('R13.1 one that does not arrive in time is answered 408 in its turn', async () => {
     const strict = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
+      routes: table(1, app('app', [only.origin], { affinity: false })),
       args: ['--processes', '1', '--timeout', 'requestHeadMs=300'],
     })
     try {
       const { text, closed } = await raw(strict, `${get('/slow?ms=1500')}GET /late HTTP/1.1\r\nHost: app.loc`, 6000)
-      expect([statuses(text), closed]).toEqual([['200', '408'], true])
+      expect([statuses(text), closed]).toEqual([[200, 408], true])
       // One that waits, though, has arrived.
       const { text: both } = await raw(strict, get('/slow?ms=1500') + get('/b', 'Connection: close\r\n'), 6000)
-      expect(statuses(both)).toEqual(['200', '200'])
+      expect(statuses(both)).toEqual([200, 200])
     } finally {
       await strict.stop()
     }
@@ -218,10 +193,10 @@ describe('requests that a client sends before it has its answers', () => {
   it('an answer that ends the connection reaches a client that has sent megabytes behind it, and none of those is carried out', async () => {
     const behind = get('/behind').repeat(100_000)
     for (const first of [get('/a', 'Connection: close\r\n'), 'GET /x HTTP/1.1\r\n\r\n']) {
-      origin.seen.length = 0
+      only.origin.seen.length = 0
       const errors: Error[] = []
       const text = await new Promise<string>((resolve) => {
-        const socket = connect(router.port, '127.0.0.1')
+        const socket = connect(only.router.port, '127.0.0.1')
         let all = ''
         socket.on('data', (chunk) => {
           all += chunk
@@ -231,7 +206,7 @@ describe('requests that a client sends before it has its answers', () => {
         socket.write(get('/slow?ms=200') + first + behind)
       })
       expect(statuses(text)).toHaveLength(2)
-      expect(origin.seen.filter((one) => one.url === '/behind')).toEqual([])
+      expect(only.origin.seen.filter((one) => one.url === '/behind')).toEqual([])
     }
   })
 
@@ -241,9 +216,9 @@ describe('requests that a client sends before it has its answers', () => {
       get('/download?bytes=3000000'),
       get('/a') + get('/b') + get('/slow?ms=50'),
     ]) {
-      const { text } = await raw(router, ahead + get('/ws', HANDSHAKE), 1500)
-      expect(statuses(text).at(-1)).toBe('101')
-      expect(new Set(statuses(text).slice(0, -1))).toEqual(new Set(['200']))
+      const { text } = await raw(only.router, ahead + get('/ws', WEBSOCKET), 1500)
+      expect(statuses(text).at(-1)).toBe(101)
+      expect(new Set(statuses(text).slice(0, -1))).toEqual(new Set([200]))
       // The first frame of the app came through behind it.
       expect(text.slice(text.lastIndexOf('HTTP/1.1 101'))).toContain('"hello":"a"')
     }
@@ -251,20 +226,20 @@ describe('requests that a client sends before it has its answers', () => {
 
   it('another upgrade behind a request is treated as if it had not been asked for, in its turn', async () => {
     const upgrade = 'Connection: Upgrade\r\nUpgrade: h2c\r\n'
-    const { text, closed } = await raw(router, get('/slow?ms=100') + get('/b', upgrade) + get('/behind'))
+    const { text, closed } = await raw(only.router, get('/slow?ms=100') + get('/b', upgrade) + get('/behind'))
     expect([urls(text), closed]).toEqual([['/slow?ms=100', '/b'], true])
     const body = `${head('POST', '/b', `${upgrade}Content-Length: 3\r\n`)}abc`
-    const refused = await raw(router, get('/slow?ms=100') + body)
-    expect([statuses(refused.text), refused.closed]).toEqual([['200', '400'], true])
-    expect(origin.seen.map((one) => one.url)).not.toContain('/behind')
+    const refused = await raw(only.router, get('/slow?ms=100') + body)
+    expect([statuses(refused.text), refused.closed]).toEqual([[200, 400], true])
+    expect(only.origin.seen.map((one) => one.url)).not.toContain('/behind')
   })
 
   it('R13.1 CONNECT behind an answer that its client takes slowly is refused when that is whole', async () => {
     const size = 5_000_000
-    const socket = connect(router.port, '127.0.0.1')
+    const socket = connect(only.router.port, '127.0.0.1')
     socket.write(`${get(`/download?bytes=${size}`)}CONNECT app.localhost:80 HTTP/1.1\r\nHost: app.localhost\r\n\r\n`)
     socket.pause()
-    await until(async () => (await inFlight()) === 1)
+    await until(async () => (await only.inFlight()) === 1)
     await new Promise((resolve) => setTimeout(resolve, 200))
     let received = 0
     let text = ''
@@ -275,22 +250,22 @@ describe('requests that a client sends before it has its answers', () => {
     socket.resume()
     await new Promise((resolve) => socket.on('close', resolve))
     expect(received).toBeGreaterThan(size)
-    expect(statuses(text)).toEqual(['405'])
+    expect(statuses(text)).toEqual([405])
   })
 
   it('a client that goes away frees the app at once, and what it had still waiting is never carried out', async () => {
-    const socket: Socket = connect(router.port, '127.0.0.1')
+    const socket: Socket = connect(only.router.port, '127.0.0.1')
     socket.write(get('/slow?ms=20000') + get('/never').repeat(20))
     // The count alone may still be that of the test before.
-    await until(async () => origin.seen.length === 1 && (await inFlight()) === 1)
+    await until(async () => only.origin.seen.length === 1 && (await only.inFlight()) === 1)
     socket.resetAndDestroy()
-    await until(async () => (await inFlight()) === 0)
-    expect((await ask(router)).status).toBe(200)
-    expect(origin.seen.map((one) => one.url)).toEqual(['/slow?ms=20000', '/'])
+    await until(async () => (await only.inFlight()) === 0)
+    expect((await ask(only.router)).status).toBe(200)
+    expect(only.origin.seen.map((one) => one.url)).toEqual(['/slow?ms=20000', '/'])
   })
 
   it('a request with Expect: 100-continue behind others is asked for its body in its turn', async () => {
-    const socket = connect(router.port, '127.0.0.1')
+    const socket = connect(only.router.port, '127.0.0.1')
     let text = ''
     socket.on('data', (chunk) => {
       text += chunk.toString('latin1')
@@ -299,13 +274,13 @@ describe('requests that a client sends before it has its answers', () => {
     const more = 'Expect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n'
     socket.write(get('/slow?ms=100') + head('POST', '/b', more))
     await new Promise((resolve) => socket.on('close', resolve))
-    expect(statuses(text)).toEqual(['200', '100', '200'])
+    expect(statuses(text)).toEqual([200, 100, 200])
     expect(text).toContain('"bytes":3')
   })
 
   it('over TLS it is the same', async () => {
     const secure = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
+      routes: table(1, app('app', [only.origin], { affinity: false })),
       args: ['--processes', '1', '--tls-self-signed', 'app.localhost'],
     })
     try {

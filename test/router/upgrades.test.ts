@@ -4,11 +4,9 @@ import { raw } from './support/client.ts'
 import { OK, type RawAnswer, RawOrigin } from './support/raw-origin.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
+import { HOST, statuses, WEBSOCKET } from './support/wire.ts'
 
-const HOST = 'Host: app.localhost\r\n'
-const WEBSOCKET = `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n`
 const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
-const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((match) => Number(match[1]))
 
 describe('what becomes of an upgrade', () => {
   const origin = new RawOrigin()
