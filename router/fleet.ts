@@ -30,7 +30,7 @@ type Member = {
   /** CPU time it had used when it was first found silent. */
   cpuAtBeat: number | null
   stopping: boolean
-  /** How it ended; null while it lives. */
+  /** What became of it, for people; null while it lives. */
   end: string | null
 }
 
@@ -72,6 +72,7 @@ export class Fleet {
   private watchdog: NodeJS.Timeout | null = null
   /** In a row. */
   private failedStarts = 0
+  private nextFill: NodeJS.Timeout | null = null
   private replacing: Promise<string | null> | null = null
   private asks = 0
   private readonly answers = new Map<number, () => void>()
@@ -109,12 +110,28 @@ export class Fleet {
     for (let i = staying; i < this.options.processes; i++) this.fork()
   }
 
-  private fork(): Member {
+  /** Once for all that are missing: those that cannot be started at all fail within a moment, and all at once. */
+  private fillLater(pauseMs: number): void {
+    this.nextFill ??= setTimeout(() => {
+      this.nextFill = null
+      this.fill()
+    }, pauseMs)
+  }
+
+  /** @returns why there is none, where the system gives none at once; that is told and tried again as when one ends */
+  private fork(): Member | string {
     const listen = this.listen
     // Port 0 is drawn once. Those who ask for 0 share what was drawn as long as one of them lives; after that the
     // port has to be asked for by its number.
     if ('host' in listen && this.members.size === 0 && this.port !== 0) this.listen = { ...listen, port: this.port }
-    const worker = cluster.fork({ COPPICE_ROUTER_WORKER: JSON.stringify({ ...this.options, listen: this.listen }) })
+    let worker: Worker
+    try {
+      worker = cluster.fork({ COPPICE_ROUTER_WORKER: JSON.stringify({ ...this.options, listen: this.listen }) })
+    } catch (error) {
+      const why = notStarted(error as Error)
+      this.lost(undefined, why, true)
+      return why
+    }
     const member: Member = {
       worker,
       ready: false,
@@ -129,8 +146,12 @@ export class Fleet {
     }
     this.members.set(worker.id, member)
     worker.on('message', (message: FromWorker) => this.hear(member, message))
-    worker.on('error', (error) => this.log.warn(error, 'a message to a process was lost'))
-    worker.on('exit', (code, signal) => this.ended(member, code, signal))
+    worker.on('error', (error) => {
+      // There never was a process (its program has gone, no descriptors are left), and nothing else will be told of it.
+      if (worker.process.pid === undefined) this.ended(member, notStarted(error))
+      else this.log.warn(error, 'a message to a process was lost')
+    })
+    worker.on('exit', (code, signal) => this.ended(member, `ended (${signal ?? `exit code ${code}`})`))
     return member
   }
 
@@ -156,8 +177,9 @@ export class Fleet {
         if (message.hold === this.cutOver?.hold) this.noLongerAwaits(member, this.cutOver)
         break
       case 'applied':
-        this.failedStarts = 0
+        if (member.applied === null) this.failedStarts = 0
         member.applied = { inventory: message.inventory, version: message.version }
+        if (this.processes >= this.options.processes) this.events.onProblem('processes', null)
         this.take(member, message.beat)
         this.events.onApplied()
         break
@@ -191,20 +213,28 @@ export class Fleet {
     if (beat.moved !== undefined) this.events.onMoved(beat.moved)
   }
 
-  private ended(member: Member, code: number | null, signal: string | null): void {
+  private ended(member: Member, end: string): void {
     if (!this.members.delete(member.worker.id)) return
-    member.end = signal ?? `exit code ${code}`
+    member.end = end
     addCounts(this.retiredCounters, member.metrics.counters)
     this.events.onApplied()
     if (this.cutOver !== null) this.noLongerAwaits(member, this.cutOver)
-    if (this.stopped || member.stopping) return
-    this.log.error(
-      { pid: member.worker.process.pid, code, signal },
-      'a process of the router ended; another takes its place',
-    )
-    const pauseMs = Math.min(RESTART_PAUSE_MS * 2 ** this.failedStarts, LONGEST_RESTART_PAUSE_MS)
-    if (member.applied === null) this.failedStarts++
-    setTimeout(() => this.fill(), pauseMs)
+    // Whoever was to take its place may have ended too, and what ends meanwhile is not missed while both are there.
+    if (member.stopping) this.fill()
+    else this.lost(member.worker.process.pid, end, member.applied === null)
+  }
+
+  /** One that nobody has stopped. */
+  private lost(pid: number | undefined, end: string, beforeItsFirstTable: boolean): void {
+    if (this.stopped) return
+    this.log.error({ pid }, `a process of the router ${end}; another takes its place`)
+    // One that was to replace another is missed by nobody.
+    if (beforeItsFirstTable && this.processes < this.options.processes) {
+      const { processes } = this.options
+      this.events.onProblem('processes', `fewer than ${processes} carry traffic: a new one ${end}; it is tried again`)
+    }
+    this.fillLater(Math.min(RESTART_PAUSE_MS * 2 ** this.failedStarts, LONGEST_RESTART_PAUSE_MS))
+    if (beforeItsFirstTable) this.failedStarts++
   }
 
   private replaceSilent(now: number): void {
@@ -333,15 +363,21 @@ export class Fleet {
       // It has ended meanwhile, and what took its place is new.
       if (old.end !== null) continue
       const fresh = this.fork()
-      while (fresh.applied === null && fresh.end === null && !this.stopped) await pause(20)
+      const failure = typeof fresh === 'string' ? fresh : await this.firstTable(fresh)
       if (this.stopped) return null
-      if (fresh.applied === null) {
-        return `the processes are not replaced, and go on as they are: a new one ended (${fresh.end}) before it could carry traffic; its own words stand above this line`
-      }
+      if (failure !== null) return `the processes are not replaced, and go on as they are: a new one ${failure}`
       if (old.end === null) this.stopMember(old)
       while (old.end === null && !this.stopped) await pause(20)
     }
     return null
+  }
+
+  /** @returns null when it carries traffic, or what became of it before it could */
+  private async firstTable(fresh: Member): Promise<string | null> {
+    while (fresh.applied === null && fresh.end === null && !this.stopped) await pause(20)
+    if (fresh.applied !== null || fresh.end === null) return null
+    const spoke = fresh.worker.process.pid !== undefined
+    return spoke ? `${fresh.end} before it could carry traffic; its own words stand above this line` : fresh.end
   }
 
   private stopMember(member: Member): void {
@@ -357,6 +393,7 @@ export class Fleet {
   async stop(): Promise<void> {
     this.stopped = true
     if (this.watchdog !== null) clearInterval(this.watchdog)
+    if (this.nextFill !== null) clearTimeout(this.nextFill)
     for (const member of this.members.values()) this.stopMember(member)
     while (this.members.size > 0) await pause(10)
   }
@@ -373,5 +410,7 @@ function isStarved(member: Member, now: number): boolean {
   member.cpuAtBeat ??= state.cpuSeconds
   return state.cpuSeconds - member.cpuAtBeat < 1
 }
+
+const notStarted = (error: Error): string => `could not be started (${error.message})`
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))

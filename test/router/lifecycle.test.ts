@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { cp, mkdtemp, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdtemp, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { Agent, createServer } from 'node:http'
 import { request as tlsRequest } from 'node:https'
 import { createServer as createTcpServer } from 'node:net'
@@ -146,6 +146,33 @@ describe('life of a router', () => {
     expect(await router.admin('/processes/replace', 'POST')).toEqual({ processes: 2 })
     expect((await status()).problems).toEqual({})
     expect(await router.workers()).not.toContain(before[1])
+  })
+
+  it('R1.2 R14.2 goes on with the processes that it has while Node itself is gone, takes up tables, says so, and is whole again with it', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'coppice-node-'))
+    cleanups.push(() => removeTree(dir))
+    const node = join(dir, 'node')
+    await copyFile(process.execPath, node)
+    const router = await start({ routes: table(1, app('app', origins)), args: ['--processes', '2'], node })
+    const status = () => router.admin('/status') as Promise<{ processes: number; problems: Record<string, string> }>
+    const before = await router.workers()
+    await rename(node, `${node}.away`)
+
+    router.child.kill('SIGHUP')
+    await until(async () => 'replace' in (await status()).problems)
+    expect((await status()).problems.replace).toContain('ENOENT')
+    expect(await router.workers()).toEqual(before)
+    expect((await status()).problems).not.toHaveProperty('processes')
+
+    process.kill(before[0] as number, 'SIGKILL')
+    await until(async () => (await status()).problems.processes?.includes('ENOENT'))
+    await router.setRoutes(table(2, app('app', [origins[1]])))
+    expect((await ask(router)).json.instance).toBe('b')
+
+    await rename(`${node}.away`, node)
+    await until(async () => (await status()).processes === 2, 30_000)
+    expect(await router.admin('/processes/replace', 'POST')).toEqual({ processes: 2 })
+    expect((await status()).problems).toEqual({})
   })
 
   it('two replacements at once are one, and never make more than one process too many', async () => {

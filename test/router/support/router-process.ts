@@ -39,6 +39,8 @@ export type RouterSettings = {
   stdio?: (number | 'pipe')[]
   /** Root of another copy of the program. */
   root?: string
+  /** Another copy of Node. */
+  node?: string
   /** Cores to run on, as taskset takes them. */
   pin?: string
   /** How many descriptors each of its processes may have. */
@@ -58,7 +60,7 @@ export async function startRouter(settings: RouterSettings): Promise<RouterProce
     args.push('--control-plane', settings.control.url, '--token-file', settings.control.tokenFile)
   }
   const main = join(settings.root ?? ROOT, 'router', 'main.ts')
-  const program = [process.execPath, main, ...args, ...(settings.args ?? [])]
+  const program = [settings.node ?? process.execPath, main, ...args, ...(settings.args ?? [])]
   const { descriptors } = settings
   const all = descriptors === undefined ? program : ['prlimit', `--nofile=${descriptors}:${descriptors}`, ...program]
   const [command, ...rest] = settings.pin === undefined ? all : ['taskset', '-c', settings.pin, ...all]

@@ -1,0 +1,203 @@
+import cluster, { type Worker } from 'node:cluster'
+import { EventEmitter } from 'node:events'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { type AppRoute, PROTOCOL, type RouteTable } from '../domain/route-table.ts'
+import { Fleet } from './fleet.ts'
+import { ALL_WELL } from './health.ts'
+import type { FromWorker, ToWorker } from './messages.ts'
+import { resolveOptions } from './options.ts'
+
+/** One that exists only as far as the fleet can see: what it was told, and what it says. */
+class Process extends EventEmitter {
+  readonly told: ToWorker[] = []
+  readonly process: { pid: number | undefined; kill: () => void }
+  readonly id: number
+
+  constructor(id: number, pid: number | undefined = process.pid) {
+    super()
+    this.id = id
+    this.process = { pid, kill: () => undefined }
+  }
+  isConnected = () => true
+  send = (message: ToWorker) => this.told.push(message)
+  say = (message: FromWorker) => this.emit('message', message)
+
+  /** The newest table that it was told. */
+  get version(): number | undefined {
+    return this.told.flatMap((message) => (message.type === 'table' ? [message.table.version] : [])).at(-1)
+  }
+  holds(): number {
+    return this.told.filter((message) => message.type === 'hold').length
+  }
+  applies(): void {
+    const beat = { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} }
+    this.say({ type: 'applied', inventory: 'test', version: this.version as number, beat })
+  }
+}
+
+const row = (app: string, instance: string): AppRoute => ({
+  app,
+  hostnames: [],
+  port: null,
+  version: 1,
+  affinity: true,
+  status: 'running',
+  drainTimeoutMs: 1,
+  held: false,
+  healthPath: null,
+  silenceMs: 1,
+  rebalance: null,
+  namingDigest: null,
+  endpoints: [{ instance, slot: 0, address: '127.0.0.1:1', state: 'serving', up: true }],
+})
+const table = (version: number, ...apps: AppRoute[]): RouteTable => ({
+  protocol: PROTOCOL,
+  inventory: 'test',
+  version,
+  apps,
+})
+
+describe('the processes of a router', () => {
+  const log = { info: vi.fn(), warn: vi.fn(), error: vi.fn() }
+  const problems = new Map<string, string>()
+  let started: Process[]
+  /** What comes of the next starts; a process, as long as nothing else is said. */
+  let give: (id: number) => Process
+  let fleet: Fleet
+
+  beforeEach(() => {
+    vi.useFakeTimers()
+    problems.clear()
+    started = []
+    give = (id) => new Process(id)
+    let ids = 0
+    vi.spyOn(cluster, 'fork').mockImplementation(() => {
+      const one = give(++ids)
+      started.push(one)
+      return one as unknown as Worker
+    })
+    const nothing = () => undefined
+    fleet = new Fleet(
+      resolveOptions(['--routes', 'x', '--processes', '2'], {}),
+      {
+        onListening: nothing,
+        onApplied: nothing,
+        onBeat: nothing,
+        onSuspect: nothing,
+        onMoved: nothing,
+        onRefused: nothing,
+        onProblem: (key, message) => {
+          if (message === null) problems.delete(key)
+          else problems.set(key, message)
+        },
+      },
+      log as never,
+    )
+  })
+  afterEach(() => {
+    vi.clearAllTimers()
+    vi.useRealTimers()
+    vi.restoreAllMocks()
+  })
+
+  const running = (...all: Process[]) => {
+    for (const one of all) {
+      one.say({ type: 'ready' })
+      one.applies()
+    }
+  }
+  /** As node:cluster tells of a program that has gone: no exit, and no process. */
+  const gone = (id: number) => {
+    const one = new Process(id, undefined)
+    one.process.pid = undefined
+    process.nextTick(() => {
+      one.emit('error', Object.assign(new Error('spawn node ENOENT'), { code: 'ENOENT' }))
+      one.emit('disconnect')
+    })
+    return one
+  }
+  const none = () => {
+    throw new Error('spawn EAGAIN')
+  }
+
+  it.each([
+    ['with an error', gone, 'spawn node ENOENT'],
+    ['at once', none, 'spawn EAGAIN'],
+  ])(
+    'R1.2 that cannot be started, which fails %s, are told, hold no table back, and are tried ever more seldom',
+    async (_how, failing, why) => {
+      fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+      running(...started)
+      expect(fleet.processes).toBe(2)
+      const [staying, ending] = started as [Process, Process]
+      let attempts = 0
+      give = (id) => {
+        attempts++
+        return failing(id)
+      }
+      ending.emit('exit', null, 'SIGKILL')
+      await vi.advanceTimersByTimeAsync(250)
+      expect(attempts).toBe(1)
+      expect(problems.get('processes')).toContain(why)
+      fleet.publish(table(2, row('app', 'b')), [])
+      staying.say({ type: 'holding', hold: 1 })
+      staying.applies()
+      expect(staying.version).toBe(2)
+      expect(fleet.appliedEverywhere('test', 2)).toBe(true)
+      // Neither for ever as often as at first, nor twice as many with each round.
+      for (let second = 0; second < 60; second++) await vi.advanceTimersByTimeAsync(1000)
+      expect(attempts).toBeGreaterThan(5)
+      expect(attempts).toBeLessThan(15)
+      give = (id) => new Process(id)
+      await vi.advanceTimersByTimeAsync(10_000)
+      running(started.at(-1) as Process)
+      expect(fleet.processes).toBe(2)
+      expect(problems.size).toBe(0)
+    },
+  )
+
+  it.each([
+    ['with an error', gone, 'spawn node ENOENT'],
+    ['at once', none, 'spawn EAGAIN'],
+  ])(
+    'R14.2 stay when they are to be replaced and a new one cannot be started, which fails %s',
+    async (_how, failing, why) => {
+      fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+      running(...started)
+      give = failing
+      const replaced = fleet.replaceOneByOne()
+      await vi.advanceTimersByTimeAsync(1000)
+      expect(await replaced).toContain(why)
+      expect([...problems.keys()]).toEqual(['replace'])
+      expect(fleet.processes).toBe(2)
+    },
+  )
+
+  it('R1.2 that are all missing are tried for all at once, not once more for each that failed', async () => {
+    let attempts = 0
+    give = (id) => {
+      attempts++
+      return gone(id)
+    }
+    fleet.start(table(1), [], ALL_WELL)
+    for (let second = 0; second < 60; second++) await vi.advanceTimersByTimeAsync(1000)
+    expect(attempts).toBeLessThan(30)
+  })
+
+  it('R1.2 are as many as they should be after a replacement during which one place was empty', async () => {
+    fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+    running(...started)
+    const [staying, ending] = started as [Process, Process]
+    ending.emit('exit', null, 'SIGKILL')
+    const replaced = fleet.replaceOneByOne()
+    // It takes longer to load than the pause before the empty place is filled.
+    await vi.advanceTimersByTimeAsync(300)
+    running(started[2] as Process)
+    await vi.advanceTimersByTimeAsync(300)
+    expect(staying.told.at(-1)?.type).toBe('stop')
+    staying.emit('exit', 0, null)
+    await vi.advanceTimersByTimeAsync(300)
+    expect(await replaced).toBeNull()
+    expect(started).toHaveLength(4)
+  })
+})
