@@ -200,4 +200,18 @@ describe('the processes of a router', () => {
     expect(await replaced).toBeNull()
     expect(started).toHaveLength(4)
   })
+
+  it('end with the router while they are being replaced, and no further one is started', async () => {
+    fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+    running(...started)
+    void fleet.replaceOneByOne()
+    running(started[2] as Process)
+    await vi.advanceTimersByTimeAsync(30)
+    const stopped = fleet.stop()
+    await vi.advanceTimersByTimeAsync(30)
+    for (const one of started) one.emit('exit', 0, null)
+    await vi.advanceTimersByTimeAsync(30)
+    await stopped
+    expect(started).toHaveLength(3)
+  })
 })

@@ -360,6 +360,7 @@ export class Fleet {
 
   private async replaceAll(): Promise<string | null> {
     for (const old of [...this.members.values()]) {
+      if (this.stopped) return null
       // It has ended meanwhile, and what took its place is new.
       if (old.end !== null) continue
       const fresh = this.fork()
