@@ -11,6 +11,7 @@ const row = (pid: number, more: Partial<ProcessRow> = {}): ProcessRow => ({
   startTime: `b:${pid}`,
   zombie: false,
   stopped: false,
+  doomed: false,
   ...more,
 })
 const stopped = (pid: number) => row(pid, { stopped: true })
