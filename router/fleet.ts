@@ -158,7 +158,8 @@ export class Fleet {
   /** Only now, so that it never serves a table that was replaced while it loaded. */
   private welcome(member: Member): void {
     member.ready = true
-    this.send(member, { type: 'table', table: this.table as RouteTable, ports: this.ports, health: this.health })
+    this.send(member, { type: 'health', health: this.health })
+    this.send(member, { type: 'table', table: this.table as RouteTable, ports: this.ports })
     if (this.cutOver !== null) this.hold(member, this.cutOver)
   }
 
@@ -281,7 +282,7 @@ export class Fleet {
     this.cutOver = null
     this.table = table
     this.ports = ports
-    this.broadcast({ type: 'table', table, ports, health: this.health })
+    this.broadcast({ type: 'table', table, ports })
   }
 
   publishHealth(health: Health): void {

@@ -8,9 +8,10 @@ import type { SessionSample } from './sessions.ts'
 
 export type ToWorker =
   /** `ports`: those of the apps' own ports that can be opened. */
-  | { type: 'table'; table: RouteTable; ports: number[]; health: Health }
+  | { type: 'table'; table: RouteTable; ports: number[] }
   /** Let new requests of these apps wait until the next table, which takes them to other instances. */
   | { type: 'hold'; hold: number; apps: string[] }
+  /** In force at once, for the table of now and those that come: a table would bring that of the moment it was sent. */
   | { type: 'health'; health: Health }
   | { type: 'sessions'; ask: number }
   /** Finish what is in flight and exit; no longer than this. */

@@ -145,7 +145,6 @@ export function runWorker(
   // One after the other, each to the end, so that what is acknowledged is in force.
   let turn = Promise.resolve()
   const apply = async (message: Extract<ToWorker, { type: 'table' }>) => {
-    routes.applyHealth(message.health)
     routes.apply(message.table)
     listening ??= listen()
     await listening
