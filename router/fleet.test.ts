@@ -214,4 +214,28 @@ describe('the processes of a router', () => {
     await stopped
     expect(started).toHaveLength(3)
   })
+
+  it('R3.4 wait for a starved one no longer than for the first hold, however closely further tables follow', async () => {
+    fleet.start(table(1, row('one', 'a'), row('two', 'a')), [], ALL_WELL)
+    running(...started)
+    const [lively, starved] = started as [Process, Process]
+    const answers = () => lively.say({ type: 'holding', hold: lively.holds() })
+    fleet.publish(table(2, row('one', 'b'), row('two', 'a')), [])
+    answers()
+    await vi.advanceTimersByTimeAsync(2000)
+    fleet.publish(table(3, row('one', 'b'), row('two', 'b')), [])
+    answers()
+    await vi.advanceTimersByTimeAsync(900)
+    expect(lively.version).toBe(1)
+    await vi.advanceTimersByTimeAsync(200)
+    expect(lively.version).toBe(3)
+    expect(starved.version).toBe(3)
+    // The next one has its whole time again.
+    fleet.publish(table(4, row('one', 'c'), row('two', 'b')), [])
+    answers()
+    await vi.advanceTimersByTimeAsync(2900)
+    expect(lively.version).toBe(3)
+    starved.say({ type: 'holding', hold: starved.holds() })
+    expect(lively.version).toBe(4)
+  })
 })

@@ -38,7 +38,15 @@ type Member = {
  * A table that takes apps to other instances. The processes apply it at different moments, a busy machine puts half a
  * second between them: until none of them sends anybody to the instances before, none may send anybody to the new ones.
  */
-type CutOver = { hold: number; table: RouteTable; ports: number[]; apps: string[]; waitingFor: Set<Member> }
+type CutOver = {
+  hold: number
+  table: RouteTable
+  ports: number[]
+  apps: string[]
+  waitingFor: Set<Member>
+  /** ms of performance.now(): nobody is waited for longer. */
+  until: number
+}
 
 export type FleetEvents = {
   onListening(port: number): void
@@ -260,13 +268,16 @@ export class Fleet {
       this.tell(table, ports)
       return
     }
-    const cutOver: CutOver = { hold: ++this.holds, table, ports, apps, waitingFor: new Set() }
+    const now = performance.now()
+    // One that hangs is replaced after so long; one that gets no CPU sends nobody anywhere. One that overtakes another
+    // has what is left: else tables that follow each other closely would never come into force, and their apps wait on.
+    const until = this.cutOver?.until ?? now + this.options.timeouts.workerSilenceMs
+    const cutOver: CutOver = { hold: ++this.holds, table, ports, apps, waitingFor: new Set(), until }
     this.cutOver = cutOver
     for (const member of ready) this.hold(member, cutOver)
-    // One that hangs is replaced after so long; one that gets no CPU sends nobody anywhere.
     setTimeout(() => {
       if (this.cutOver === cutOver) this.tell(cutOver.table, cutOver.ports)
-    }, this.options.timeouts.workerSilenceMs).unref()
+    }, until - now).unref()
   }
 
   private hold(member: Member, cutOver: CutOver): void {
