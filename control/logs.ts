@@ -1,5 +1,5 @@
 /** The logs of instances, read from the files that the worker's provider has them write. */
-import { open, readdir, stat } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { StringDecoder } from 'node:string_decoder'
 
@@ -10,6 +10,10 @@ export type InstanceLogsOptions = {
   lastLines: (path: string, count: number) => Promise<string[]>
   /** The same without a line that is half written, and the offset at which that begins. */
   lastWholeLines: (path: string, count: number) => Promise<{ lines: string[]; end: number }>
+  /** What is in a log from `position` on, at most `length` bytes; nothing when there is no log. */
+  readLog: (path: string, position: number, length: number) => Promise<Buffer>
+  /** In bytes; 0 when there is no log. */
+  logSize: (path: string) => Promise<number>
   /** How often a log that is followed is looked at, in ms. */
   pollMs?: number
 }
@@ -60,7 +64,7 @@ export class InstanceLogs {
           decoder = new StringDecoder('utf8')
         }
         if (size === offset) return []
-        const chunk = await this.#read(instance, offset, Math.min(size - offset, READ_BYTES))
+        const chunk = await this.#options.readLog(this.#path(instance), offset, Math.min(size - offset, READ_BYTES))
         offset += chunk.length
         const written = (rest + decoder.write(chunk)).split('\n')
         rest = written.pop() ?? ''
@@ -78,23 +82,12 @@ export class InstanceLogs {
     const now = performance.now()
     const known = this.#sizes.get(instance)
     if (known !== undefined && now - known.at < this.pollMs / 2) return known.size
-    const size = stat(this.#path(instance)).then((found) => found.size, ifMissing(0))
+    const size = this.#options.logSize(this.#path(instance))
     // Those of logs that nobody follows any more go.
     if (known === undefined)
       for (const [id, { at }] of this.#sizes) if (now - at > FORGET_SIZE_MS) this.#sizes.delete(id)
     this.#sizes.set(instance, { at: now, size })
     return size
-  }
-
-  async #read(instance: string, offset: number, bytes: number): Promise<Buffer> {
-    const file = await open(this.#path(instance)).catch(ifMissing(null))
-    if (file === null) return Buffer.alloc(0)
-    try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, offset)
-      return buffer.subarray(0, bytesRead)
-    } finally {
-      await file.close()
-    }
   }
 
   #path(instance: string): string {
@@ -111,11 +104,3 @@ const FORGET_SIZE_MS = 60_000
 /** Whether `id` is one of `app`'s; the only ids that ever become part of a path. See `instanceId` in domain/names.ts. */
 export const isInstanceOf = (app: string, id: string): boolean =>
   id.startsWith(`${app}-`) && /^[0-9A-Za-z]{1,8}-\d{1,2}$/.test(id.slice(app.length + 1))
-
-/** A log that is not there yet, or not any more, is empty; one that cannot be read is an error. */
-const ifMissing =
-  <T>(value: T) =>
-  (error: NodeJS.ErrnoException): T => {
-    if (error.code === 'ENOENT') return value
-    throw error
-  }

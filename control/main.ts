@@ -8,7 +8,7 @@ import { createLogger } from '../logging/logger.ts'
 import { createArtifacts } from '../runtime/artifacts/artifacts.ts'
 import { createKeptThings } from '../runtime/artifacts/kept-things.ts'
 import { runtimeChecks } from '../runtime/checks.ts'
-import { lastLines, lastWholeLines } from '../runtime/log-file.ts'
+import { lastLines, lastWholeLines, logSize, readLog } from '../runtime/log-file.ts'
 import { isPortFree } from '../runtime/providers/process/free-port.ts'
 import { resolveSource } from '../runtime/source-roots.ts'
 import { createSources } from '../runtime/sources/sources.ts'
@@ -40,7 +40,7 @@ async function main(): Promise<void> {
     temporal,
     token,
     log,
-    logs: new InstanceLogs({ directory: join(home, 'logs', 'instances'), lastLines, lastWholeLines }),
+    logs: new InstanceLogs({ directory: join(home, 'logs', 'instances'), lastLines, lastWholeLines, readLog, logSize }),
     receiveSource: sources.receive,
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(options.sourceRoots, path),

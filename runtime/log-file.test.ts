@@ -1,9 +1,10 @@
-import { mkdtemp, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { removeTree } from './artifacts/trees.ts'
-import { lastLines, lastWholeLines, olderLog, openLog, pruneLogs, rotateLog } from './log-file.ts'
+import { lastLines, lastWholeLines, logSize, olderLog, openLog, pruneLogs, readLog, rotateLog } from './log-file.ts'
 
 let folder: string
 beforeEach(async () => {
@@ -65,4 +66,57 @@ it('R14.4 prunes logs of instances that are no more by age and by count, and nev
   }
   await pruneLogs(folder, { inUse: new Set(['used']), maxAgeMs: 60_000, maxFiles: 1, now })
   expect((await readdir(folder)).sort()).toEqual(['new.log', 'new.log.1', 'used.log', 'used.log.1'])
+})
+
+describe('R13.8 what an app can put in the place of its log', () => {
+  const pipe = async (path: string) => void execFileSync('mkfifo', [path])
+  const folderWithFile = async (path: string) => {
+    await mkdir(path)
+    await writeFile(join(path, 'file'), 'x')
+  }
+  const link = async (path: string) => {
+    await writeFile(`${path}.target`, 'what only we can read\n')
+    await symlink(`${path}.target`, path)
+  }
+
+  it.each([
+    ['a named pipe', pipe],
+    ['a folder', folderWithFile],
+    ['a link', link],
+  ])('%s is read as empty, at once, and the next start has a log again', async (_, put) => {
+    const path = join(folder, 'a.log')
+    await put(path)
+    expect(await lastLines(path, 3)).toEqual([])
+    expect(await lastWholeLines(path, 3)).toEqual({ lines: [], end: 0 })
+    expect(await readLog(path, 0, 10)).toEqual(Buffer.alloc(0))
+    expect(await logSize(path)).toBe(0)
+    expect(await rotateLog(path, 1)).toBe('small')
+    const log = await openLog(path)
+    await log.appendFile('written\n')
+    await log.close()
+    expect(await lastLines(path, 3)).toEqual(['written'])
+    expect(await logSize(path)).toBe(8)
+  })
+
+  it.each([
+    ['a named pipe', pipe],
+    ['a folder', folderWithFile],
+    ['a link', link],
+  ])('%s in the way of the older log does not keep the log from being bounded', async (_, put) => {
+    const path = join(folder, 'a.log')
+    await writeFile(path, 'too much\n')
+    for (const name of ['a.log.rotating', 'a.log.1']) await put(join(folder, name))
+    expect(await rotateLog(path, 5)).toBe('rotated')
+    expect(await readFile(path, 'utf8')).toBe('')
+    expect(await readFile(olderLog(path), 'utf8')).toBe('too much\n')
+  })
+
+  it('R14.4 folders and pipes are pruned as logs are', async () => {
+    await folderWithFile(join(folder, 'a.log'))
+    await pipe(join(folder, 'b.log'))
+    await folderWithFile(join(folder, 'b.log.1'))
+    await writeFile(join(folder, 'c.log'), 'x')
+    await pruneLogs(folder, { inUse: new Set(), maxAgeMs: -1, maxFiles: 0, now: Date.now() })
+    expect(await readdir(folder)).toEqual([])
+  })
 })

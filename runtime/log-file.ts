@@ -1,18 +1,24 @@
 import { constants } from 'node:fs'
-import { copyFile, type FileHandle, mkdir, open, readdir, rename, rm, stat, truncate } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, readdir, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { asDiskFull } from '../domain/disk-full.ts'
+import { removeTree } from './artifacts/trees.ts'
+import { openRegular, readAt } from './regular-file.ts'
 
 /**
  * The log of one instance: a file that the app's own stdout and stderr are, so that nothing is lost when the worker
  * dies. Bounded by copy-truncate: the app keeps its descriptor, and because that was opened with O_APPEND it goes on
  * at the new end. What an app writes between the copy and the truncation, usually well under a millisecond, is lost.
+ *
+ * The app can put anything in the place of its log, so nothing here opens a name without looking at what it opened.
  */
 
 /** Longer lines are cut in what people are shown; the file keeps them whole. */
 const MAX_LINE_CHARS = 2_000
 /** How far back the last lines are looked for. */
 const TAIL_BYTES = 128 * 1024
+/** A log that is rotated is copied in pieces of this size. */
+const COPY_BYTES = 1024 * 1024
 const NEWLINE = 0x0a
 
 export const olderLog = (path: string): string => `${path}.1`
@@ -20,7 +26,12 @@ export const olderLog = (path: string): string => `${path}.1`
 /** A descriptor for the child; the caller closes its own copy after the spawn. Mode 0600: apps log secrets. */
 export async function openLog(path: string): Promise<FileHandle> {
   await mkdir(dirname(path), { recursive: true })
-  return open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND, 0o600)
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND
+  const found = await openRegular(path, flags, 0o600)
+  if (found !== null) return found
+  // What the app left there instead must not keep it from being started again.
+  await removeTree(path)
+  return open(path, flags | constants.O_EXCL, 0o600)
 }
 
 /** The last `count` lines, oldest first; none when there is no log. */
@@ -28,6 +39,21 @@ export async function lastLines(path: string, count: number): Promise<string[]> 
   let lines = toLines(await tail(path, TAIL_BYTES))
   if (lines.length < count) lines = [...toLines(await tail(olderLog(path), TAIL_BYTES)), ...lines]
   return count > 0 ? lines.slice(-count) : []
+}
+
+/** What is in a log from `position` on, at most `length` bytes; nothing when there is no log. */
+export async function readLog(path: string, position: number, length: number): Promise<Buffer> {
+  const file = await openRegular(path, constants.O_RDONLY)
+  if (file === null) return Buffer.alloc(0)
+  return readAt(file, position, length).finally(() => file.close())
+}
+
+/** How large a log is, in bytes; 0 when there is none. */
+export async function logSize(path: string): Promise<number> {
+  return lstat(path).then(
+    (found) => (found.isFile() ? found.size : 0),
+    () => 0,
+  )
 }
 
 /**
@@ -46,27 +72,51 @@ export async function lastWholeLines(path: string, count: number): Promise<{ lin
 
 /**
  * Makes room when the log has grown past `maxBytes`: its last `maxBytes` become the older log, the rest goes. Copies
- * whole (and by reflink, where the file system can) unless the app ran far ahead of us.
+ * whole unless the app ran far ahead of us.
  */
 export async function rotateLog(path: string, maxBytes: number): Promise<'rotated' | 'small'> {
-  const size = await sizeOf(path)
-  if (size <= maxBytes) return 'small'
-  const draft = `${path}.rotating`
+  const log = await openRegular(path, constants.O_RDWR)
+  if (log === null) return 'small'
   try {
-    if (size <= 2 * maxBytes) {
-      await copyFile(path, draft, constants.COPYFILE_FICLONE)
-    } else {
-      const file = await open(draft, 'w', 0o600)
-      await file.writeFile(await tail(path, maxBytes)).finally(() => file.close())
+    const { size } = await log.stat()
+    if (size <= maxBytes) return 'small'
+    try {
+      await keep(log, path, size <= 2 * maxBytes ? 0 : size - maxBytes, 2 * maxBytes)
+    } catch (error) {
+      // On a full disk there is nowhere to copy to: losing old lines is what frees it (R1.6).
+      if (asDiskFull(error) === null) throw error
     }
-    await rename(draft, olderLog(path))
-  } catch (error) {
-    // On a full disk there is nowhere to copy to: losing old lines is what frees it (R1.6).
-    await rm(draft, { force: true })
-    if (asDiskFull(error) === null) throw error
+    await log.truncate(0)
+  } finally {
+    await log.close()
   }
-  await truncate(path, 0)
   return 'rotated'
+}
+
+/** Makes what is in the log from `from` on, at most `maxBytes` and without a piece of a line, the older log. */
+async function keep(log: FileHandle, path: string, from: number, maxBytes: number): Promise<void> {
+  const draft = `${path}.rotating`
+  await removeTree(draft)
+  try {
+    const file = await open(draft, 'wx', 0o600)
+    try {
+      for (let at = from; at < from + maxBytes; ) {
+        const chunk = await readAt(log, at, Math.min(COPY_BYTES, from + maxBytes - at))
+        if (chunk.length === 0) break
+        await file.writeFile(at === from && from > 0 ? chunk.subarray(chunk.indexOf(NEWLINE) + 1) : chunk)
+        at += chunk.length
+      }
+    } finally {
+      await file.close()
+    }
+    await rename(draft, olderLog(path)).catch(async () => {
+      await removeTree(olderLog(path))
+      await rename(draft, olderLog(path))
+    })
+  } catch (error) {
+    await removeTree(draft)
+    throw error
+  }
 }
 
 /** Removes logs of instances that are no more, once they are too old or too many (R14.4). */
@@ -81,7 +131,7 @@ export async function pruneLogs(
       const path = join(folder, name)
       const age =
         options.now -
-        (await stat(path).then(
+        (await lstat(path).then(
           (found) => found.mtimeMs,
           () => options.now,
         ))
@@ -91,8 +141,8 @@ export async function pruneLogs(
   aged.sort((a, b) => a.age - b.age)
   const doomed = aged.filter(({ age }, rank) => age > options.maxAgeMs || rank >= options.maxFiles)
   for (const { path } of doomed) {
-    await rm(path, { force: true })
-    await rm(olderLog(path), { force: true })
+    await removeTree(path)
+    await removeTree(olderLog(path))
   }
 }
 
@@ -111,27 +161,13 @@ async function tail(path: string, bytes: number): Promise<string> {
 
 /** The end of a file and where it begins; nothing when there is no file. */
 async function lastBytes(path: string, bytes: number): Promise<{ bytes: Buffer; start: number }> {
-  let file: FileHandle
-  try {
-    file = await open(path, 'r')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { bytes: Buffer.alloc(0), start: 0 }
-    throw error
-  }
+  const file = await openRegular(path, constants.O_RDONLY)
+  if (file === null) return { bytes: Buffer.alloc(0), start: 0 }
   try {
     const { size } = await file.stat()
     const start = Math.max(0, size - bytes)
-    const buffer = Buffer.alloc(size - start)
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, start)
-    return { bytes: buffer.subarray(0, bytesRead), start }
+    return { bytes: await readAt(file, start, size - start), start }
   } finally {
     await file.close()
   }
-}
-
-async function sizeOf(path: string): Promise<number> {
-  return stat(path).then(
-    (found) => found.size,
-    () => 0,
-  )
 }

@@ -1,6 +1,16 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { systemClock } from '../../runtime/clock.ts'
@@ -176,6 +186,53 @@ describe('the process provider alone', () => {
     const again = await next.ensure(spec)
     expect(isRunning(pid)).toBe(false)
     expect(await until(() => marked(bench), one)).toEqual([again.pid])
+  })
+
+  describe.each([
+    ['named pipes', (path: string) => execFileSync('mkfifo', [path])],
+    ['directories', (path: string) => mkdirSync(path)],
+  ])('R13.8 of an app that puts %s in the place of its record and its log', (_, put) => {
+    const replace = () => {
+      for (const path of [join(bench.home, ID, 'record.json'), join(bench.root, 'logs', `${ID}.log`)]) {
+        rmSync(path)
+        put(path)
+      }
+    }
+
+    it('the process is still known, and is ended and removed', async () => {
+      const { pid, address } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+      await get(address)
+      replace()
+      expect(await bench.provider.observe(ID)).toMatchObject({ state: 'running', pid })
+      expect(await bench.provider.logLines(ID, 10)).toEqual([])
+      expect(await bench.provider.remove(ID, { graceMs: 15_000 })).toEqual({ left: null })
+      expect(isRunning(pid)).toBe(false)
+      expect(await bench.provider.list()).toEqual([])
+    })
+
+    it('a worker that comes later starts it anew, and leaves nothing of the old one running', async () => {
+      const spec = await bench.spec(apps.wellBehaved)
+      const { pid, address } = await bench.provider.ensure(spec)
+      await get(address)
+      replace()
+      const next = bench.open()
+      expect(await next.observe(ID)).toEqual({ state: 'absent' })
+      const again = await next.ensure(spec)
+      expect(isRunning(pid)).toBe(false)
+      expect(JSON.parse(await get(again.address)).pid).toBe(again.pid)
+      replace()
+      expect(await bench.open().remove(ID, { graceMs: 15_000 })).toEqual({ left: null })
+      expect(isRunning(again.pid)).toBe(false)
+    })
+  })
+
+  it('R13.8 an instance that locks its directory away is known as running, and is removed', async () => {
+    const { pid, address } = await bench.provider.ensure(await bench.spec(apps.wellBehaved))
+    await get(address)
+    chmodSync(join(bench.home, ID), 0)
+    expect(await bench.provider.observe(ID)).toMatchObject({ state: 'running', pid })
+    expect(await bench.open().remove(ID, { graceMs: 15_000 })).toEqual({ left: null })
+    expect(isRunning(pid)).toBe(false)
   })
 
   it('finds an instance whose directory is gone, by the mark of its process', async () => {

@@ -12,7 +12,7 @@ import { openTemporal } from '../../control/temporal.ts'
 import { createArtifacts } from '../../runtime/artifacts/artifacts.ts'
 import { createKeptThings } from '../../runtime/artifacts/kept-things.ts'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
-import { lastLines, lastWholeLines } from '../../runtime/log-file.ts'
+import { lastLines, lastWholeLines, logSize, readLog } from '../../runtime/log-file.ts'
 import { resolveSource } from '../../runtime/source-roots.ts'
 import { createSources } from '../../runtime/sources/sources.ts'
 import { openStore, type Store } from '../../store/store.ts'
@@ -55,7 +55,14 @@ export async function startTestControl(
     temporal,
     token,
     log: pino({ level: 'silent' }),
-    logs: new InstanceLogs({ directory: join(home, 'logs', 'instances'), lastLines, lastWholeLines, pollMs: 20 }),
+    logs: new InstanceLogs({
+      directory: join(home, 'logs', 'instances'),
+      lastLines,
+      lastWholeLines,
+      readLog,
+      logSize,
+      pollMs: 20,
+    }),
     receiveSource: sources.receive,
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(resolved.sourceRoots, path),

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs'
-import { mkdir, open, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { copyTree, removeTree, setAside } from '../../artifacts/trees.ts'
+import { openRegular, readAt } from '../../regular-file.ts'
 
 /**
  * What lies on disk of one instance: `<home>/<id>/` with `record.json`, an empty `package.json`, and the three
@@ -40,21 +41,62 @@ export function instanceDirectory(home: string, id: string) {
 
 export const trashOf = (home: string): string => join(home, '.trash')
 
-/** Null when there is none, or none that can be read: nothing was started that is not found by its environment. */
-export async function readRecord(directory: InstanceDirectory): Promise<InstanceRecordFile | null> {
+/** Ours has some 150 bytes. */
+const MAX_RECORD_BYTES = 4_096
+
+/**
+ * Null when there is none, or none that can be believed: the app runs as our user, and may have put anything there. What
+ * was started is found by its marks, its folder and its control group then.
+ */
+export async function readRecord(directory: InstanceDirectory, id: string): Promise<InstanceRecordFile | null> {
+  const file = await openRegular(directory.record, constants.O_RDONLY)
+  if (file === null) return null
+  const text = await readAt(file, 0, MAX_RECORD_BYTES + 1)
+    .catch(() => Buffer.alloc(0))
+    .finally(() => file.close())
+  if (text.length > MAX_RECORD_BYTES) return null
   try {
-    return JSON.parse(await readFile(directory.record, 'utf8')) as InstanceRecordFile
-  } catch (error) {
-    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
+    const record: unknown = JSON.parse(text.toString('utf8'))
+    return isRecord(record) && record.id === id ? record : null
+  } catch {
+    return null
   }
+}
+
+function isRecord(value: unknown): value is InstanceRecordFile {
+  const record = (value ?? {}) as Record<string, unknown>
+  if (typeof record.id !== 'string') return false
+  if (record.phase === 'intent') return true
+  // A group of 1 or less means every process there is to kill(2).
+  const isPid = Number.isSafeInteger(record.pid) && (record.pid as number) > 1
+  const isTime = Number.isFinite(record.startedAt)
+  return record.phase === 'started' && isPid && isTime && isPort(record.port) && typeof record.startTime === 'string'
+}
+
+const isPort = (port: unknown): boolean => Number.isInteger(port) && (port as number) > 0 && (port as number) < 65_536
+
+/** Whether somebody took it away; one whose permissions an app has taken away is still there. */
+export async function isGone(directory: InstanceDirectory): Promise<boolean> {
+  return lstat(directory.record).then(
+    () => false,
+    (error: NodeJS.ErrnoException) => error.code === 'ENOENT' || error.code === 'ENOTDIR',
+  )
+}
+
+/**
+ * The directory with nothing but the intent to start something in it. Nothing of the instance lives any more; what it left
+ * behind goes as a whole, because each name in it may be something else by now than what we made.
+ */
+export async function beginAnew(directory: InstanceDirectory, id: string): Promise<void> {
+  await removeDirectory(directory)
+  await mkdir(directory.path, { recursive: true, mode: 0o700 })
+  await writeRecord(directory, { phase: 'intent', id })
 }
 
 /** On the disk, whole, when this returns. */
 export async function writeRecord(directory: InstanceDirectory, record: InstanceRecordFile): Promise<void> {
-  await mkdir(directory.path, { recursive: true, mode: 0o700 })
   const draft = `${directory.record}.draft`
-  const file = await open(draft, 'w', 0o600)
+  const file = await open(draft, 'wx', 0o600)
   try {
     await file.writeFile(JSON.stringify(record))
     await file.sync()
@@ -72,14 +114,13 @@ async function syncDirectory(path: string): Promise<void> {
 
 /**
  * Empty HOME and TMPDIR, and a working directory that is a writable copy of the artifact (R1.5). When that fails
- * nothing of it stays: on a full disk half a copy would be in its own way.
+ * nothing of it stays: on a full disk half a copy would take what others need.
  */
 export async function furnish(
   directory: InstanceDirectory,
   artifactPath: string,
   links: Readonly<Record<string, string>>,
 ): Promise<void> {
-  await clear(directory)
   try {
     await fill(directory, artifactPath, links)
   } catch (error) {

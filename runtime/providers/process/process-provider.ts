@@ -1,5 +1,4 @@
 import type { ChildProcess } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { readdir, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -20,9 +19,18 @@ import {
 } from './app-environment.ts'
 import { confinement } from './confinement.ts'
 import { controlGroup, memberOf, sweepControlGroups } from './control-group.ts'
-import { endFamily, familyOf, stillThere } from './family.ts'
+import { endFamily, familyOf, type Leader, stillThere } from './family.ts'
 import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
-import { furnish, instanceDirectory, readRecord, removeDirectory, trashOf, writeRecord } from './instance-directory.ts'
+import {
+  beginAnew,
+  furnish,
+  instanceDirectory,
+  isGone,
+  readRecord,
+  removeDirectory,
+  trashOf,
+  writeRecord,
+} from './instance-directory.ts'
 import { launch } from './launch.ts'
 import { isAlive, type ProcessRow, type ProcessTable, systemProcessTable } from './process-table.ts'
 import { Suspensions, type Watched } from './suspensions.ts'
@@ -138,9 +146,9 @@ class ProcessProvider implements Provider {
   async observe(id: string): Promise<Observation> {
     const own = this.#own.get(id)
     // One whose directory was taken away runs on with neither files nor HOME; it has to be made anew.
-    if (own && own.exited === null && !existsSync(this.#directory(id).record)) return { state: 'absent' }
+    if (own && own.exited === null && (await isGone(this.#directory(id)))) return { state: 'absent' }
     if (own) return own.exited ?? { ...own.running, suspended: this.#suspended.has(id) }
-    const record = await readRecord(this.#directory(id))
+    const record = await readRecord(this.#directory(id), id)
     if (record?.phase !== 'started') return { state: 'absent' }
     const { pid, startTime, startedAt, port } = record
     if (await isAlive(this.#table, pid, startTime)) {
@@ -221,7 +229,7 @@ class ProcessProvider implements Provider {
     const living = (await this.#end(id, 0)).filter(({ doomed }) => !doomed)
     if (living.length > 0) throw new CoppiceError('Unavailable', `${stillThere(living)} (${id})`)
     this.#forget(id)
-    await writeRecord(directory, { phase: 'intent', id })
+    await beginAnew(directory, id)
     await at('intent')
     const port = await freePort(this.#options.ports, id, this.#options.isPortFree ?? isPortFree)
     const environment = environmentOf(spec, { port, directory, homeId })
@@ -321,8 +329,7 @@ class ProcessProvider implements Provider {
   }
 
   async #family(id: string) {
-    const record = await readRecord(this.#directory(id))
-    const leader = record?.phase === 'started' ? { pid: record.pid, startTime: record.startTime } : null
+    const leader = this.#own.get(id)?.watched ?? this.#adopted.get(id) ?? (await this.#recordedLeader(id))
     const homeId = this.#options.homeId
     return {
       table: this.#table,
@@ -331,6 +338,11 @@ class ProcessProvider implements Provider {
       controlGroup: controlGroup(homeId, id),
       leader,
     }
+  }
+
+  async #recordedLeader(id: string): Promise<Leader | null> {
+    const record = await readRecord(this.#directory(id), id)
+    return record?.phase === 'started' ? { pid: record.pid, startTime: record.startTime } : null
   }
 
   get #findListeners(): FindListeners {
