@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { CoppiceError } from '../../domain/errors.ts'
 import { removeTree } from '../artifacts/trees.ts'
 import { controlGroup } from '../providers/process/control-group.ts'
-import { type CommandOptions, runCommand } from './command.ts'
+import { askCommand, type CommandOptions, runCommand } from './command.ts'
 
 let home: string
 beforeEach(() => {
@@ -67,12 +67,47 @@ function canGroup(): boolean {
 }
 
 describe('a command', () => {
-  it('gives its output as text and as lines, without colours and overwritten progress', async () => {
+  it('gives its output as lines, without colours and overwritten progress', async () => {
     const lines: string[] = []
     const script = 'printf "\\033[31mred\\033[0m\\n10%%\\r100%%\\n\\n"; echo wrong >&2; printf "no newline"'
-    expect(await sh(script, { log: (line) => lines.push(line) })).toContain('100%')
+    await sh(script, { log: (line) => lines.push(line) })
     expect(lines.sort()).toEqual(['100%', 'no newline', 'red', 'wrong'])
   })
+
+  it('gives its output as text to who asks it', async () => {
+    expect(await askCommand(['/bin/sh', '-c', 'echo one; echo two; echo wrong >&2'], options())).toBe('one\ntwo\n')
+  })
+
+  it('R14.4 whose answer has no end is ended', async () => {
+    await expect(askCommand(['yes'], options())).rejects.toMatchObject({
+      code: 'BuildFailed',
+      message: 'the command does not stop answering',
+    })
+  })
+
+  it('R14.4 may print more than a text can be long, and none of it stays in memory', async () => {
+    const before = process.memoryUsage().rss
+    await sh('head -c 600000000 /dev/zero | tr "\\0" x')
+    expect(process.memoryUsage().rss - before).toBeLessThan(300_000_000)
+  }, 60_000)
+
+  it('R14.4 that prints without end leaves everything else its turn, and is ended when it is aborted', async () => {
+    const controller = new AbortController()
+    let lines = 0
+    let atLastTurn = 0
+    let mostInATurn = 0
+    const turn = () => {
+      mostInATurn = Math.max(mostInATurn, lines - atLastTurn)
+      atLastTurn = lines
+      if (lines > 400_000) controller.abort(new Error('cancelled'))
+      if (!controller.signal.aborted) setImmediate(turn)
+    }
+    turn()
+    const running = runCommand(['yes'], options({ signal: controller.signal, log: () => lines++ }))
+    await expect(running).rejects.toThrow('cancelled')
+    // What a pipe holds.
+    expect(mostInATurn).toBeLessThanOrEqual(2 * 65_536)
+  }, 60_000)
 
   it('that fails throws BuildFailed with its last 20 lines', async () => {
     const error: CoppiceError = await sh('for i in $(seq 30); do echo line $i; done; exit 3').then(
@@ -117,7 +152,7 @@ describe('a command', () => {
     beforeEach(() => writeFileSync(join(home, 'daemon'), STUBBORN.replace('> pid', `> ${home}/pid`)))
 
     it('ends when its own process has, and ends the daemon', async () => {
-      const running = runCommand(['/bin/sh', '-c', `${leave}; echo done`, join(home, 'daemon')], options())
+      const running = askCommand(['/bin/sh', '-c', `${leave}; echo done`, join(home, 'daemon')], options())
       const pid = await pidIn(home)
       expect(await running).toBe('done\n')
       expect(isGone(pid)).toBe(true)

@@ -1,6 +1,6 @@
 import type { ChildProcess, SpawnOptions } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import type { Writable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
 import { CoppiceError } from '../../domain/errors.ts'
@@ -46,6 +46,8 @@ export const BUILD_VARIABLE = 'COPPICE_BUILD_ID'
 const LAST_LINES = 20
 /** A line may be a whole minified file. */
 const MAX_LINE_CHARS = 2000
+/** Answers are a line or two; what is longer is none. */
+const MAX_ANSWER_CHARS = 64 * 1024
 
 /** Apart from those of instances, whose names are ids of instances. */
 export const buildGroup = (homeId: string, id: string) => controlGroup(`${homeId}-builds`, id)
@@ -62,11 +64,32 @@ const DIES_WITH_ITS_PARENT =
   'read -r _ <&3 || exit 97; { read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 & exec "$@" 3<&-'
 
 /**
- * Runs a program in a process group of its own and returns its standard output. It has ended when its process has, whoever
- * still holds its pipes; then, or when the signal is aborted, all that it started is ended. Throws BuildFailed with the
- * last lines, DiskFull where they say so, or the reason of the signal.
+ * Runs a program in a process group of its own. It has ended when its process has, whoever still holds its pipes; then, or
+ * when the signal is aborted, all that it started is ended. Throws BuildFailed with the last lines, DiskFull where they
+ * say so, or the reason of the signal. However much it prints, no more of it than a line is kept here.
  */
-export async function runCommand(argv: readonly string[], options: CommandOptions): Promise<string> {
+export function runCommand(argv: readonly string[], options: CommandOptions): Promise<void> {
+  return execute(argv, options, () => undefined)
+}
+
+/** The same, for a program that is asked something: returns its standard output, which has a limit. */
+export async function askCommand(argv: readonly string[], options: CommandOptions): Promise<string> {
+  const tooMuch = new AbortController()
+  let answer = ''
+  const onText = (text: string) => {
+    if (answer.length + text.length <= MAX_ANSWER_CHARS) answer += text
+    else
+      tooMuch.abort(new CoppiceError('BuildFailed', `${options.name} does not stop answering`, { step: options.name }))
+  }
+  await execute(argv, { ...options, signal: AbortSignal.any([options.signal, tooMuch.signal]) }, onText)
+  return answer
+}
+
+async function execute(
+  argv: readonly string[],
+  options: CommandOptions,
+  onText: (text: string) => void,
+): Promise<void> {
   const { box, signal } = options
   signal.throwIfAborted()
   const id = `build-${randomUUID().slice(0, 13)}`
@@ -95,7 +118,6 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     }
   }
   const lines: string[] = []
-  const output: string[] = []
   const onLine = (raw: string) => {
     const line = options.edit === undefined ? raw : options.edit(raw)
     if (line === null) return
@@ -103,8 +125,8 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     if (lines.length > LAST_LINES) lines.shift()
     options.log(line)
   }
-  readLines(child.stdout, onLine, (text) => output.push(text))
-  readLines(child.stderr, onLine)
+  readLines(child.stdout, onLine, onText)
+  readLines(child.stderr, onLine, () => undefined)
   const closed = new Promise((resolve) => child.once('close', resolve))
   const endAll = async () => {
     killGroup()
@@ -127,7 +149,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
     await Promise.race([closed, sleep(LAST_OUTPUT_MS, undefined, { ref: false })])
     signal.throwIfAborted()
     const { code, signal: endedBy } = end
-    if (code === 0) return output.join('')
+    if (code === 0) return
     const how = endedBy === null ? `ended with exit code ${code}` : `was ended by ${endedBy}`
     if (saysDiskFull(lines))
       throw new CoppiceError('DiskFull', `${options.name}: the disk is full`, { logLines: lines })
@@ -145,14 +167,16 @@ function exited(child: ChildProcess): Promise<{ code: number | null; signal: Nod
   })
 }
 
-function readLines(
-  stream: NodeJS.ReadableStream | null,
-  onLine: (line: string) => void,
-  onText: (text: string) => void = () => undefined,
-): void {
+/**
+ * Reads a piece, lets everything else have its turn, and reads on. A program that prints faster than lines can be handled
+ * is held up by its pipe that way, and holds up nobody itself.
+ */
+function readLines(stream: Readable | null, onLine: (line: string) => void, onText: (text: string) => void): void {
   let rest = ''
   stream?.setEncoding('utf8')
   stream?.on('data', (text: string) => {
+    stream.pause()
+    setImmediate(() => stream.resume())
     onText(text)
     const parts = (rest + text).split('\n')
     rest = (parts.pop() ?? '').slice(-MAX_LINE_CHARS)

@@ -40,7 +40,7 @@ export type Job = Caller & {
       /** Lines that say nothing and would push out those that do. */
       skip?: (line: string) => boolean
     },
-  ) => Promise<string>
+  ) => Promise<void>
   /** Absolute path of a program of this machine, or null. */
   program: (name: string) => string | null
 }

@@ -101,17 +101,17 @@ async function install(
   job.onProgress(`Installing the packages of package.json with ${installer}`)
   switch (installer) {
     case 'pnpm':
-      return void (await job.run([...(await pnpm(job, packageJson, source)), 'install', '--frozen-lockfile'], {
+      return job.run([...(await pnpm(job, packageJson, source)), 'install', '--frozen-lockfile'], {
         cwd: directory,
         name: 'pnpm install --frozen-lockfile',
-      }))
+      })
     case 'npm ci':
     case 'npm install':
-      return void (await job.run([npm(job), ...installer.split(' ').slice(1)], {
+      return job.run([npm(job), ...installer.split(' ').slice(1)], {
         cwd: directory,
         name: installer,
         skip: npmUsage(),
-      }))
+      })
   }
 }
 

@@ -4,7 +4,7 @@ import { CoppiceError } from '../../domain/errors.ts'
 import { pythonDeclaration } from '../../domain/runtime-contract.ts'
 import { digestInPlace, sha256 } from '../artifacts/manifest.ts'
 import { copyTree } from '../artifacts/trees.ts'
-import { runCommand } from './command.ts'
+import { askCommand } from './command.ts'
 import type { Inspection } from './inspect.ts'
 import { type Ensured, ensureTree, type Job, keyOf, type Workshop } from './job.ts'
 import { installPreinstalled, layBeneath, notInstalledBeneath, type PreinstalledMeta } from './preinstalled.ts'
@@ -72,7 +72,7 @@ export function createPythonBuilder(options: PythonOptions) {
     let resolved: Promise<string> | undefined
     const uv = () => (resolved ??= workshop.tools.uv())
     const ask = (argv: readonly string[], name: string, env: Record<string, string> = {}) =>
-      runCommand(argv, {
+      askCommand(argv, {
         cwd: '/',
         env: { ...workshop.environment.env, HOME: options.cacheDir, ...env },
         signal: caller.signal,

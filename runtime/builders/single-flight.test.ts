@@ -44,6 +44,27 @@ describe('work that several want', () => {
     expect(b.heard).toEqual(a.heard)
   })
 
+  it('R14.4 that says more than anybody reads tells who joins late the end of it, and how much it leaves out', async () => {
+    const share = createSingleFlight()
+    const [a, b, c, job] = [caller(), caller(), caller(), work()]
+    const first = share('key', a.one, job.run)
+    const running = await job.begun
+    running.onProgress('Installing')
+    for (let i = 1; i <= 5_000; i++) running.log(`line ${i}`)
+    const second = share('key', b.one, job.run)
+    await Promise.resolve()
+    for (let i = 0; i < 200; i++) running.log('x'.repeat(2_000))
+    const third = share('key', c.one, job.run)
+    await Promise.resolve()
+    job.end.resolve('done')
+    await Promise.all([first, second, third])
+    expect(a.heard).toHaveLength(5_201)
+    expect(b.heard.slice(0, 3)).toEqual(['* Installing', 'coppice: 4000 earlier lines are left out here', 'line 4001'])
+    expect(b.heard).toHaveLength(1_202)
+    expect(c.heard.slice(0, 2)).toEqual(['* Installing', 'coppice: 5069 earlier lines are left out here'])
+    expect(c.heard).toHaveLength(2 + 131)
+  })
+
   it('goes on for the others when one of them aborts, the first one included', async () => {
     const share = createSingleFlight()
     const [a, b, job] = [caller(), caller(), work()]

@@ -8,10 +8,16 @@ export type Caller = {
 type Flight = {
   callers: Set<Caller>
   controller: AbortController
-  /** What was said so far, for those who join late. */
-  said: Array<(caller: Caller) => void>
+  said: Said
   result: Promise<unknown>
 }
+
+/** What those who join late are told: as much as people look at, so that work that says much takes no memory. */
+const MAX_SAID = 1_000
+const MAX_SAID_CHARS = 256 * 1024
+
+/** What was said so far: the last lines and how many came before them, and the last words of progress. */
+type Said = { lines: string[]; chars: number; leftOut: number; progress: string | null }
 
 export type SingleFlight = ReturnType<typeof createSingleFlight>
 
@@ -36,10 +42,11 @@ export function createSingleFlight() {
 
   function begin(key: string, work: (job: Caller) => Promise<unknown>): Flight {
     const controller = new AbortController()
-    const flight: Flight = { callers: new Set(), controller, said: [], result: Promise.resolve() }
-    const say = (what: (caller: Caller) => void) => {
-      flight.said.push(what)
-      for (const caller of flight.callers) what(caller)
+    const flight: Flight = {
+      callers: new Set(),
+      controller,
+      said: { lines: [], chars: 0, leftOut: 0, progress: null },
+      result: Promise.resolve(),
     }
     flights.set(key, flight)
     flight.result = (async () => {
@@ -48,8 +55,14 @@ export function createSingleFlight() {
       try {
         return await work({
           signal: controller.signal,
-          log: (line) => say((caller) => caller.log(line)),
-          onProgress: (words) => say((caller) => caller.onProgress(words)),
+          log: (line) => {
+            remember(flight.said, line)
+            for (const caller of flight.callers) caller.log(line)
+          },
+          onProgress: (words) => {
+            flight.said.progress = words
+            for (const caller of flight.callers) caller.onProgress(words)
+          },
         })
       } finally {
         flights.delete(key)
@@ -60,7 +73,10 @@ export function createSingleFlight() {
 
   async function joinFlight(flight: Flight, caller: Caller): Promise<unknown> {
     flight.callers.add(caller)
-    for (const what of flight.said) what(caller)
+    const { lines, leftOut, progress } = flight.said
+    if (progress !== null) caller.onProgress(progress)
+    if (leftOut > 0) caller.log(`coppice: ${leftOut} earlier lines are left out here`)
+    for (const line of lines) caller.log(line)
     const left = Promise.withResolvers<never>()
     const leave = () => {
       flight.callers.delete(caller)
@@ -74,5 +90,14 @@ export function createSingleFlight() {
       caller.signal.removeEventListener('abort', leave)
       flight.callers.delete(caller)
     }
+  }
+}
+
+function remember(said: Said, line: string): void {
+  said.lines.push(line)
+  said.chars += line.length
+  while (said.lines.length > MAX_SAID || said.chars > MAX_SAID_CHARS) {
+    said.chars -= said.lines.shift()?.length ?? 0
+    said.leftOut += 1
   }
 }

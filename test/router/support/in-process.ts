@@ -34,7 +34,7 @@ export async function startInProcess(first: RouteTable, args: string[] = []): Pr
     log: [],
     setRoutes: async (table) => {
       const isTable = (one: FromWorker) => one.type === 'applied' && one.version === table.version
-      tell({ type: 'table', table, ports: [], health: ALL_WELL })
+      tell({ type: 'table', table, ports: [] })
       await until(() => router.told.some(isTable))
     },
     setHealth: (change) => tell({ type: 'health', health: { ...ALL_WELL, ...change } }),
