@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from './artifacts/trees.ts'
-import { GROUND, packagesAbove, removeGround, settleGround } from './ground.ts'
+import { GROUND, groundsOf, packagesAbove, removeGrounds, settleGround } from './ground.ts'
 
 let folder: string
 let clone: string
@@ -30,6 +30,7 @@ beforeEach(() => {
 })
 afterEach(() => removeTree(folder))
 
+const lookup = () => ({ env: {}, places: [join(folder, 'state')] })
 const settle = (path = home, places = [join(folder, 'state')]) => settleGround(path, { logger, env: {}, places })
 
 it('R3.6 R14.1 keeps the trees in the data directory where no packages lie above it', async () => {
@@ -69,9 +70,20 @@ it('R14.1 gives a copy of a data directory ground of its own', async () => {
   cpSync(home, join(clone, 'copy'), { recursive: true, verbatimSymlinks: true })
   const copied = await settle(join(clone, 'copy'))
   for (const name of GROUND) expect(copied[name]).not.toBe(ground[name])
-  await removeGround(join(clone, 'copy'))
+  await removeGrounds(join(clone, 'copy'), lookup())
   expect(existsSync(ground.artifacts)).toBe(true)
   expect(existsSync(dirname(copied.artifacts))).toBe(false)
+})
+
+it('R14.3 is found and removed when the data directory was removed, and not when it was only renamed', async () => {
+  const ground = dirname((await settle()).instances)
+  expect(groundsOf(home, lookup())).toEqual([ground])
+  renameSync(home, join(clone, 'renamed'))
+  expect(groundsOf(home, lookup())).toEqual([])
+  await removeTree(join(clone, 'renamed'))
+  expect(groundsOf(home, lookup())).toEqual([ground])
+  await removeGrounds(home, lookup())
+  expect(existsSync(ground)).toBe(false)
 })
 
 it('is made again where it was lost, and leaves alone what somebody has put onto another disk', async () => {

@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, lstatSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs'
 import { mkdir, readdir, rename, symlink, unlink, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { dirname, isAbsolute, join } from 'node:path'
+import { basename, dirname, isAbsolute, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Logger } from 'pino'
 import { removeTree } from './artifacts/trees.ts'
@@ -68,10 +68,38 @@ export function groundOf(home: string): string | null {
   return null
 }
 
-/** Takes the ground of a data directory away, with all that is in it. */
-export async function removeGround(home: string): Promise<void> {
-  const ground = groundOf(home)
-  if (ground !== null) await removeTree(ground)
+/** Also those of a data directory that was removed, or lost its links: a ground says whose it was. */
+export function groundsOf(home: string, { env, places: given }: Pick<GroundOptions, 'env' | 'places'>): string[] {
+  const linked = groundOf(home)
+  const real = realPathOf(home)
+  const lost = [...(given ?? places(env))]
+    .filter((place) => existsSync(place) && isOurs(place))
+    .flatMap((place) => readdirSync(place).map((name) => join(realpathSync(place), name)))
+    .filter((ground) => {
+      const owner = ownerOf(ground)
+      return owner?.home === real && !isMovedAside(owner)
+    })
+  return [...new Set([...(linked === null ? [] : [linked]), ...lost])]
+}
+
+/** Takes the grounds of a data directory away, with all that is in them. */
+export async function removeGrounds(home: string, options: Pick<GroundOptions, 'env' | 'places'>): Promise<void> {
+  for (const ground of groundsOf(home, options)) await removeTree(ground)
+}
+
+/** Where it is, or would be if it were there. */
+export function realPathOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path === dirname(path) ? path : join(realPathOf(dirname(path)), basename(path))
+  }
+}
+
+/** Renamed, and another one is there now: the next start under the new name says so in the ground. */
+function isMovedAside({ home, inode }: Owner): boolean {
+  const beside = existsSync(dirname(home)) ? readdirSync(dirname(home)).map((name) => join(dirname(home), name)) : []
+  return beside.some((path) => path !== home && lstatSync(path, { throwIfNoEntry: false })?.ino === inode)
 }
 
 /** Where a user's programs keep state, else where whatever is kept over a restart of the machine may lie. */

@@ -2,19 +2,15 @@ import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { pino } from 'pino'
 import { CoppiceError } from '../domain/errors.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
-import { endLeftBuilds } from '../runtime/builders/left-builds.ts'
-import { removeGround } from '../runtime/ground.ts'
-import { sweepControlGroups } from '../runtime/providers/process/control-group.ts'
-import { createProcessProvider } from '../runtime/providers/process/process-provider.ts'
+import { removeGrounds } from '../runtime/ground.ts'
 import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
-import { storeOptionsFrom } from '../store/settings.ts'
-import { openStore } from '../store/store.ts'
 import { sweepRestores } from './backup/put-back.ts'
+import { removeInstances } from './stack/instances.ts'
 import { PROCESS_NAMES, readState, type StackState } from './stack/state-file.ts'
+import { endStrays, named, STOP_MS, stopping } from './stack/strays.ts'
 import { endRecorded } from './stack/supervised.ts'
 import { homePaths, ROOT } from './stack-options.ts'
 
@@ -26,19 +22,27 @@ const { values } = parseArgs({
   options: { home: { type: 'string' }, purge: { type: 'boolean' }, quiet: { type: 'boolean' } },
 })
 
-/** SIGTERM, 15 s, SIGKILL for instances (R3.6), and something for a loaded machine. */
-const STOP_MS = { worker: 40_000, router: 35_000, control: 10_000, temporal: 10_000 }
-const STARTER_MS = 120_000
-const INSTANCE_GRACE_MS = 15_000
-
 const say = (words: string): void => {
   if (!values.quiet) process.stderr.write(`${words}\n`)
 }
 
 async function down(home: string, purge: boolean): Promise<void> {
   await sweepRestores(home)
+  const ours = isDataDirectory(home)
   // Nothing is written into a folder that is not ours, not even a lock.
-  if (!isDataDirectory(home)) return say(`${home} is not a data directory of Coppice; nothing runs on it.`)
+  const left = ours ? await endPlatform(home) : await endLost(home)
+  if (left === 'nothing') return say(`${home} is not a data directory of Coppice; nothing runs on it.`)
+  // What was on its way out may have written there once more.
+  if (purge && existsSync(home)) return purgeFolder(home)
+  if (purge) {
+    await removeGrounds(home, process)
+    return say(`Stopped; ${home} was gone already.`)
+  }
+  if (!ours) return say(`Stopped. The apps are lost with what was in ${home}.`)
+  say(`Stopped. The apps are kept in ${home}; coppice up brings them back.`)
+}
+
+async function endPlatform(home: string): Promise<'ended'> {
   const paths = homePaths(home)
   const state = readState(paths.state)
   if (state !== null) await endStarter(state)
@@ -48,17 +52,22 @@ async function down(home: string, purge: boolean): Promise<void> {
     for (const name of [...PROCESS_NAMES].reverse()) {
       const record = left[name]
       if (record === undefined) continue
-      say(`Stopping the ${name} process (pid ${record.pid})`)
-      // SIGINT makes a worker stop the instances, too.
-      await endRecorded(record, { stopSignal: name === 'worker' ? 'SIGINT' : 'SIGTERM', stopGraceMs: STOP_MS[name] })
+      say(`Stopping ${named({ name, pid: record.pid })}`)
+      await endRecorded(record, stopping(name))
     }
-    await removeInstances(home)
+    await endStrays(home, say)
+    await removeInstances(home, say)
     rmSync(paths.state, { force: true })
   } finally {
     lock.release()
   }
-  if (!purge) return say(`Stopped. The apps are kept in ${home}; coppice up brings them back.`)
-  await purgeFolder(home)
+  return 'ended'
+}
+
+/** What runs on a data directory that was removed. */
+async function endLost(home: string): Promise<'ended' | 'nothing'> {
+  const strays = await endStrays(home, say)
+  return strays.length + (await removeInstances(home, say)) > 0 ? 'ended' : 'nothing'
 }
 
 const isDataDirectory = (home: string): boolean =>
@@ -91,7 +100,7 @@ async function purgeFolder(home: string): Promise<void> {
   const names = readdirSync(home)
   const failures: string[] = []
   const attempt = (work: Promise<void>) => work.catch((error: Error) => void failures.push(error.message))
-  await attempt(removeGround(home))
+  await attempt(removeGrounds(home, process))
   for (const name of names.filter((name) => OURS.has(name) && name !== INVENTORY))
     await attempt(removeTree(join(home, name)))
   // By it the next attempt knows that the folder is one of ours.
@@ -112,12 +121,12 @@ async function endStarter({ starter }: StackState): Promise<void> {
   say(`Stopping the platform (pid ${starter.pid})`)
   process.kill(starter.pid, 'SIGTERM')
   for (
-    const end = performance.now() + STARTER_MS;
+    const end = performance.now() + STOP_MS.starter;
     await isAlive(table, starter.pid, starter.startTime);
     await sleep(50)
   )
     if (performance.now() > end)
-      throw new CoppiceError('Unavailable', `Process ${starter.pid} has not stopped within ${STARTER_MS / 1000} s`)
+      throw new CoppiceError('Unavailable', `Process ${starter.pid} has not stopped within ${STOP_MS.starter / 1000} s`)
 }
 
 /** Nothing may start on the directory while it is being emptied. */
@@ -127,37 +136,6 @@ async function takeOver(home: string): Promise<ProcessLock> {
     if (lock !== null) return lock
     if (performance.now() > end)
       throw new CoppiceError('Unavailable', `Another program starts or stops a platform on ${home}`)
-  }
-}
-
-/** Instances outlive their worker on purpose (DESIGN D11); these outlived all of it. */
-async function removeInstances(home: string): Promise<void> {
-  // Also where their folder was removed: whose they are stands in the inventory.
-  const store = await openStore({ ...storeOptionsFrom(process.env), home })
-  const { homeId } = store
-  const provider = createProcessProvider({
-    home: join(home, 'instances'),
-    homeId,
-    logsDir: join(home, 'logs', 'instances'),
-    ports: store.ports,
-    logger: pino({ level: 'silent' }),
-  })
-  try {
-    const ids = await provider.list()
-    if (ids.length > 0) say(`Stopping ${ids.length} instance${ids.length === 1 ? '' : 's'}: ${ids.join(', ')}`)
-    await Promise.all(
-      ids.map(async (id) => {
-        const { left } = await provider.remove(id, { graceMs: INSTANCE_GRACE_MS })
-        if (left !== null) say(`Of ${id} something is left: ${left}`)
-      }),
-    )
-    await endLeftBuilds({ homeId, making: join(home, 'artifacts', 'making') })
-    sweepControlGroups(homeId)
-    const rest = await provider.list()
-    if (rest.length > 0) throw new CoppiceError('Unavailable', `Instances are left on ${home}: ${rest.join(', ')}`)
-  } finally {
-    provider.close()
-    await store.close()
   }
 }
 

@@ -322,7 +322,7 @@ function readable(line: string): string {
 
 /** Ends a process that another starter left, if it still is that process. */
 export async function endRecorded(
-  record: ProcessRecord,
+  record: Pick<ProcessRecord, 'pid' | 'startTime'>,
   spec: { stopSignal: NodeJS.Signals; stopGraceMs: number },
   table: ProcessTable = systemProcessTable(),
 ): Promise<void> {

@@ -1,10 +1,11 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
-import { coppice } from '../cli/cli.ts'
+import type { StackState } from '../../scripts/stack/state-file.ts'
+import { coppice, run, startPlatform } from '../cli/cli.ts'
 import { isRunning } from '../conformance/provider.ts'
 import { Platform, until } from '../helpers/platform.ts'
 
@@ -44,4 +45,18 @@ it('R14.3 down --purge finds and ends them without it, and leaves nothing', asyn
   expect(purged, purged.err).toMatchObject({ code: 0 })
   expect(running.filter(isRunning)).toEqual([])
   expect(existsSync(home)).toBe(false)
+})
+
+it('R14.3 down --purge ends a whole platform whose data directory was removed while it ran', async () => {
+  const started = await startPlatform()
+  const { starter, processes } = JSON.parse(readFileSync(join(started.home, 'run', 'state.json'), 'utf8')) as StackState
+  const hello = JSON.parse((await run(started, '-o', 'json', 'apps', 'get', 'hello')).out)
+  const instances = (hello.instances as Array<{ pid: number }>).map(({ pid }) => pid)
+  const running = [starter.pid, ...Object.values(processes).map(({ pid }) => pid), ...instances]
+  expect(running.filter(isRunning)).toHaveLength(7)
+  await removeTree(started.home)
+  const purged = await run(started, 'down', '--purge')
+  expect(purged, purged.err).toMatchObject({ code: 0, err: expect.not.stringContaining('nothing runs') })
+  expect(running.filter(isRunning)).toEqual([])
+  expect(existsSync(started.home)).toBe(false)
 })

@@ -1,0 +1,98 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { CoppiceError } from '../../domain/errors.ts'
+import { endLeftBuilds } from '../../runtime/builders/left-builds.ts'
+import type { PortLeases } from '../../runtime/contracts.ts'
+import { groundsOf, realPathOf } from '../../runtime/ground.ts'
+import { HOME_VARIABLE, INSTANCE_VARIABLE } from '../../runtime/providers/process/app-environment.ts'
+import { sweepControlGroups } from '../../runtime/providers/process/control-group.ts'
+import { createProcessProvider } from '../../runtime/providers/process/process-provider.ts'
+import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
+import { storeOptionsFrom } from '../../store/settings.ts'
+import { openStore } from '../../store/store.ts'
+
+/** SIGTERM, 15 s, SIGKILL (R3.6). */
+const GRACE_MS = 15_000
+
+/**
+ * Ends the instances and builds of a data directory on which no worker runs. Instances outlive their worker on purpose
+ * (D11); these outlived all of it. Whose they are stands in the inventory, and where that is lost, in their environment.
+ *
+ * @returns how many there were.
+ * @throws CoppiceError Unavailable when any are left.
+ */
+export async function removeInstances(home: string, say: (words: string) => void): Promise<number> {
+  const folders = instanceFolders(home)
+  const store = existsSync(join(home, 'inventory.db'))
+    ? await openStore({ ...storeOptionsFrom(process.env), home })
+    : null
+  try {
+    const homeIds = new Set([...(store === null ? [] : [store.homeId]), ...(await homeIdsIn(folders))])
+    let count = 0
+    for (const homeId of homeIds)
+      for (const folder of folders) {
+        const ports = store?.homeId === homeId ? store.ports : NOT_WRITTEN_DOWN
+        count += await removeThose({ home, folder, homeId, ports, say })
+      }
+    return count
+  } finally {
+    await store?.close()
+  }
+}
+
+/** Where there is no inventory no port is written down in it. */
+const NOT_WRITTEN_DOWN: PortLeases = {
+  acquire: () => Promise.reject(new Error('nothing is started here')),
+  replace: () => Promise.reject(new Error('nothing is started here')),
+  release: async () => {},
+}
+
+type Those = {
+  home: string
+  folder: string
+  homeId: string
+  ports: PortLeases
+  say: (words: string) => void
+}
+
+async function removeThose({ home, folder, homeId, ports, say }: Those): Promise<number> {
+  const provider = createProcessProvider({
+    home: folder,
+    homeId,
+    logsDir: join(home, 'logs', 'instances'),
+    ports,
+    logger: pino({ level: 'silent' }),
+  })
+  try {
+    const ids = await provider.list()
+    if (ids.length > 0) say(`Stopping ${ids.length} instance${ids.length === 1 ? '' : 's'}: ${ids.join(', ')}`)
+    await Promise.all(
+      ids.map(async (id) => {
+        const { left } = await provider.remove(id, { graceMs: GRACE_MS })
+        if (left !== null) say(`Of ${id} something is left: ${left}`)
+      }),
+    )
+    await endLeftBuilds({ homeId, making: join(folder, '..', 'artifacts', 'making') })
+    sweepControlGroups(homeId)
+    const rest = await provider.list()
+    if (rest.length > 0) throw new CoppiceError('Unavailable', `Instances are left on ${home}: ${rest.join(', ')}`)
+    return ids.length
+  } finally {
+    provider.close()
+  }
+}
+
+/** Real paths: those are what instances were given. */
+function instanceFolders(home: string): string[] {
+  const places = [home, ...groundsOf(home, process)].map((place) => join(place, 'instances'))
+  return [...new Set([...places.map(realPathOf), join(realPathOf(home), 'instances')])]
+}
+
+/** Of the processes whose HOME lies in one of these folders, there or not. */
+async function homeIdsIn(folders: readonly string[]): Promise<string[]> {
+  const instances = await systemProcessTable().tagged([INSTANCE_VARIABLE, HOME_VARIABLE, 'HOME'])
+  return instances
+    .filter(({ values }) => folders.some((folder) => values.HOME?.startsWith(`${folder}/`)))
+    .flatMap(({ values }) => values[HOME_VARIABLE] ?? [])
+}
