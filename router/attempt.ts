@@ -8,7 +8,13 @@ import type { Exchange } from './exchange.ts'
 import type { RebalanceNotes } from './rebalance-count.ts'
 import type { ResponseHeads } from './response-head.ts'
 import { Tunnel } from './tunnel.ts'
-import { type UpstreamControl, UpstreamError, type UpstreamHandler } from './upstream/upstream.ts'
+import {
+  isSlowConnect,
+  type UpstreamControl,
+  UpstreamError,
+  type UpstreamHandler,
+  type UpstreamRequest,
+} from './upstream/upstream.ts'
 
 /** Larger pieces are not worth a copy. */
 const MAX_HELD_BYTES = 16_384
@@ -40,18 +46,26 @@ export type AttemptParts = {
   defect(error: Error): void
 }
 
+export type AttemptOwner = {
+  ended(outcome: Outcome, endpoint: Endpoint): void
+  /** A connect took too long: whether to go on trying there. */
+  connectsAgain(endpoint: Endpoint): boolean
+}
+
 /**
  * One try to get an answer from one endpoint.
  *
  * It goes from `waiting` (for a connection) to `sent` to `answered` (the head of the answer has come) to `ended`;
- * from each of them an error leads to `ended` too. `finish` is called once, at the end.
+ * from each of them an error leads to `ended` too, but a connect that takes too long, where its owner has patience. The
+ * owner's `ended` is called once, at the end.
  */
 export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   private state: 'waiting' | 'sent' | 'answered' | 'ended' = 'waiting'
   private readonly exchange: Exchange
   private readonly endpoint: Endpoint
   private readonly parts: AttemptParts
-  private readonly finish: (outcome: Outcome) => void
+  private readonly owner: AttemptOwner
+  private request: UpstreamRequest | null = null
   private control: UpstreamControl | null = null
   private stall: NodeJS.Timeout | null = null
   private isStream = false
@@ -63,13 +77,20 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   /** The first piece of the body, kept until it is known whether it is the last. */
   private held: Buffer | null = null
 
-  constructor(exchange: Exchange, endpoint: Endpoint, parts: AttemptParts, finish: (outcome: Outcome) => void) {
+  constructor(exchange: Exchange, endpoint: Endpoint, parts: AttemptParts, owner: AttemptOwner) {
     this.exchange = exchange
     this.endpoint = endpoint
     this.parts = parts
-    this.finish = finish
+    this.owner = owner
     endpoint.began()
-    if (exchange.idempotent) endpoint.enlist(this)
+    // Whatever it is: before it has left nothing speaks against another instance.
+    endpoint.enlist(this)
+  }
+
+  send(request: UpstreamRequest): void {
+    const { idempotent, runs } = this.exchange
+    this.request = request
+    this.endpoint.send(request, idempotent && runs === 0, this)
   }
 
   /** The client has gone: the instance need not go on. */
@@ -103,8 +124,9 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
       return
     }
     this.state = 'sent'
+    this.request = null
     this.exchange.runs++
-    this.endpoint.asked()
+    if (!this.exchange.idempotent) this.endpoint.delist(this)
   }
 
   onHead(status: number, reason: string, received: string[]): void {
@@ -213,7 +235,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     const tunnel = new Tunnel(exchange, endpoint, socket, this.parts.bulk, () => {
       endpoint.longLived.delete(tunnel)
       endpoint.ended()
-      this.finish({ kind: 'done' })
+      this.owner.ended({ kind: 'done' }, endpoint)
     })
     endpoint.longLived.add(tunnel)
     tunnel.open(headers, rest)
@@ -222,7 +244,8 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   onError(error: Error): void {
     switch (this.state) {
       case 'waiting':
-        this.end({ kind: 'notSent', error })
+        if (isSlowConnect(error) && this.owner.connectsAgain(this.endpoint)) this.send(this.request as UpstreamRequest)
+        else this.end({ kind: 'notSent', error })
         break
       case 'sent':
         if (isMalformed(error)) this.end({ kind: 'unusable', error })
@@ -289,14 +312,14 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   private end(outcome: Outcome): void {
     if (this.state === 'ended') return
     const wasSent = this.state !== 'waiting'
-    if (this.state === 'sent') this.endpoint.settled()
+    if (this.state !== 'answered') this.endpoint.settled()
     this.state = 'ended'
     if (this.stall !== null) clearTimeout(this.stall)
     this.endpoint.delist(this)
     if (this.isStream) this.endpoint.longLived.delete(this)
     this.endpoint.ended()
     if (wasSent && (outcome.kind !== 'done' || this.leaving)) this.control?.abort()
-    this.finish(outcome)
+    this.owner.ended(outcome, this.endpoint)
   }
 
   flush(): void {

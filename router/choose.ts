@@ -15,6 +15,8 @@ export type Chooser = {
    * set; never for a client that has gone.
    */
   again(exchange: Exchange, done: () => void): void
+  /** Whether it may leave this endpoint, which has nothing of it yet: it lives nowhere, and there is another that was not tried. */
+  mayLeave(exchange: Exchange, endpoint: Endpoint): boolean
 }
 
 export function chooser(parts: {
@@ -63,8 +65,16 @@ export function chooser(parts: {
     exchange.tried = null
   }
 
+  const mayLeave = (exchange: Exchange, endpoint: Endpoint): boolean => {
+    if (endpoint.state !== 'serving') return true
+    if (exchange.digest !== null) return false
+    const others = refreshed(exchange, routes)?.bySlot ?? []
+    return others.some((one) => one !== endpoint && isOpen(one, exchange))
+  }
+
   return {
     again,
+    mayLeave,
     middleware: (req, res, next) => {
       const exchange = req.exchange
       // From here on the request may wait, and its client go away meanwhile.
@@ -89,7 +99,7 @@ function byLoad(app: AppRoutes, exchange: Exchange): Endpoint | null {
   let best: Endpoint | null = null
   for (const slot of app.slots) {
     const endpoint = app.bySlot[slot]
-    if (endpoint === undefined || endpoint.ejected || exchange.tried?.includes(endpoint)) continue
+    if (!isOpen(endpoint, exchange)) continue
     const better = best === null || (endpoint.busy === best.busy ? endpoint.inFlight < best.inFlight : best.busy)
     if (better) best = endpoint
   }
@@ -130,7 +140,7 @@ function bySession(app: AppRoutes, exchange: Exchange, random: () => number): En
 function firstUntried(app: AppRoutes, exchange: Exchange, target: number): Endpoint | null {
   const now = performance.now()
   const digest = exchange.digest as NonNullable<Exchange['digest']>
-  const open = (slot: number) => app.isUsable(slot) && !exchange.tried?.includes(app.bySlot[slot] as Endpoint)
+  const open = (slot: number) => isOpen(app.bySlot[slot], exchange)
   const chosen = app.bySlot[target] as Endpoint
   if (open(target) && chosen.suspectUntil <= now) {
     chosen.suspectUntil = 0
@@ -147,13 +157,18 @@ function anywhere(app: AppRoutes, exchange: Exchange, random: () => number): End
   let calm = 0
   for (const slot of app.slots) {
     const endpoint = app.bySlot[slot]
-    if (endpoint === undefined || endpoint.ejected || exchange.tried?.includes(endpoint)) continue
+    if (!isOpen(endpoint, exchange)) continue
     // Calm ones to the front.
     if (isCalm(endpoint, now)) open.splice(calm++, 0, endpoint)
     else open.push(endpoint)
   }
   const choices = calm > 0 ? calm : open.length
   return open[Math.floor(random() * choices)] ?? null
+}
+
+/** It serves, and has not failed this request yet. */
+function isOpen(endpoint: Endpoint | undefined, exchange: Exchange): endpoint is Endpoint {
+  return endpoint !== undefined && !endpoint.ejected && !exchange.tried?.includes(endpoint)
 }
 
 /** It failed nobody a moment ago, and lets nobody wait: where whoever may choose goes. */

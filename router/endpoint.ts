@@ -7,7 +7,7 @@ import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
 /** How often a process tells the primary of an endpoint that fails. */
 const TELL_EVERY_MS = 100
 
-/** A request without an answer yet that may be sent to another instance. */
+/** A request without an answer yet that may be sent to another instance: it has not left, or can be repeated. */
 export type Repeatable = {
   /** The instance is dead: somebody else shall answer. */
   recall(): void
@@ -35,7 +35,7 @@ export class Endpoint {
   ejected = false
   /** It lets a question wait: its sessions wait with it, new ones go elsewhere. */
   busy = false
-  /** A connect failed here a moment ago (ms of performance.now): others are tried first until then. */
+  /** It could not be connected to a moment ago (ms of performance.now): others are tried first until then. */
   suspectUntil = 0
   inFlight = 0
   /** When a byte of it came last, and when it last answered a request with 5xx; ms of performance.now(). */
@@ -82,8 +82,15 @@ export class Endpoint {
     return true
   }
 
+  /** A request is for it, and waits from now on: also for a connection, which one that is blocked does not take. */
   began(): void {
     this.inFlight++
+    if (this.unanswered++ === 0) this.unansweredSince = performance.now()
+  }
+
+  /** It has the head of its answer, or has ended without one. */
+  settled(): void {
+    this.unanswered--
   }
 
   ended(): void {
@@ -103,16 +110,6 @@ export class Endpoint {
     this.onIdle = onIdle
     this.connections?.close()
     if (this.inFlight === 0) onIdle()
-  }
-
-  /** A request left for it … */
-  asked(): void {
-    if (this.unanswered++ === 0) this.unansweredSince = performance.now()
-  }
-
-  /** … and has the head of its answer, or has ended. */
-  settled(): void {
-    this.unanswered--
   }
 
   heard(): void {

@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express'
 import { answer } from './answer.ts'
-import { Attempt, type AttemptParts, type Outcome } from './attempt.ts'
+import { Attempt, type AttemptOwner, type AttemptParts, type Outcome } from './attempt.ts'
 import type { Chooser } from './choose.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { Exchange } from './exchange.ts'
@@ -10,10 +10,10 @@ import { codeOf, isOwnError } from './own-errors.ts'
 import { REFUSALS, type Refusal } from './refusal.ts'
 import { BodyFailure, RequestBody } from './request-body.ts'
 import type { RequestHead } from './request-head.ts'
-import type { UpstreamRequest } from './upstream/upstream.ts'
+import { isSlowConnect, type UpstreamRequest } from './upstream/upstream.ts'
 import type { WaitingRoom } from './waiting-room.ts'
 
-/** An endpoint that failed to connect is asked last for so long; the active check, asked at once, decides the rest. */
+/** An endpoint that refused a connection is asked last for so long; the active check, asked at once, decides the rest. */
 const SUSPECT_MS = 1000
 /** Of those that leave for an instance; connects that fail have no such bound. */
 const MAX_RUNS = 2
@@ -51,12 +51,14 @@ export function forward(parts: ForwardParts): RequestHandler {
 }
 
 /** The attempts of one request, one after the other (D10). */
-class Turn {
+class Turn implements AttemptOwner {
   private readonly exchange: Exchange
   private readonly parts: ForwardParts
   private readonly body: RequestBody | null
   private attempt: Attempt | null = null
   private request: UpstreamRequest | null = null
+  /** ms of performance.now() since when it connects to the same endpoint; 0 while no connect took too long. */
+  private connectingSince = 0
 
   constructor(exchange: Exchange, parts: ForwardParts) {
     const { limits, timeouts } = parts.options
@@ -87,9 +89,9 @@ class Turn {
     const endpoint = exchange.endpoint as Endpoint
     exchange.attempts++
     this.request ??= requestOf(exchange, this.body)
-    const attempt = new Attempt(exchange, endpoint, this.parts, (outcome) => this.ended(outcome, endpoint))
-    this.attempt = attempt
-    endpoint.send(this.request, exchange.idempotent && exchange.runs === 0, attempt)
+    this.connectingSince = 0
+    this.attempt = new Attempt(exchange, endpoint, this.parts, this)
+    this.attempt.send(this.request)
   }
 
   clientClosed(): void {
@@ -97,7 +99,20 @@ class Turn {
     this.attempt?.abandon()
   }
 
-  private ended(outcome: Outcome, endpoint: Endpoint): void {
+  /**
+   * A connect that takes too long proves no death: the queue of an app that is blocked is full. A session waits there with
+   * those that it let in (R12.2), until it is given up or the time for an answer is over.
+   */
+  connectsAgain(endpoint: Endpoint): boolean {
+    this.parts.suspect(endpoint)
+    if (this.parts.chooser.mayLeave(this.exchange, endpoint)) return false
+    const { connectMs, firstByteMs } = this.parts.options.timeouts
+    const now = performance.now()
+    if (this.connectingSince === 0) this.connectingSince = now - connectMs
+    return firstByteMs === 0 || now - this.connectingSince < firstByteMs
+  }
+
+  ended(outcome: Outcome, endpoint: Endpoint): void {
     this.attempt = null
     const { exchange } = this
     switch (outcome.kind) {
@@ -106,6 +121,11 @@ class Turn {
         return
       case 'notSent':
         if (this.refuseForGood(outcome.error)) return
+        if (isSlowConnect(outcome.error)) {
+          if (this.parts.chooser.mayLeave(exchange, endpoint)) this.retry(endpoint)
+          else answer(exchange, REFUSALS.upstreamTimeout)
+          return
+        }
         endpoint.suspectUntil = performance.now() + SUSPECT_MS
         this.parts.suspect(endpoint)
         this.retry(endpoint)

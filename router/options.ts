@@ -87,6 +87,7 @@ export type Timeouts = {
   /** An idle connection of a client. */
   clientKeepAliveMs: number
   tlsHandshakeMs: number
+  /** One try to connect. Then a new session goes elsewhere, one that lives there tries again until `firstByteMs`. */
   connectMs: number
   /** From the request to the head of the answer (504); WebSockets and event streams are exempt once they run. */
   firstByteMs: number

@@ -56,6 +56,12 @@ export interface UpstreamControl {
   abort(): void
 }
 
+/** Nobody has refused: the queue of a busy instance is full, or its machine is not there (then the kernel says so, late). */
+export function isSlowConnect(error: Error): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'UPSTREAM_CONNECT_TIMEOUT' || code === 'ETIMEDOUT'
+}
+
 /** Errors that concern the request or the answer, told by their code. */
 export class UpstreamError extends Error {
   readonly code: 'UPSTREAM_CONNECT_TIMEOUT' | 'UPSTREAM_TIMEOUT' | 'UPSTREAM_CLOSED' | 'UPSTREAM_MALFORMED'
