@@ -39,7 +39,6 @@ export type AttemptParts = {
   heads: ResponseHeads
   random: RandomWord
   servedBy: boolean
-  writeStallMs: number
   bulk: Bulk
   rebalances: RebalanceNotes
   /** Something threw that never should: it costs one request, and is told. */
@@ -67,7 +66,6 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   private readonly owner: AttemptOwner
   private request: UpstreamRequest | null = null
   private control: UpstreamControl | null = null
-  private stall: NodeJS.Timeout | null = null
   private isStream = false
   private leaving = false
   private kept = false
@@ -189,14 +187,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     this.parts.bulk.relayed(chunk.length)
     if (!res.write(chunk)) {
       this.control?.pause()
-      res.once('drain', () => {
-        if (this.stall !== null) clearTimeout(this.stall)
-        this.stall = null
-        this.control?.resume()
-      })
-      if (this.parts.writeStallMs > 0) {
-        this.stall ??= setTimeout(() => res.destroy(), this.parts.writeStallMs)
-      }
+      res.once('drain', () => this.control?.resume())
     }
   }
 
@@ -314,7 +305,6 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     const wasSent = this.state !== 'waiting'
     if (this.state !== 'answered') this.endpoint.settled()
     this.state = 'ended'
-    if (this.stall !== null) clearTimeout(this.stall)
     this.endpoint.delist(this)
     if (this.isStream) this.endpoint.longLived.delete(this)
     this.endpoint.ended()

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
 import type { Request } from 'express'
 import { ClientConnection, type ClientSocket, linger, takeVersions, whenAnswered } from './client-connection.ts'
+import { ClientStalls } from './client-stalls.ts'
 import type { Metrics } from './metrics.ts'
 import type { Listen, RouterOptions } from './options.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -79,11 +80,13 @@ export function createListener(parts: ListenerParts): Server {
   server.on('drop', () => turnedAway.dropped())
   // Without a listener an accept that fails would end the process.
   server.on('error', (error) => turnedAway.failedToAccept(error))
+  const stalls = new ClientStalls(timeouts.writeStallMs)
   // Behind node's own listener, which gives the connection its parser.
   server.on(tls === null ? 'connection' : 'secureConnection', (socket: ClientSocket) => {
     if (socket.destroyed) return
     takeVersions(socket, server, MAX_HEAD_BYTES)
     new ClientConnection(socket, timeouts.clientHalfClosedMs)
+    stalls.watch(socket)
   })
   server.on('request', handle)
   // Left alone, node would ask for the body before anybody knows whether it is wanted (RFC 9110 10.1.1).

@@ -80,7 +80,7 @@ export type Timeouts = {
   requestHeadMs: number
   /** Between two pieces of a request body. A live upload has no other deadline. */
   requestBodyIdleMs: number
-  /** A client that takes none of the answer for so long is cut off. */
+  /** A client that takes none of what waits for it for so long is cut off, at most half of it later; WebSockets once they end. */
   writeStallMs: number
   /** A client that has closed its side gets its answer still; one that could be sent nothing of it for so long has gone. */
   clientHalfClosedMs: number

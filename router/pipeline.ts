@@ -72,7 +72,6 @@ export function pipeline(parts: PipelineParts): Pipeline {
       rebalances: parts.rebalances,
       heads: new ResponseHeads(cookies),
       servedBy: options.servedBy,
-      writeStallMs: options.timeouts.writeStallMs,
     }),
   )
   app.use(settle({ metrics, sessions, log }))

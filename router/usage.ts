@@ -45,11 +45,11 @@ const LIMIT_WORDS: Record<keyof Limits, string> = {
 const TIMEOUT_WORDS: Record<keyof Timeouts, string> = {
   requestHeadMs: 'for the whole head of a request',
   requestBodyIdleMs: 'between two pieces of a request body',
-  writeStallMs: 'a client that takes nothing of its answer for so long is cut off',
+  writeStallMs: 'a client that takes nothing of what waits for it for so long is cut off',
   clientHalfClosedMs: 'a client that has closed its side and is sent nothing for so long is cut off',
   clientKeepAliveMs: 'an idle connection of a client',
   tlsHandshakeMs: 'for the TLS handshake',
-  connectMs: 'to connect to an instance',
+  connectMs: 'one try to connect to an instance',
   firstByteMs: 'from the request to the head of the answer; then 504',
   noInstanceWaitMs: 'a request waits for an instance when there is none; then 503',
   holdWaitMs: 'a request waits while the traffic of its app is held; then 503',
