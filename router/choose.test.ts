@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { digestKey, mintKey, rankSlots, shedTarget } from '../domain/affinity.ts'
 import { type AppRoute, PROTOCOL } from '../domain/route-table.ts'
 import { chooser } from './choose.ts'
@@ -57,6 +57,7 @@ function setUp(more: Partial<AppRoute> = {}, { places = 4, random = 0, waitMs = 
   return {
     room,
     apply,
+    hold: () => routes.hold(['app']),
     health: (change: Partial<Health>) => routes.applyHealth({ ...ALL_WELL, ...change }),
     endpoint: (slot: number) => routes.forName('app')?.bySlot[slot] as Endpoint,
     /** What becomes of a request with this key; null while it waits. */
@@ -216,6 +217,74 @@ describe('a request that finds no instance', () => {
     const waiting = choose(null)
     apply({ app: 'other' })
     expect(waiting).toMatchObject({ done: 1, exchange: { refusal: REFUSALS.noSuchApp } })
+  })
+})
+
+describe('a request that comes during a cut-over', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  it('R3.4 waits for its end whatever the limit of other waits is', () => {
+    const { choose, hold, apply, room } = setUp({}, { waitMs: 0 })
+    hold()
+    const waiting = choose(keyOf(0, 1, 2))
+    room.wake()
+    expect(waiting).toMatchObject({ done: 0, exchange: { endpoint: null, refusal: null } })
+    apply()
+    expect(waiting).toMatchObject({ done: 1, exchange: { endpoint: { slot: 0 }, refusal: null } })
+    expect(room.size).toBe(0)
+  })
+
+  it('R3.4 is not refused in its midst for a wait that began before', () => {
+    vi.useFakeTimers()
+    const { choose, hold, apply, health } = setUp({}, { waitMs: 1000 })
+    health({ dead: ['i0', 'i1', 'i2'] })
+    const waiting = choose(keyOf(0, 1, 2))
+    vi.advanceTimersByTime(900)
+    hold()
+    vi.advanceTimersByTime(2000)
+    health({})
+    expect(waiting).toMatchObject({ done: 0, exchange: { endpoint: null, refusal: null } })
+    apply()
+    expect(waiting).toMatchObject({ done: 1, exchange: { endpoint: { slot: 0 }, refusal: null } })
+  })
+
+  it('R3.4 R1.6 is refused for no want of places, and takes none away from other apps', () => {
+    const { choose, hold, apply, room } = setUp({}, { places: 2 })
+    hold()
+    const waiting = Array.from({ length: 50 }, () => choose(keyOf(1, 0, 2)))
+    expect(waiting.map((one) => one.exchange.refusal)).toEqual(waiting.map(() => null))
+    const other = new Exchange({} as never, {} as never, {} as never, 0)
+    expect(room.enter(other, () => undefined)).toBe(true)
+    room.leave(other)
+    apply()
+    expect(waiting.map((one) => one.slot())).toEqual(waiting.map(() => 1))
+  })
+
+  it('R1.6 has to find a place after it when there is no instance then', () => {
+    const { choose, hold, apply, health, room } = setUp({}, { places: 4 })
+    hold()
+    const waiting = Array.from({ length: 50 }, () => choose(null))
+    health({ dead: ['i0', 'i1', 'i2'] })
+    expect(room.size).toBe(50)
+    apply()
+    expect(room.size).toBe(2)
+    const refused = waiting.filter((one) => one.exchange.refusal === REFUSALS.tooManyWaiting)
+    expect(refused).toHaveLength(48)
+    health({})
+    expect(room.size).toBe(0)
+  })
+
+  it('is not kept for ever when nobody ends the cut-over', () => {
+    vi.useFakeTimers()
+    const { choose, hold } = setUp()
+    hold()
+    const waiting = choose(null)
+    vi.advanceTimersByTime(DEFAULT_TIMEOUTS.workerSilenceMs + 1000)
+    expect(waiting.done).toBe(0)
+    vi.advanceTimersByTime(60_000)
+    expect(waiting).toMatchObject({ done: 1, exchange: { refusal: REFUSALS.held } })
   })
 })
 

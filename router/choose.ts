@@ -47,10 +47,11 @@ export function chooser(parts: {
     }
     const now = performance.now()
     if (exchange.waitUntil === 0) {
-      exchange.waitUntil = now + (app.held ? timeouts.holdWaitMs : timeouts.noInstanceWaitMs)
+      exchange.waitUntil = now + (app.row.held ? timeouts.holdWaitMs : timeouts.noInstanceWaitMs)
     }
-    const waited = now >= exchange.waitUntil
-    if (waited || !room.enter(exchange, () => again(exchange, done))) {
+    const cutOver = app.cutOverUntil !== 0
+    const waited = now >= (cutOver ? app.cutOverUntil : exchange.waitUntil)
+    if (waited || !room.enter(exchange, () => again(exchange, done), cutOver)) {
       exchange.refusal = !waited
         ? REFUSALS.tooManyWaiting
         : app.held

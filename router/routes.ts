@@ -5,6 +5,9 @@ import { ALL_WELL, type Health } from './health.ts'
 import type { AppMetrics, Metrics } from './metrics.ts'
 import type { Timeouts } from './options.ts'
 
+/** The primary, which ends a cut-over, and this process may have to do without CPU for so long beside. */
+const CUT_OVER_MARGIN_MS = 30_000
+
 /** What one process knows about one app; replaced whole when the app's row changes, endpoints live on. */
 export class AppRoutes {
   readonly name: string
@@ -19,8 +22,11 @@ export class AppRoutes {
   readonly slots: number[]
   /** Serving endpoints by slot. */
   readonly bySlot: (Endpoint | undefined)[] = []
-  /** New requests wait: for a resume, or until every process has stopped to use the instances that are about to go. */
-  held: boolean
+  /**
+   * ms of performance.now(); 0 for none. A cut-over: new requests wait until every process has stopped to use the
+   * instances that are about to go, which is known to be over by then.
+   */
+  cutOverUntil = 0
   /** Every slot is usable; the fast path. */
   allUp = true
   readonly isUsable = (slot: number): boolean => this.bySlot[slot]?.ejected === false
@@ -29,11 +35,15 @@ export class AppRoutes {
     this.name = row.app
     this.row = row
     this.metrics = metrics
-    this.held = row.held
     this.hash = digestKey(row.app).a
     for (const endpoint of serving) this.bySlot[endpoint.slot] = endpoint
     this.slots = [...new Set(row.endpoints.map((endpoint) => endpoint.slot))].sort((a, b) => a - b)
     this.healthChanged()
+  }
+
+  /** New requests wait: for a resume, or for a cut-over. */
+  get held(): boolean {
+    return this.row.held || this.cutOverUntil !== 0
   }
 
   get hasServing(): boolean {
@@ -144,9 +154,10 @@ export class Routes {
 
   /** Until the next table is applied. */
   hold(apps: readonly string[]): void {
+    const until = performance.now() + this.timeouts.workerSilenceMs + CUT_OVER_MARGIN_MS
     for (const name of apps) {
       const app = this.apps.get(name)
-      if (app !== undefined) app.held = true
+      if (app !== undefined) app.cutOverUntil = until
     }
   }
 
