@@ -12,6 +12,7 @@ export class PortGuard {
   private readonly problem: (key: string, message: string | null) => void
   private open = new Set<number>()
   private taken = new Set<number>()
+  private looking: Promise<unknown> = Promise.resolve()
 
   constructor(host: string, problem: (key: string, message: string | null) => void) {
     this.host = host
@@ -23,8 +24,17 @@ export class PortGuard {
     return [...this.taken]
   }
 
-  /** @returns those of the ports that can be opened, or are open; each of the others becomes a problem of its own */
-  async usable(ports: readonly number[]): Promise<number[]> {
+  /**
+   * One after the other, in the order of the calls: two looks at one port would each find it taken by the other.
+   * @returns those of the ports that can be opened, or are open; each of the others becomes a problem of its own
+   */
+  usable(ports: readonly number[]): Promise<number[]> {
+    const look = this.looking.then(() => this.look(ports))
+    this.looking = look
+    return look
+  }
+
+  private async look(ports: readonly number[]): Promise<number[]> {
     const open = new Set<number>()
     const taken = new Set<number>()
     for (const port of ports) {

@@ -65,6 +65,8 @@ export class Primary {
   private readonly routesFile: RoutesFile | null
   private readonly admin: Admin | null
   private table: RouteTable = NO_ROUTES
+  /** What the processes are to serve: the newest that is on disk, or has waited for it long enough. */
+  private due: RouteTable = NO_ROUTES
   private onDisk = { inventory: '', version: -1 }
   private acknowledged = { inventory: '', version: 0 }
   /** A published table that cannot be applied here, while nothing newer has come. */
@@ -158,13 +160,15 @@ export class Primary {
     await this.admin?.start()
     await this.waitForPort()
     this.checks.watch(this.table)
-    this.fleet.start(this.table, await this.ports.usable(ownPorts(this.table)), this.checks.health)
+    const first = this.table
+    this.due = first
+    this.fleet.start(first, await this.ports.usable(ownPorts(first)), this.checks.health)
     this.link?.start()
     this.sessionTimer = setInterval(async () => {
       this.counted = await this.fleet.sessions(500)
     }, COUNT_SESSIONS_EVERY_MS)
     this.portTimer = setInterval(() => {
-      if (this.ports.takenPorts.length > 0) void this.distribute(this.table)
+      if (this.ports.takenPorts.length > 0) void this.distribute()
     }, TAKEN_PORT_RETRY_MS)
   }
 
@@ -219,15 +223,18 @@ export class Primary {
     this.checks.watch(table)
     // First to disk: a router that is killed and comes back with the table before would show its clients an old version
     // after the new one (R3.4). A disk that hangs must not keep traffic at instances that have gone, though.
-    void Promise.race([this.keep(table), sleep(DISK_PATIENCE_MS, undefined, { ref: false })]).then(() =>
-      this.distribute(table),
-    )
+    void Promise.race([this.keep(table), sleep(DISK_PATIENCE_MS, undefined, { ref: false })]).then(() => {
+      // At the start the newest may be due before those that came shortly before it.
+      if (this.due !== this.table) this.due = table
+      return this.distribute()
+    })
   }
 
-  private async distribute(table: RouteTable): Promise<void> {
+  private async distribute(): Promise<void> {
+    const table = this.due
     const ports = await this.ports.usable(ownPorts(table))
     // Overtaken by a later one, which brings its own ports.
-    if (this.table === table) this.fleet.publish(table, ports)
+    if (this.due === table) this.fleet.publish(table, ports)
   }
 
   /** It goes on with the last one; whoever published this must not wait for it (D32). */
