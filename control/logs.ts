@@ -10,9 +10,9 @@ export type InstanceLogsOptions = {
   lastLines: (path: string, count: number) => Promise<string[]>
   /** The same without a line that is half written, and the offset at which that begins. */
   lastWholeLines: (path: string, count: number) => Promise<{ lines: string[]; end: number }>
-  /** What is in a log from `position` on, at most `length` bytes; nothing when there is no log. */
+  /** What is in a log from `position` on, at most `length` bytes; one that is not there is empty, no log an error. */
   readLog: (path: string, position: number, length: number) => Promise<Buffer>
-  /** In bytes; 0 when there is no log. */
+  /** In bytes, the same. */
   logSize: (path: string) => Promise<number>
   /** How often a log that is followed is looked at, in ms. */
   pollMs?: number

@@ -83,19 +83,21 @@ describe('R13.8 what an app can put in the place of its log', () => {
     ['a named pipe', pipe],
     ['a folder', folderWithFile],
     ['a link', link],
-  ])('%s is read as empty, at once, and the next start has a log again', async (_, put) => {
+  ])('%s is no log, which is told at once to who follows it, and the next start has a log again', async (_, put) => {
     const path = join(folder, 'a.log')
     await put(path)
     expect(await lastLines(path, 3)).toEqual([])
-    expect(await lastWholeLines(path, 3)).toEqual({ lines: [], end: 0 })
-    expect(await readLog(path, 0, 10)).toEqual(Buffer.alloc(0))
-    expect(await logSize(path)).toBe(0)
+    await expect(lastWholeLines(path, 3)).rejects.toThrow('not a file')
+    await expect(readLog(path, 0, 10)).rejects.toThrow('not a file')
+    await expect(logSize(path)).rejects.toThrow('not a file')
     expect(await rotateLog(path, 1)).toBe('small')
     const log = await openLog(path)
     await log.appendFile('written\n')
     await log.close()
     expect(await lastLines(path, 3)).toEqual(['written'])
     expect(await logSize(path)).toBe(8)
+    expect(await readLog(path, 3, 4)).toEqual(Buffer.from('tten'))
+    expect([await logSize(`${path}.not`), await readLog(`${path}.not`, 0, 9)]).toEqual([0, Buffer.alloc(0)])
   })
 
   it.each([

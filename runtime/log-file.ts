@@ -34,26 +34,42 @@ export async function openLog(path: string): Promise<FileHandle> {
   return open(path, flags | constants.O_EXCL, 0o600)
 }
 
-/** The last `count` lines, oldest first; none when there is no log. */
+/** The last `count` lines, oldest first; none when there is no log, or none that can be read. */
 export async function lastLines(path: string, count: number): Promise<string[]> {
   let lines = toLines(await tail(path, TAIL_BYTES))
   if (lines.length < count) lines = [...toLines(await tail(olderLog(path), TAIL_BYTES)), ...lines]
   return count > 0 ? lines.slice(-count) : []
 }
 
-/** What is in a log from `position` on, at most `length` bytes; nothing when there is no log. */
+/**
+ * What is in a log from `position` on, at most `length` bytes. One that is not there yet, or not any more, is empty; what
+ * is there and is no log is an error: who follows it would wait for ever.
+ */
 export async function readLog(path: string, position: number, length: number): Promise<Buffer> {
-  const file = await openRegular(path, constants.O_RDONLY)
+  const file = await openFollowed(path)
   if (file === null) return Buffer.alloc(0)
   return readAt(file, position, length).finally(() => file.close())
 }
 
-/** How large a log is, in bytes; 0 when there is none. */
+/** How large a log is, in bytes; one that is not there is empty. */
 export async function logSize(path: string): Promise<number> {
-  return lstat(path).then(
-    (found) => (found.isFile() ? found.size : 0),
-    () => 0,
-  )
+  const found = await lstat(path).catch(ifMissing)
+  if (found === null) return 0
+  if (!found.isFile()) throw noLog(path)
+  return found.size
+}
+
+async function openFollowed(path: string): Promise<FileHandle | null> {
+  const file = await openRegular(path, constants.O_RDONLY)
+  if (file === null && (await lstat(path).catch(ifMissing)) !== null) throw noLog(path)
+  return file
+}
+
+const noLog = (path: string) => new Error(`${path} is not a file that can be read`)
+
+function ifMissing(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null
+  throw error
 }
 
 /**
@@ -61,7 +77,7 @@ export async function logSize(path: string): Promise<number> {
  * among them; it begins at the offset.
  */
 export async function lastWholeLines(path: string, count: number): Promise<{ lines: string[]; end: number }> {
-  const { bytes, start } = await lastBytes(path, TAIL_BYTES)
+  const { bytes, start } = await lastBytes(await openFollowed(path), TAIL_BYTES)
   const whole = bytes.subarray(0, bytes.lastIndexOf(NEWLINE) + 1)
   // Cut into in the middle of a line, which is of no use.
   const from = start === 0 ? 0 : whole.indexOf(NEWLINE) + 1
@@ -154,14 +170,13 @@ function toLines(text: string): string[] {
 
 /** The end of a file, from the start of a line. */
 async function tail(path: string, bytes: number): Promise<string> {
-  const { bytes: found, start } = await lastBytes(path, bytes)
+  const { bytes: found, start } = await lastBytes(await openRegular(path, constants.O_RDONLY), bytes)
   const text = found.toString('utf8')
   return start === 0 ? text : text.slice(text.indexOf('\n') + 1)
 }
 
-/** The end of a file and where it begins; nothing when there is no file. */
-async function lastBytes(path: string, bytes: number): Promise<{ bytes: Buffer; start: number }> {
-  const file = await openRegular(path, constants.O_RDONLY)
+/** The end of a file, which it closes, and where it begins; nothing when there is no file. */
+async function lastBytes(file: FileHandle | null, bytes: number): Promise<{ bytes: Buffer; start: number }> {
   if (file === null) return { bytes: Buffer.alloc(0), start: 0 }
   try {
     const { size } = await file.stat()
