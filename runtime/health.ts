@@ -51,6 +51,19 @@ export const LOG_LINES = 30
 
 type Finding = Answer | { kind: 'foreign' }
 
+const FINDINGS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'AppCrashedAtStart',
+  'AppListensOnLoopback',
+  'AppListensOnWrongPort',
+  'AppDoesNotListen',
+  'HealthCheckFailed',
+  'HealthCheckTimedOut',
+  'PortUnavailable',
+])
+
+/** Whether that is what was found out about the instance, and not why nothing could be found out. */
+export const isFinding = (error: unknown): boolean => error instanceof CoppiceError && FINDINGS.has(error.code)
+
 /**
  * Throws CoppiceError: AppCrashedAtStart and AppListensOnLoopback at once; at the deadline AppListensOnWrongPort,
  * AppDoesNotListen, HealthCheckFailed, HealthCheckTimedOut; PortUnavailable when somebody else keeps the port. All carry

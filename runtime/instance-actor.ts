@@ -12,10 +12,11 @@ import type {
   InstanceSpec,
   Instances,
   Observation,
+  ObservedPatch,
   Provider,
   Removal,
 } from './contracts.ts'
-import { ASK_LIMIT_MS, crashInWords, type HealthOptions, LOG_LINES, waitUntilHealthy } from './health.ts'
+import { ASK_LIMIT_MS, crashInWords, type HealthOptions, isFinding, LOG_LINES, waitUntilHealthy } from './health.ts'
 import { portOf } from './listeners.ts'
 import { askHttp, canConnect } from './probe.ts'
 import type { Slots } from './slots.ts'
@@ -65,6 +66,8 @@ export class InstanceActor {
   #patience: Patience | null = null
   /** Since when routers say that it is silent; null when none does. As of the last reconciliation. */
   #silentSince: number | null = null
+  /** That it is up, which could not be written down yet; the reconciler tries again. Null as a rule. */
+  #unwritten: ObservedPatch | null = null
   /** Silence of the process before this one, until no router speaks of it any more. */
   #pastSilence: number | null = null
 
@@ -108,7 +111,7 @@ export class InstanceActor {
       // A start or stop that came meanwhile is next in turn, and sees to it.
       if (this.#attempt || this.#stopping) return
       if (seen.state === 'running') {
-        if (this.#watch) return this.#tend(record, seen)
+        if (this.#watch) return this.#tend(await this.#writeDownAtLast(record), seen)
         if (this.#isAsRecorded(record, seen)) return this.#adopt(record, seen)
       } else if (this.#watch) {
         return this.#handleExit()
@@ -159,7 +162,7 @@ export class InstanceActor {
   }
 
   async #bringUp(signal: AbortSignal, report: (words: string) => void, own: boolean): Promise<Started> {
-    const { inventory, provider, clock } = this.#context
+    const { inventory, provider, clock, logger } = this.#context
     signal.throwIfAborted()
     const begunAt = clock.elapsed()
     const record = await inventory.get(this.id)
@@ -169,18 +172,27 @@ export class InstanceActor {
       const spec = await inventory.spec(this.id, { signal, onProgress: report })
       if (!spec) throw this.#retired()
       if ((await provider.observe(this.id)).state !== 'running') {
-        await inventory.observe(this.id, { observed: 'starting', restartAt: null })
+        // For people to see. That it cannot be written keeps nothing from running.
+        await inventory
+          .observe(this.id, { observed: 'starting', restartAt: null })
+          .catch((err) => logger.warn({ err, instance: this.id }, 'could not write down that it is starting'))
       }
       const { running, address, loopbackOnly } = await this.#untilHealthy(spec, signal, report)
       this.#pastSilence = this.#silentSince
       await this.#watchFrom(running.startedAt, record.crashes)
-      await inventory.observe(this.id, {
+      const note: ObservedPatch = {
         observed: 'running',
         address,
         pid: running.pid,
         startedAt: running.startedAt,
         restartAt: null,
         message: null,
+      }
+      // A saga that starts it tries again itself, and has to know until then.
+      await inventory.observe(this.id, note).catch((err) => {
+        if (!own) throw err
+        this.#unwritten = note
+        logger.warn({ err, instance: this.id }, 'could not write down that it is up; tries again')
       })
       if (loopbackOnly !== null && !own) {
         await this.#event(record, 'loopbackWarning', loopbackWarning(loopbackOnly, portOf(address)))
@@ -259,6 +271,15 @@ export class InstanceActor {
     return wasHealthy && record.address !== null && portOf(record.address) === portOf(seen.address)
   }
 
+  /** @returns the record as it is then. */
+  async #writeDownAtLast(record: InstanceRecord): Promise<InstanceRecord> {
+    const note = this.#unwritten
+    if (note === null) return record
+    await this.#context.inventory.observe(this.id, note)
+    this.#unwritten = null
+    return { ...record, ...note }
+  }
+
   async #adopt(record: InstanceRecord, seen: Running): Promise<void> {
     await this.#watchFrom(seen.startedAt, record.crashes)
     await this.#event(record, 'adopted', 'It went on running without a worker; this one looks after it now.')
@@ -285,6 +306,7 @@ export class InstanceActor {
   #unwatch(): void {
     this.#watch?.cancel()
     this.#watch = null
+    this.#unwritten = null
     this.#patience?.end()
     this.#patience = null
   }
@@ -362,13 +384,22 @@ export class InstanceActor {
     if (record) await this.#event(record, 'restarted', 'It is up again.')
   }
 
-  /** What runs and does not get healthy is not left standing: a fresh start may do better. */
+  /**
+   * What runs and does not get healthy is not left standing: a fresh start may do better. Other trouble is ours (a store
+   * that is away, no descriptors left) and says nothing of what runs: it is only looked at again.
+   */
   async #notRestarted(error: unknown): Promise<void> {
-    const { inventory, provider, graceMs } = this.#context
+    const { inventory, provider, graceMs, backOff, logger } = this.#context
     if (this.#attempt || this.#stopping) return
     const record = await inventory.get(this.id)
     if (!record || record.desired === 'retired') return
-    if ((await provider.observe(this.id)).state === 'running') await provider.remove(this.id, { graceMs })
+    if ((await provider.observe(this.id)).state === 'running') {
+      if (!isFinding(error)) {
+        logger.warn({ err: error, instance: this.id }, 'could not look whether it is healthy; looks again')
+        return this.#restartIn(restartDelayMs(Math.max(record.crashes, 1), backOff))
+      }
+      await provider.remove(this.id, { graceMs })
+    }
     const why = error instanceof CoppiceError ? error.message : 'It could not be started again.'
     await this.#holdBack(record, record.crashes + 1, why, await provider.logLines(this.id, LOG_LINES))
   }

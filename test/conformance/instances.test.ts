@@ -1,8 +1,10 @@
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { CoppiceError } from '../../domain/errors.ts'
 import { systemClock } from '../../runtime/clock.ts'
 import type { Instances, Provider } from '../../runtime/contracts.ts'
 import { createInstances, type InstancesOptions } from '../../runtime/instances.ts'
+import { portOf } from '../../runtime/listeners.ts'
 import type { Ask } from '../../runtime/probe.ts'
 import * as apps from './apps.ts'
 import { type Bench, createBench, get, until } from './bench.ts'
@@ -406,6 +408,58 @@ describe('a crash', () => {
     await instances.reconcile()
     await observed('crashed')
     expect(inventory.record(ID).crashes).toBe(1)
+  })
+
+  it.each([[['starting', 'running']], [['running']]])(
+    'R12.8 is made good by one start, also where the disk has no room to note that it is %s',
+    async (notes) => {
+      inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+      const { address } = await instances.start(ID)
+      await crash(address)
+      await until(() => clock.due[0] === 1_000 && inventory.kinds(ID).length === 1)
+      inventory.failing = (method, _, patch) => {
+        if (method === 'observe' && patch?.observed !== undefined && notes.includes(patch.observed))
+          throw new CoppiceError('DiskFull', 'The disk is full')
+      }
+      clock.advance(1_000)
+      await until(() => inventory.kinds(ID).length === 2)
+      const running = await bench.provider.observe(ID)
+      expect(running).toMatchObject({ state: 'running' })
+      expect(inventory.kinds(ID)).toEqual(['crashed', 'restarted'])
+      await instances.reconcile()
+      expect(inventory.record(ID).observed).not.toBe('running')
+      inventory.failing = () => undefined
+      await instances.reconcile()
+      expect(inventory.record(ID)).toMatchObject({ observed: 'running', crashes: 1, restartAt: null })
+      expect(portOf(inventory.record(ID).address ?? '')).toBe(portOf((running as { address: string }).address))
+      expect(await bench.provider.observe(ID)).toEqual(running)
+    },
+  )
+
+  it('R12.8 after which nothing can be found out of the instance that is up again leaves it alone until it can', async () => {
+    let trouble = true
+    const listeners = async (id: string) => {
+      if (trouble) throw Object.assign(new Error('too many open files'), { code: 'EMFILE' })
+      return bench.provider.listeners(id)
+    }
+    const provider: Provider = new Proxy(bench.provider, {
+      get: (target, name) => {
+        const value = name === 'listeners' ? listeners : Reflect.get(target, name, target)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, crashes: 1 })
+    instances = open({ provider })
+    await instances.reconcile()
+    await until(() => clock.due[0] === 1_000)
+    const running = await bench.provider.observe(ID)
+    expect(running.state).toBe('running')
+    expect(inventory.kinds(ID)).toEqual([])
+    trouble = false
+    clock.advance(1_000)
+    await observed('running')
+    expect(inventory.record(ID).crashes).toBe(1)
+    expect(await bench.provider.observe(ID)).toEqual(running)
   })
 })
 

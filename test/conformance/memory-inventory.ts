@@ -11,7 +11,7 @@ export class MemoryInventory implements InstanceInventory {
   /** What routers say; by instance, since when. */
   readonly silentSince = new Map<string, number>()
   /** Called before each method; throws what the store is to fail with. */
-  failing: (method: string, id: string) => void = () => undefined
+  failing: (method: string, id: string, patch?: ObservedPatch) => void = () => undefined
 
   add(spec: InstanceSpec, record: Partial<InstanceRecord> = {}): void {
     this.specs.set(spec.id, spec)
@@ -60,7 +60,7 @@ export class MemoryInventory implements InstanceInventory {
   }
 
   async observe(id: string, patch: ObservedPatch): Promise<void> {
-    this.failing('observe', id)
+    this.failing('observe', id, patch)
     const record = this.records.get(id)
     if (record) Object.assign(record, patch)
   }
