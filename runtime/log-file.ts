@@ -3,6 +3,7 @@ import { type FileHandle, lstat, mkdir, open, readdir, rename } from 'node:fs/pr
 import { dirname, join } from 'node:path'
 import { asDiskFull } from '../domain/disk-full.ts'
 import { removeTree } from './artifacts/trees.ts'
+import { eachApart } from './each-apart.ts'
 import { openRegular, readAt } from './regular-file.ts'
 
 /**
@@ -156,10 +157,8 @@ export async function pruneLogs(
   )
   aged.sort((a, b) => a.age - b.age)
   const doomed = aged.filter(({ age }, rank) => age > options.maxAgeMs || rank >= options.maxFiles)
-  for (const { path } of doomed) {
-    await removeTree(path)
-    await removeTree(olderLog(path))
-  }
+  const paths = doomed.flatMap(({ path }) => [path, olderLog(path)])
+  await eachApart(paths, removeTree)
 }
 
 function toLines(text: string): string[] {

@@ -1,7 +1,7 @@
-import { mkdirSync, mkdtempSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { BACKUP_BOUNDS, stamp } from '../store/backups.ts'
 import { openStore, type Store } from '../store/store.ts'
@@ -41,6 +41,37 @@ it('R14.4 backups go when they are too old, also while nobody makes another one'
     now: () => now,
   })
   expect(readdirSync(folder).sort()).toEqual([29, 1].map((days) => name(now - days * 24 * 3_600_000)))
+})
+
+it('R14.4 build logs go when they are too old, whatever else lies among them', async () => {
+  const now = Date.now()
+  const buildLogs = join(home, 'builds')
+  const old = (...path: string[]) => {
+    const file = join(buildLogs, ...path)
+    utimesSync(file, new Date(now - 31 * 24 * 3_600_000), new Date(now - 31 * 24 * 3_600_000))
+  }
+  for (const app of ['before', 'later']) {
+    mkdirSync(join(buildLogs, app, 'a-folder'), { recursive: true })
+    symlinkSync('nowhere', join(buildLogs, app, 'a-link'))
+    for (const name of ['build-1.log', 'build-2.log']) writeFileSync(join(buildLogs, app, name), 'x')
+    old(app, 'build-1.log')
+    old(app, 'a-folder')
+  }
+  writeFileSync(join(buildLogs, 'foreign'), 'x')
+  const warned = vi.fn()
+  const none = { sweep: async () => {}, collect: async () => ({ removed: [] }), open: async () => null }
+  await keepHouse({
+    store,
+    artifacts: none,
+    sources: none,
+    buildLogs,
+    backups: { folder: join(home, 'backups'), bounds: BACKUP_BOUNDS },
+    logger: { ...createLogger('silent'), warn: warned } as never,
+    now: () => now,
+  })
+  expect(warned).not.toHaveBeenCalled()
+  for (const app of ['before', 'later']) expect(readdirSync(join(buildLogs, app))).toEqual(['a-link', 'build-2.log'])
+  expect(readdirSync(buildLogs)).toContain('foreign')
 })
 
 it('R14.4 a chore that fails is named, and keeps none of the others from being done', async () => {

@@ -2,10 +2,12 @@
  * Keeps what grows within bounds (R14.4): artifacts, sources, kept deployments, operations, events, build logs,
  * backups. What an instance, an operation or a kept deployment needs is pinned and stays, whatever the bounds say (R4.3).
  */
-import { readdir, rm, stat } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { secretsNeeded } from '../domain/app-config.ts'
+import { removeTree } from '../runtime/artifacts/trees.ts'
 import type { Artifacts } from '../runtime/contracts.ts'
+import { eachApart } from '../runtime/each-apart.ts'
 import { type BackupBounds, pruneBackups } from '../store/backups.ts'
 import type { OperationBounds } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
@@ -93,9 +95,11 @@ async function noteSecrets({ store, artifacts }: HousekeepingOptions): Promise<v
 }
 
 async function pruneLogs(folder: string, before: number): Promise<void> {
-  for (const app of await readdir(folder).catch(() => []))
-    for (const name of await readdir(join(folder, app))) {
-      const file = join(folder, app, name)
-      if ((await stat(file)).mtimeMs < before) await rm(file, { force: true })
-    }
+  const apps = (await readdir(folder, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isDirectory())
+  await eachApart(apps, async ({ name: app }) => {
+    const paths = (await readdir(join(folder, app))).map((name) => join(folder, app, name))
+    await eachApart(paths, async (path) => {
+      if ((await lstat(path)).mtimeMs < before) await removeTree(path)
+    })
+  })
 }

@@ -147,6 +147,39 @@ describe('a sealed tree', () => {
     expect(modeOf(join(path, 'file'))).toBe(0o444)
   })
 
+  it('R14.4 beside which others have put files is collected and scrubbed as ever, and these are left alone', async () => {
+    const store = make()
+    for (const key of ['k1', 'k2']) await put(store, key)
+    writeFileSync(join(home, 'kept', '.DS_Store'), 'x')
+    mkdirSync(join(home, 'kept', 'lost+found'))
+    expect(await store.scrub()).toEqual({ checked: 2, damaged: [] })
+    expect((await store.list()).map(({ key }) => key).sort()).toEqual(['k1', 'k2'])
+    clock += 1_000
+    const collected = await store.collect({ maxCount: 0, maxBytes: 0, maxAgeMs: 0 })
+    expect({ ...collected, removed: collected.removed.sort() }).toEqual({ removed: ['k1', 'k2'], kept: 0 })
+    expect(list('kept').sort()).toEqual(['.DS_Store', 'lost+found'])
+  })
+
+  it('R14.4 of which one cannot be judged does not keep the others from being collected', async () => {
+    const store = createSealedStore({
+      directory: home,
+      now: () => clock,
+      pins: {
+        isPinned: async (key) => {
+          if (key === 'k1') throw new Error('cannot say')
+          return false
+        },
+      },
+    })
+    for (const key of ['k1', 'k2', 'k3']) {
+      await put(store, key)
+      utimesSync(join(home, 'kept', key, 'manifest'), clock / 1_000, clock / 1_000)
+      clock += 1_000
+    }
+    await expect(store.collect({ maxCount: 0, maxBytes: 0, maxAgeMs: 0 })).rejects.toThrow('cannot say')
+    expect(list('kept')).toEqual(['k1'])
+  })
+
   it('R4.3 whose bytes rotted without a trace is found by a scrub', async () => {
     const store = make()
     const { path } = await put(store, 'k1')

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pins } from '../contracts.ts'
+import { eachApart } from '../each-apart.ts'
 import {
   checkTree,
   describeTree,
@@ -188,26 +189,27 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     const remaining = new Map(all.map((entry) => [entry.key, entry]))
     let bytes = all.reduce((sum, entry) => sum + entry.bytes, 0)
     const removed: string[] = []
+    const goes = async ({ key, bytes: size, usedAt }: (typeof all)[number]) => {
+      const tooMany = remaining.size > options.maxCount || bytes > options.maxBytes
+      if (!remaining.has(key) || !(tooMany || now() - usedAt > options.maxAgeMs)) return
+      const needed = [...remaining.values()].some((other) => standsOn(other.meta).includes(key))
+      if (needed || (await pins.isPinned(key))) return
+      if (!(await takeOut(key, async () => !(await pins.isPinned(key))))) return
+      remaining.delete(key)
+      bytes -= size
+      removed.push(key)
+    }
     // An artifact goes before the layers it stands on; these get their chance in the next round.
     for (let before = -1; before < removed.length; ) {
       before = removed.length
-      for (const { key, bytes: size, usedAt } of all) {
-        const tooMany = remaining.size > options.maxCount || bytes > options.maxBytes
-        if (!remaining.has(key) || !(tooMany || now() - usedAt > options.maxAgeMs)) continue
-        const needed = [...remaining.values()].some((other) => standsOn(other.meta).includes(key))
-        if (needed || (await pins.isPinned(key))) continue
-        if (!(await takeOut(key, async () => !(await pins.isPinned(key))))) continue
-        remaining.delete(key)
-        bytes -= size
-        removed.push(key)
-      }
+      await eachApart(all, goes)
     }
     return { removed, kept: remaining.size }
   }
 
   async function list(): Promise<Array<{ key: string; bytes: number; usedAt: number; meta: unknown }>> {
     const entries = []
-    for (const key of await namesIn(kept)) {
+    for (const key of await keysKept()) {
       const file = join(kept, key, 'manifest')
       const [manifest, stats] = await Promise.all([readManifest(file), stat(file).catch(() => null)])
       entries.push({ key, bytes: manifest?.bytes ?? 0, usedAt: stats?.mtimeMs ?? 0, meta: manifest?.meta })
@@ -215,11 +217,16 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     return entries
   }
 
+  /** Without what others have put there: file managers and backup programs leave their files everywhere. */
+  const keysKept = async () => (await namesIn(kept)).filter(isKey)
+
   /** Reads every byte of everything kept; what is damaged is taken out and named. */
   async function scrub(): Promise<{ checked: number; damaged: string[] }> {
     const damaged: string[] = []
-    const keys = await namesIn(kept)
-    for (const key of keys) if ((await sound(key, 'fully')) === null) damaged.push(key)
+    const keys = await keysKept()
+    await eachApart(keys, async (key) => {
+      if ((await sound(key, 'fully')) === null) damaged.push(key)
+    })
     return { checked: keys.length, damaged }
   }
 
@@ -248,8 +255,10 @@ async function namesIn(path: string): Promise<string[]> {
 }
 
 /** Keys become names of directories; they are ours, but they also come back from outside as digests. */
+const isKey = (name: string): boolean => /^[a-z0-9][a-z0-9-]{0,127}$/.test(name)
+
 function checkedKey(key: string): string {
-  if (!/^[a-z0-9][a-z0-9-]{0,127}$/.test(key)) throw new Error(`${JSON.stringify(key)} is not a key`)
+  if (!isKey(key)) throw new Error(`${JSON.stringify(key)} is not a key`)
   return key
 }
 

@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -587,6 +588,18 @@ describe('the process provider alone', () => {
     await until(() => statSync(log).size === 0)
     expect(statSync(`${log}.1`).size).toBeLessThanOrEqual(200_000)
     expect((await next.logLines(ID, 1))[0]).toMatch(/^line 2999 /)
+  })
+
+  it('R14.4 bounds and prunes all logs, also those behind one that cannot be rotated', async () => {
+    const logs = join(bench.root, 'logs')
+    mkdirSync(logs, { recursive: true })
+    // Its drafts and older logs would have names that no file can have.
+    const stuck = `${'a'.repeat(245)}.log`
+    for (const name of [stuck, 'b.log', 'old.log']) writeFileSync(join(logs, name), `${'x'.repeat(1_000)}\n`)
+    utimesSync(join(logs, 'old.log'), new Date(0), new Date(0))
+    bench.open({ maxLogBytes: 100, logIntervalMs: 20 })
+    await until(() => statSync(join(logs, 'b.log')).size === 0 && !existsSync(join(logs, 'old.log')))
+    expect(statSync(join(logs, stuck)).size).toBe(1_001)
   })
 
   it('R12.8 a full disk is told as such, and nothing is left running', async () => {

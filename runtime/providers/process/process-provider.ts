@@ -7,6 +7,7 @@ import { emptyTrash } from '../../artifacts/trees.ts'
 import { type Clock, sleep, systemClock } from '../../clock.ts'
 import type { InstanceSpec, Observation, PortLeases, Provider, Removal } from '../../contracts.ts'
 import { diskFull } from '../../disk.ts'
+import { eachApart } from '../../each-apart.ts'
 import { type FindListeners, systemListeners } from '../../listeners.ts'
 import { lastLines, pruneLogs, rotateLog } from '../../log-file.ts'
 import {
@@ -351,15 +352,20 @@ class ProcessProvider implements Provider {
 
   /** Also logs of instances that are gone: what one wrote last, or while no worker looked, is bounded at the next look. */
   async #boundLogs(): Promise<void> {
-    const { logsDir, logger } = this.#options
-    const inUse = new Set(await this.list())
-    for (const name of await readdir(logsDir).catch(nothingThere)) {
-      if (!name.endsWith('.log')) continue
-      const rotated = await rotateLog(join(logsDir, name), this.#options.maxLogBytes ?? 10 * 1024 * 1024)
-      if (rotated === 'rotated') logger.debug({ log: name }, 'rotated it')
-    }
-    await pruneLogs(logsDir, {
-      inUse,
+    await eachApart([() => this.#rotateLogs(), () => this.#pruneLogs()], (chore) => chore())
+  }
+
+  async #rotateLogs(): Promise<void> {
+    const { logsDir, logger, maxLogBytes = 10 * 1024 * 1024 } = this.#options
+    const names = (await readdir(logsDir).catch(nothingThere)).filter((name) => name.endsWith('.log'))
+    await eachApart(names, async (name) => {
+      if ((await rotateLog(join(logsDir, name), maxLogBytes)) === 'rotated') logger.debug({ log: name }, 'rotated it')
+    })
+  }
+
+  async #pruneLogs(): Promise<void> {
+    await pruneLogs(this.#options.logsDir, {
+      inUse: new Set(await this.list()),
       maxAgeMs: this.#options.keepLogsMs ?? 7 * 24 * 3_600_000,
       maxFiles: this.#options.keepLogs ?? 200,
       now: this.#clock.now(),
