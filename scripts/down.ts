@@ -10,7 +10,7 @@ import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
 import { sweepRestores } from './backup/put-back.ts'
 import { removeInstances } from './stack/instances.ts'
 import { PROCESS_NAMES, readState, type StackState } from './stack/state-file.ts'
-import { endStrays, named, STOP_MS, stopping } from './stack/strays.ts'
+import { endStrays, named, stopping } from './stack/strays.ts'
 import { endRecorded } from './stack/supervised.ts'
 import { homePaths, ROOT } from './stack-options.ts'
 
@@ -114,19 +114,14 @@ async function purgeFolder(home: string): Promise<void> {
   say(`Stopped, and ${home} is removed.`)
 }
 
-/** The starter knows how to stop what it has started; it removes its state file when that is done. */
+/**
+ * The starter knows how to stop what it has started; it removes its state file when that is done. One that does not end
+ * is killed: the rest is ended without it.
+ */
 async function endStarter({ starter }: StackState): Promise<void> {
-  const table = systemProcessTable()
-  if (!(await isAlive(table, starter.pid, starter.startTime))) return
-  say(`Stopping the platform (pid ${starter.pid})`)
-  process.kill(starter.pid, 'SIGTERM')
-  for (
-    const end = performance.now() + STOP_MS.starter;
-    await isAlive(table, starter.pid, starter.startTime);
-    await sleep(50)
-  )
-    if (performance.now() > end)
-      throw new CoppiceError('Unavailable', `Process ${starter.pid} has not stopped within ${STOP_MS.starter / 1000} s`)
+  if (!(await isAlive(systemProcessTable(), starter.pid, starter.startTime))) return
+  say(`Stopping ${named({ name: 'starter', pid: starter.pid })}`)
+  await endRecorded(starter, stopping('starter'))
 }
 
 /** Nothing may start on the directory while it is being emptied. */

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { type ProcessRow, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { until } from './ready.ts'
-import { type ProcessRecord, Supervised, type SupervisedSpec } from './supervised.ts'
+import { endRecorded, type ProcessRecord, Supervised, type SupervisedSpec } from './supervised.ts'
 
 let folder: string
 beforeEach(() => {
@@ -62,6 +64,28 @@ describe('a supervised process', () => {
     // To be gone takes the kernel some ms.
     const living = (row: ProcessRow) => row.group === group && !row.zombie
     await until(async () => !(await systemProcessTable().rows()).some(living), AbortSignal.timeout(8_000))
+  })
+
+  it('is told to end also while it is stopped, and ends as it would otherwise', async () => {
+    const told = join(folder, 'told')
+    const up = () => existsSync(join(folder, 'up'))
+    const orderly = spec(`trap "touch ${told}; exit" TERM; touch up; while :; do sleep 0.05; done`, {
+      ready: (signal) => until(up, signal),
+    })
+    const thing = new Supervised(orderly, { record: async () => {}, onEvent: () => {} })
+    await thing.start()
+    thing.kill('SIGSTOP')
+    expect(await thing.stop()).toBe('ended')
+    expect(existsSync(told)).toBe(true)
+  })
+
+  it('that leads no group, as a starter in the group of its shell, is killed all the same', async () => {
+    const stubborn = spawn('/bin/sh', ['-c', 'trap "" TERM; echo up; while :; do sleep 0.05; done'])
+    await once(stubborn.stdout, 'data')
+    const pid = stubborn.pid as number
+    const startTime = (await systemProcessTable().row(pid))?.startTime as string
+    await endRecorded({ pid, startTime }, { stopSignal: 'SIGTERM', stopGraceMs: 100 })
+    expect(await alive(pid)).toBe(false)
   })
 
   it('is killed and started again when it hangs: alive, and no sign of life', async () => {

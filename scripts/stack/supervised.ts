@@ -337,13 +337,16 @@ async function endProcess(
   graceMs: number,
 ): Promise<'ended' | 'killed'> {
   sendSignal(pid, signal)
+  // A stopped process (Ctrl-Z) takes no other signal than SIGKILL until it goes on.
+  sendSignal(pid, 'SIGCONT')
   const late = new AbortController()
   const timeout = sleep(graceMs, 'late' as const, { signal: late.signal }).catch(() => 'late' as const)
   const outcome = await Promise.race([exited, timeout])
   late.abort()
   if (outcome !== 'late') return 'ended'
-  // Its group: what it started and did not detach goes with it.
+  // Its group: what it started and did not detach goes with it. A starter has the group of the shell that started it.
   sendSignal(-pid, 'SIGKILL')
+  sendSignal(pid, 'SIGKILL')
   await exited
   return 'killed'
 }

@@ -77,4 +77,13 @@ describe('R14.3 coppice down', () => {
     // Somebody's shell may have the data directory in its environment, too.
     expect(await alive(stranger.pid as number)).toBe(true)
   })
+  it('ends a platform whose starter was stopped by Ctrl-Z, as soon as one that was not', {
+    timeout: 60_000,
+  }, async () => {
+    const pids = await startPlatform()
+    starter.kill('SIGSTOP')
+    const ran = await coppice(['down'], { home }).ended
+    expect(ran, ran.err).toMatchObject({ code: 0, err: expect.stringContaining('are kept in') })
+    expect(await living(pids)).toBe(0)
+  })
 })
