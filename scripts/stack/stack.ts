@@ -10,6 +10,7 @@ import { acquireProcessLock, type ProcessLock } from '../../store/process-lock.t
 import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions, withFreePorts } from '../stack-options.ts'
 import { uiPortOf } from '../temporal-server.ts'
 import type { OnProgress } from '../toolchain/tools.ts'
+import { removeInstances } from './instances.ts'
 import { becomesFree } from './ports.ts'
 import { describeProcesses, type Programs, type StackSpec } from './processes.ts'
 import { PROCESS_NAMES, type ProcessName, readState, type StackState, writeState } from './state-file.ts'
@@ -119,6 +120,8 @@ class Starter {
   #unsaved: NodeJS.Timeout | null = null
   readonly #processes = new Map<ProcessName, { process: Supervised; spec: StackSpec }>()
   #ui: TemporalUi | null = null
+  /** Before, what a predecessor left is not this start's to end. */
+  #hasTakenOver = false
   #stopped: Promise<void> | null = null
   #state!: StackState
 
@@ -144,7 +147,8 @@ class Starter {
       processes: readState(this.#stateFile)?.processes ?? {},
     }
     this.#save()
-    const giveUp = () => void this.#stop({})
+    // Whoever waits for the start is told why it ended.
+    const giveUp = () => void this.#stop({}).catch(() => {})
     this.#request.signal?.addEventListener('abort', giveUp, { once: true })
     try {
       const token = ensureToken(homePaths(this.#options.home).token)
@@ -165,7 +169,8 @@ class Starter {
       this.#save()
       return this.#toStack(token)
     } catch (error) {
-      await this.#stop({})
+      // What was left is among the events; the caller wants to know why there is no stack.
+      await this.#stop({}).catch(() => {})
       throw error
     } finally {
       this.#request.signal?.removeEventListener('abort', giveUp)
@@ -229,6 +234,7 @@ class Starter {
    */
   async #startAll(specs: StackSpec[]): Promise<void> {
     this.#request.signal?.throwIfAborted()
+    this.#hasTakenOver = true
     const words = `Starting ${specs.map((spec) => spec.label).join(', ')}`
     this.#progress(words)
     const waiting = new Set(specs.map((spec) => spec.label))
@@ -257,6 +263,7 @@ class Starter {
     this.#state.phase = 'stopping'
     this.#save()
     await this.#ui?.close()
+    let left: unknown = null
     for (const name of [...PROCESS_NAMES].reverse()) {
       const entry = this.#processes.get(name)
       if (entry === undefined) continue
@@ -267,12 +274,30 @@ class Starter {
       if ((await process.stop(withInstances ? 'SIGINT' : spec.stopSignal)) === 'killed') {
         this.#event(`${name}: did not end within ${spec.stopGraceMs / 1000} s and was killed`)
       }
+      if (withInstances && this.#hasTakenOver) left = await this.#removeInstances()
     }
     // What a predecessor left and this start has not taken over yet stays written down for the next one.
     if (this.#unsaved !== null) clearInterval(this.#unsaved)
     if (!(await anyLives(this.#state))) rmSync(this.#stateFile, { force: true })
     this.#eventLog.close()
     this.#lock.release()
+    if (left !== null) throw left
+  }
+
+  /**
+   * The worker has ended them, unless it could not: it was about to be started again, was killed, or died of the signal
+   * before it could heed it. They outlive it, so nobody else will.
+   *
+   * @returns why some are left, or null.
+   */
+  async #removeInstances(): Promise<unknown> {
+    try {
+      await removeInstances(this.#options.home, this.#progress)
+      return null
+    } catch (error) {
+      this.#event(`instances may be left: ${(error as Error).message}`)
+      return error
+    }
   }
 
   #toStack(token: string): Stack {

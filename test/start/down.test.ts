@@ -7,8 +7,10 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
+import { startStack } from '../../scripts/stack/stack.ts'
 import { freeStackOptions } from '../../scripts/stack-options.ts'
 import { coppice } from '../cli/cli.ts'
+import { standIns } from './stand-ins/programs.ts'
 
 /** Real supervision of stand-ins, which are up in an instant, in a starter of its own process; no Temporal. */
 
@@ -85,5 +87,19 @@ describe('R14.3 coppice down', () => {
     const ran = await coppice(['down'], { home }).ended
     expect(ran, ran.err).toMatchObject({ code: 0, err: expect.stringContaining('are kept in') })
     expect(await living(pids)).toBe(0)
+  })
+})
+
+describe('R14.1 Ctrl-C', () => {
+  it('ends the instances that no worker is there to end', async () => {
+    const options = { ...(await freeStackOptions(home)), temporalAddress: '127.0.0.1:1' }
+    const stack = await startStack({ home, ports: options, programs: standIns() })
+    const kept = startInstance('kept')
+    await stack.stop({ keepInstances: true })
+    expect(await alive(kept)).toBe(true)
+    const again = await startStack({ home, ports: options, programs: standIns() })
+    await again.fell('worker')
+    await again.stop()
+    expect(await alive(kept)).toBe(false)
   })
 })
