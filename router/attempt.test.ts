@@ -75,7 +75,10 @@ function start(more: Partial<Exchange> = {}, req: object = {}) {
     rebalances: new RebalanceNotes(),
     defect: () => undefined,
   }
-  const attempt = new Attempt(exchange, endpoint, parts, (outcome) => outcomes.push(outcome))
+  const attempt = new Attempt(exchange, endpoint, parts, {
+    ended: (outcome) => outcomes.push(outcome),
+    connectsAgain: () => false,
+  })
   const sent = () => {
     attempt.onSent({ reused: false, pause: () => undefined, resume: () => undefined, abort: () => aborts++ })
     return attempt

@@ -85,7 +85,7 @@ async function go(more: Partial<Exchange> = {}, method = 'GET') {
   }
   const parts: Partial<ForwardParts> = {
     options: resolveOptions(['--routes', 'r'], {}),
-    chooser: { again, middleware: () => undefined },
+    chooser: { again, mayLeave: () => true, middleware: () => undefined },
     room: { leave: () => undefined } as never,
     suspect: (endpoint) => suspected.push(endpoint.slot),
     defect: (error) => {
