@@ -4,13 +4,11 @@ import type { Limits } from './options.ts'
 import { REFUSALS, type Refusal } from './refusal.ts'
 
 /** Second in the chain: whether this request may go on at all. */
-export function admit(parts: { limits: Limits; stopping: () => boolean }): RequestHandler {
-  const { limits, stopping } = parts
-  return (req, res, next) => {
+export function admit(parts: { limits: Limits }): RequestHandler {
+  const { limits } = parts
+  return (req, _res, next) => {
     const exchange = req.exchange
     exchange.refusal ??= reasonToRefuse(exchange, limits)
-    // The answer is still given, but on a connection that ends with it.
-    if (stopping()) res.shouldKeepAlive = false
     next()
   }
 }

@@ -5,8 +5,8 @@ import { OWN_ANSWER_HEADER, type Refusal, refusalBody } from './refusal.ts'
 /** How long a client may go on sending a body that nobody reads, so that it finds the answer behind it. */
 const LINGER_MS = 1000
 
-/** The router answers itself. */
-export function answer(exchange: Exchange, refusal: Refusal): void {
+/** The router answers itself. @param stopping the connection ends with the answer */
+export function answer(exchange: Exchange, refusal: Refusal, stopping: boolean): void {
   const { req, res } = exchange
   if (res.headersSent || res.destroyed) {
     res.destroy()
@@ -14,7 +14,7 @@ export function answer(exchange: Exchange, refusal: Refusal): void {
   }
   const { type, body } = refusalBody(refusal, exchange.head?.accept ?? null, exchange.requestId)
   // Unless its body has arrived whole, nobody knows where the next request on this connection begins.
-  const close = refusal.close === true || bodyIsComing(exchange)
+  const close = stopping || refusal.close === true || bodyIsComing(exchange)
   if (close) res.shouldKeepAlive = false
   const headers = ['content-type', type, 'content-length', String(Buffer.byteLength(body)), 'cache-control', 'no-store']
   headers.push(OWN_ANSWER_HEADER, refusal.reason, 'x-request-id', exchange.requestId)

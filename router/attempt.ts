@@ -41,6 +41,8 @@ export type AttemptParts = {
   servedBy: boolean
   bulk: Bulk
   rebalances: RebalanceNotes
+  /** This process ends: connections end with the answers under way. */
+  stopping(): boolean
   /** Something threw that never should: it costs one request, and is told. */
   defect(error: Error): void
 }
@@ -140,10 +142,8 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
       this.newKey(),
       this.servedBy(),
     )
-    if (exchange.hasBody && !req.complete) {
-      // The rest of the body may never be read: this connection can carry no further request.
-      res.shouldKeepAlive = false
-    }
+    // The rest of the body may never be read; or the client would send its next request into the end of the connection.
+    if ((exchange.hasBody && !req.complete) || this.parts.stopping()) res.shouldKeepAlive = false
     // Node leaves the header alone where it is given one.
     if (offersUpgrade) headers.push('connection', res.shouldKeepAlive ? 'Upgrade' : 'Upgrade, close')
     exchange.status = status

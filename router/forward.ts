@@ -45,8 +45,10 @@ export function forward(parts: ForwardParts): RequestHandler {
       turn.clientClosed()
       next()
     }
-    if (req.url === '*' && exchange.refusal === null) res.writeHead(200, ['content-length', '0']).end()
-    else turn.go()
+    if (req.url === '*' && exchange.refusal === null) {
+      if (parts.stopping()) res.shouldKeepAlive = false
+      res.writeHead(200, ['content-length', '0']).end()
+    } else turn.go()
   }
 }
 
@@ -75,7 +77,7 @@ class Turn implements AttemptOwner {
     } catch (error) {
       // Called by timers and by the table too, which have others to serve.
       this.parts.defect(error as Error)
-      answer(this.exchange, REFUSALS.defect)
+      this.refuse(REFUSALS.defect)
       this.attempt?.abandon()
     }
   }
@@ -83,7 +85,7 @@ class Turn implements AttemptOwner {
   private attemptOnce(): void {
     const { exchange } = this
     if (exchange.refusal !== null) {
-      answer(exchange, exchange.refusal)
+      this.refuse(exchange.refusal)
       return
     }
     const endpoint = exchange.endpoint as Endpoint
@@ -123,7 +125,7 @@ class Turn implements AttemptOwner {
         if (this.refuseForGood(outcome.error)) return
         if (isSlowConnect(outcome.error)) {
           if (this.parts.chooser.mayLeave(exchange, endpoint)) this.retry(endpoint)
-          else answer(exchange, REFUSALS.upstreamTimeout)
+          else this.refuse(REFUSALS.upstreamTimeout)
           return
         }
         endpoint.suspectUntil = performance.now() + SUSPECT_MS
@@ -140,22 +142,23 @@ class Turn implements AttemptOwner {
             return
           }
         }
-        answer(
-          exchange,
-          codeOf(outcome.error) === 'UPSTREAM_TIMEOUT' ? REFUSALS.upstreamTimeout : REFUSALS.upstreamFailed,
-        )
+        this.refuse(codeOf(outcome.error) === 'UPSTREAM_TIMEOUT' ? REFUSALS.upstreamTimeout : REFUSALS.upstreamFailed)
         return
       case 'unusable':
-        answer(exchange, REFUSALS.upstreamUnusable)
+        this.refuse(REFUSALS.upstreamUnusable)
         return
     }
+  }
+
+  private refuse(refusal: Refusal): void {
+    answer(this.exchange, refusal, this.parts.stopping())
   }
 
   /** The fault lies with the request, so no other endpoint would do better. */
   private refuseForGood(error: Error): boolean {
     const refusal = faultOfRequest(error)
     if (refusal === null) return false
-    answer(this.exchange, refusal)
+    this.refuse(refusal)
     return true
   }
 

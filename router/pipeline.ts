@@ -58,7 +58,7 @@ export function pipeline(parts: PipelineParts): Pipeline {
   app.disable('etag')
   app.set('query parser', false)
   app.use(identify({ heads, peers, routes, cookies, hosts: options.hosts }))
-  app.use(admit({ limits: options.limits, stopping: parts.stopping }))
+  app.use(admit({ limits: options.limits }))
   app.use(choose.middleware)
   app.use(
     forward({
@@ -68,6 +68,7 @@ export function pipeline(parts: PipelineParts): Pipeline {
       random,
       suspect: parts.suspect,
       defect: parts.defect,
+      stopping: parts.stopping,
       bulk: parts.bulk,
       rebalances: parts.rebalances,
       heads: new ResponseHeads(cookies),
@@ -83,7 +84,7 @@ export function pipeline(parts: PipelineParts): Pipeline {
     const exchange = req.exchange ?? new Exchange(req, res, peers.of(req.socket), performance.now())
     exchange.refusal = error instanceof Error ? REFUSALS.defect : badRequest('The request target is not a path.')
     metrics.refused(exchange.refusal.reason)
-    answer(exchange, exchange.refusal)
+    answer(exchange, exchange.refusal, parts.stopping())
   }
   type Handle = (req: express.Request, res: express.Response, done: (error?: unknown) => void) => void
   const handle = app as unknown as Handle

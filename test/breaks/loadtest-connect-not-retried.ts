@@ -7,7 +7,7 @@ export const broken: Break = {
     {
       file: 'router/forward.ts',
       find: "        this.retry(endpoint)\n        return\n      case 'unanswered':",
-      replace: "        answer(this.exchange, REFUSALS.upstreamFailed)\n        return\n      case 'unanswered':",
+      replace: "        this.refuse(REFUSALS.upstreamFailed)\n        return\n      case 'unanswered':",
     },
   ],
   tests: { files: ['test/loadtest/scenarios.test.ts'], name: 'SIGKILL of one instance' },
