@@ -160,6 +160,8 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
 
   onInterim(status: number, received: string[]): void {
     const { req, res } = this.exchange
+    // Also of those that go no further: who sends them is not silent (R12.2).
+    this.endpoint.heard()
     // A 100 was the router's own; HTTP/1.0 knows no interim answers, and one whose turn has not come has no socket.
     if (this.state === 'ended' || status === 100 || req.httpVersion === '1.0' || res.headersSent) return
     const headers = this.parts.heads.readAside(received, this.servedBy() !== null)
