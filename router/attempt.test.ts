@@ -74,6 +74,7 @@ function start(more: Partial<Exchange> = {}, req: object = {}) {
     bulk: new Bulk(() => undefined),
     rebalances: new RebalanceNotes(),
     defect: () => undefined,
+    stopping: () => false,
   }
   const attempt = new Attempt(exchange, endpoint, parts, {
     ended: (outcome) => outcomes.push(outcome),
