@@ -2,13 +2,16 @@ import { spawn } from 'node:child_process'
 import {
   cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   readlinkSync,
   realpathSync,
   renameSync,
+  statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -49,6 +52,24 @@ it('R3.6 leads out of a clone, the same way at every start, and also after the d
   expect(await settle()).toEqual(ground)
   renameSync(home, join(clone, 'renamed'))
   expect(await settle(join(clone, 'renamed'))).toEqual(ground)
+})
+
+it('R14.3 is never without a word of whose it is: that is replaced as a whole, and only when it is another', async () => {
+  const ground = dirname((await settle()).artifacts)
+  const owner = join(ground, 'owner.json')
+  const before = readFileSync(owner, 'utf8')
+  // Sees what becomes of the file itself.
+  linkSync(owner, join(folder, 'witness'))
+  utimesSync(owner, new Date(0), new Date(0))
+  await settle()
+  expect(statSync(owner)).toMatchObject({ ino: statSync(join(folder, 'witness')).ino })
+  expect(statSync(owner).mtimeMs).toBeGreaterThan(0)
+  renameSync(home, join(clone, 'renamed'))
+  await settle(join(clone, 'renamed'))
+  expect(readFileSync(join(folder, 'witness'), 'utf8')).toBe(before)
+  expect(JSON.parse(readFileSync(owner, 'utf8')).home).toBe(join(clone, 'renamed'))
+  await removeGrounds(join(clone, 'renamed'), { env: {}, places: [] })
+  expect(existsSync(ground)).toBe(false)
 })
 
 it('R14.2 takes the trees of an older version along, under running processes', async () => {

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs'
-import { mkdir, readdir, rename, symlink, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, symlink, unlink, utimes, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -40,7 +40,7 @@ export type GroundOptions = {
 export async function settleGround(home: string, options: GroundOptions): Promise<Ground> {
   await mkdir(home, { recursive: true, mode: 0o700 })
   const place = groundOf(home) ?? (packagesAbove(home) === null ? home : await makeGround(home, options))
-  if (place !== home) await writeFile(join(place, OWNER), JSON.stringify(ownerFor(home)))
+  if (place !== home) await own(place, home)
   const settled: Partial<Ground> = {}
   for (const name of GROUND) settled[name] = realpathSync(await settle(name, home, place, options))
   return settled as Ground
@@ -188,6 +188,16 @@ async function sweepGrounds(place: string): Promise<void> {
     if (owner === null || statSync(join(ground, OWNER)).mtimeMs > Date.now() - KEEP_MS) continue
     if (!existsSync(owner.home) || statSync(owner.home).ino !== owner.inode) await removeTree(ground)
   }
+}
+
+/** At no time without a word of whose it is: a ground that nobody owns is not found again, and not taken away. */
+async function own(ground: string, home: string): Promise<void> {
+  const file = join(ground, OWNER)
+  const words = JSON.stringify(ownerFor(home))
+  // When it was used last, for `sweepGrounds`.
+  if (JSON.stringify(ownerOf(ground)) === words) return utimes(file, new Date(), new Date())
+  await writeFile(`${file}.draft`, words, { flush: true })
+  await rename(`${file}.draft`, file)
 }
 
 /** A rename of the data directory changes the path only, a copy of it both. */

@@ -146,19 +146,27 @@ export function sha256(text: string | Uint8Array): string {
   return createHash('sha256').update(text).digest('hex')
 }
 
+/** As `walkTree`, for what a build has just made: that may be too deep to be kept, which is the build's failure. */
+export async function walkNew(root: string, visit: (path: string, stats: Stats) => void): Promise<void> {
+  let deepest = ''
+  const walked = walkTree(root, (path, stats) => {
+    deepest = path
+    visit(path, stats)
+  })
+  await walked.catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENAMETOOLONG') throw error
+    throw unkeepable(`${deepest.slice(0, 60)}…`, 'is nested deeper than a path can be long')
+  })
+}
+
 async function listTree(root: string): Promise<{ entries: ManifestEntry[]; shared: ReadonlySet<string> }> {
   const entries: ManifestEntry[] = []
   const shared = new Set<string>()
-  const walked = walkTree(root, (path, stats) => {
+  await walkNew(root, (path, stats) => {
     const kind = kindOf(stats)
     if (kind === null) throw unkeepable(path, `is a ${wordOf(stats)}`)
     entries.push([path, kind, stats.mode & 0o777, kind === 'd' ? 0 : stats.size, kind === 'd' ? 0 : stats.mtimeMs, ''])
     if (kind === 'f' && stats.nlink > 1) shared.add(path)
-  })
-  await walked.catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENAMETOOLONG') throw error
-    const [deepest = ''] = entries.at(-1) ?? []
-    throw unkeepable(`${deepest.slice(0, 60)}…`, 'is nested deeper than a path can be long')
   })
   return { entries: entries.sort((a, b) => compare(a[0], b[0])), shared }
 }

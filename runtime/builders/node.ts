@@ -2,9 +2,9 @@ import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { BUILD_SCRIPT, nodeInstaller } from '../../domain/runtime-contract.ts'
-import { sha256 } from '../artifacts/manifest.ts'
+import { sha256, walkNew } from '../artifacts/manifest.ts'
 import type { OpenSealed } from '../artifacts/sealed-store.ts'
-import { copyTree, removeTree, walkTree } from '../artifacts/trees.ts'
+import { copyTree, removeTree } from '../artifacts/trees.ts'
 import type { Inspection } from './inspect.ts'
 import { type Ensured, ensureTree, type Job, keyOf, type Workshop } from './job.ts'
 import { installFiles, type NodeInstall, nodeInstall, type PackageJson } from './package-json.ts'
@@ -149,7 +149,7 @@ async function differs(copy: string, layer: OpenSealed): Promise<boolean> {
     layer.entries.flatMap((line) => (line[0].startsWith(`${NODE_MODULES}/`) ? [[line[0], line] as const] : [])),
   )
   let changed = false
-  await walkTree(copy, (path, stats) => {
+  await walkNew(copy, (path, stats) => {
     if (CACHES.test(path) || stats.isDirectory()) return
     const [, , , size, mtimeMs] = expected.get(`${NODE_MODULES}/${path}`) ?? []
     changed ||= size !== stats.size || (!stats.isSymbolicLink() && Math.abs((mtimeMs ?? 0) - stats.mtimeMs) > 1)

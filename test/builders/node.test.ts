@@ -219,6 +219,11 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
       `node -e "for (let i = 0; i < 60; i++) { fs.mkdirSync('d'.repeat(100)); process.chdir('d'.repeat(100)) }"`,
       'is nested deeper than a path can be long',
     ],
+    [
+      'such folders among its packages',
+      `node -e "process.chdir('node_modules'); for (let i = 0; i < 60; i++) { fs.mkdirSync('d'.repeat(100)); process.chdir('d'.repeat(100)) }"`,
+      'is nested deeper than a path can be long',
+    ],
   ])('R13.8 whose build leaves %s is told so, and leaves nothing', async (_, build, words) => {
     const path = bench.folder('app', { 'package.json': packageJson({ scripts: { build, start: 'true' } }) })
     const error = await bench.build(path).catch((error) => error)

@@ -155,6 +155,23 @@ describe('the process provider alone', () => {
     }
   })
 
+  it.each([
+    ['forward', 3_600_000],
+    ['back', -3_600_000],
+  ])('R13.8 says when a process started by the clock as it is now, also when that was set %s since', async (_, ms) => {
+    let set = 0
+    const clock = { ...systemClock, now: () => Date.now() + set }
+    const provider = bench.open({ clock })
+    const { startedAt, ...running } = await provider.ensure(await bench.spec(apps.wellBehaved))
+    expect(await provider.observe(ID)).toEqual({ startedAt, ...running })
+    set = ms
+    for (const worker of [provider, bench.open({ clock })]) {
+      const { startedAt: now, ...seen } = (await worker.observe(ID)) as { startedAt: number }
+      expect(seen).toEqual(running)
+      expect(Math.abs(now - startedAt - ms)).toBeLessThan(1_000)
+    }
+  })
+
   it('takes a zombie for dead, though it still answers signals', async () => {
     // The shell becomes a sleep that never waits for the child it had before.
     const parent = spawn('sh', ['-c', 'sleep 0.01 & echo $!; exec sleep 600'], { stdio: ['ignore', 'pipe', 'ignore'] })

@@ -33,7 +33,7 @@ import {
   writeRecord,
 } from './instance-directory.ts'
 import { launch } from './launch.ts'
-import { isAlive, type ProcessRow, type ProcessTable, systemProcessTable } from './process-table.ts'
+import { ageMs, isAlive, type ProcessRow, type ProcessTable, systemProcessTable } from './process-table.ts'
 import { Suspensions, type Watched } from './suspensions.ts'
 
 export type ProcessProviderOptions = {
@@ -73,6 +73,9 @@ const TRASH_INTERVAL_MS = 10 * 60_000
 
 export const CRASH_POINTS = ['intent', 'furnished', 'spawned', 'recorded', 'started'] as const
 export type CrashPoint = (typeof CRASH_POINTS)[number]
+
+/** A clock that goes on by itself is never so far off what the kernel counts; one that was set is. */
+const CLOCK_SET_MS = 2_000
 
 /** Whoever is traced has run by then. */
 const SECOND_LOOK_MS = 50
@@ -148,10 +151,13 @@ class ProcessProvider implements Provider {
     const own = this.#own.get(id)
     // One whose directory was taken away runs on with neither files nor HOME; it has to be made anew.
     if (own && own.exited === null && (await isGone(this.#directory(id)))) return { state: 'absent' }
-    if (own) return own.exited ?? { ...own.running, suspended: this.#suspended.has(id) }
+    if (own?.exited) return own.exited
+    if (own)
+      return { ...own.running, startedAt: this.#startOf(own.watched, own.running), suspended: this.#suspended.has(id) }
     const record = await readRecord(this.#directory(id), id)
     if (record?.phase !== 'started') return { state: 'absent' }
-    const { pid, startTime, startedAt, port } = record
+    const { pid, startTime, port } = record
+    const startedAt = this.#startOf(record, record)
     if (await isAlive(this.#table, pid, startTime)) {
       const known = this.#adopted.has(id)
       this.#adopted.set(id, { pid, startTime, port })
@@ -159,6 +165,16 @@ class ProcessProvider implements Provider {
       return { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt, suspended: this.#suspended.has(id) }
     }
     return { state: 'exited', code: null, signal: null, at: this.#clock.now() }
+  }
+
+  /**
+   * When it started, by the clock as it is now: what was written down then is of no use when the clock was set since, and
+   * what waits for it counts from its start (R13.8).
+   */
+  #startOf({ startTime }: { startTime: string }, { startedAt }: { startedAt: number }): number {
+    const age = ageMs(startTime)
+    const byAge = this.#clock.now() - (age ?? 0)
+    return age === null || Math.abs(byAge - startedAt) < CLOCK_SET_MS ? startedAt : byAge
   }
 
   remove(id: string, { graceMs }: { graceMs: number }): Promise<Removal> {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { expect, it } from 'vitest'
-import { isAlive, parsePs, parsePsEnvironments, parseStat, systemProcessTable } from './process-table.ts'
+import { ageMs, isAlive, parsePs, parsePsEnvironments, parseStat, systemProcessTable } from './process-table.ts'
 
 it('reads a stat line whose command holds spaces and parentheses', () => {
   const after = `S 10 42 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2 3 4 5 6 7 8 0 0 0 0 0 0`
@@ -20,6 +20,17 @@ it('reads a stat line whose command holds spaces and parentheses', () => {
   for (const cut of ['', '4711 (a', '4711 (a) S 10 42 40']) expect(parseStat(cut, 'boot')).toBeNull()
   expect(parseStat(`4711 (a) ${after.replace('7 8 0', '7 8 256')}`, 'boot')?.doomed).toBe(true)
   expect(parseStat(`4711 (a) ${after.replace('7 8 0', '7 8 16384')}`, 'boot')?.doomed).toBe(false)
+})
+
+it('R13.8 tells how long a process has run where the kernel counts from the same moment as it does', async () => {
+  expect(ageMs('boot:987654', 9_877_540)).toBe(1_000)
+  expect(ageMs('boot:987654', 9_876_000)).toBe(0)
+  expect(ageMs('boot:987654', 60_000)).toBeNull()
+  expect(ageMs('Mon Nov 23 04:27:20 2026', 60_000)).toBeNull()
+  const own = await systemProcessTable().row(process.pid)
+  const age = ageMs(own?.startTime ?? '')
+  if (process.platform === 'linux') expect(Math.abs((age ?? 0) - process.uptime() * 1_000)).toBeLessThan(5_000)
+  else expect(age).toBeNull()
 })
 
 it('reads the lines of ps, with zombies', () => {

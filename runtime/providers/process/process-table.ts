@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { uptime } from 'node:os'
 import { promisify } from 'node:util'
 
 /**
@@ -129,6 +130,20 @@ export function parseStat(text: string, boot: string): ProcessRow | null {
     stopped: state === 'T' || state === 't',
     doomed: isKillPending(fields[28]),
   }
+}
+
+/** proc(5): start times count ticks of sysconf(_SC_CLK_TCK), which is 100 wherever Node runs. */
+const TICK_MS = 10
+
+/**
+ * How long a process of this boot has run, in ms, by a clock that nobody sets; null where that cannot be told (macOS; a
+ * container that is told another time since boot than its processes).
+ */
+export function ageMs(startTime: string, uptimeMs: number = uptime() * 1_000): number | null {
+  const [, ticks] = /^[^:]*:(\d+)$/.exec(startTime) ?? []
+  const age = uptimeMs - Number(ticks) * TICK_MS
+  // What has only just begun may seem not to have.
+  return age > -1_000 ? Math.max(age, 0) : null
 }
 
 /** proc(5), field 31: signals that wait to be delivered, a bit each. To SIGKILL the kernel adds it for every thread. */
