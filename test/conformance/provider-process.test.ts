@@ -612,7 +612,9 @@ describe('the process provider alone', () => {
     mkdirSync(logs, { recursive: true })
     // Its drafts and older logs would have names that no file can have.
     const stuck = `${'a'.repeat(245)}.log`
-    for (const name of [stuck, 'b.log', 'old.log']) writeFileSync(join(logs, name), `${'x'.repeat(1_000)}\n`)
+    for (const name of [stuck, 'b.log']) writeFileSync(join(logs, name), `${'x'.repeat(1_000)}\n`)
+    // Not to be rotated, which would make it young.
+    writeFileSync(join(logs, 'old.log'), 'x')
     utimesSync(join(logs, 'old.log'), new Date(0), new Date(0))
     bench.open({ maxLogBytes: 100, logIntervalMs: 20 })
     await until(() => statSync(join(logs, 'b.log')).size === 0 && !existsSync(join(logs, 'old.log')))
