@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -111,6 +111,21 @@ describe('R13.8 what an app can put in the place of its log', () => {
     expect(await rotateLog(path, 5)).toBe('rotated')
     expect(await readFile(path, 'utf8')).toBe('')
     expect(await readFile(olderLog(path), 'utf8')).toBe('too much\n')
+  })
+
+  // Root is refused nothing; as an ordinary user this is what happens to an unreadable log.
+  it('R14.4 a log whose permissions it takes away is bounded, read and written as ever', async () => {
+    const path = join(folder, 'a.log')
+    await writeFile(path, 'too much\n')
+    await chmod(path, 0)
+    expect(await lastLines(path, 1)).toEqual(['too much'])
+    await chmod(path, 0)
+    expect(await rotateLog(path, 5)).toBe('rotated')
+    await chmod(path, 0)
+    const log = await openLog(path)
+    await log.appendFile('next\n')
+    await log.close()
+    expect(await lastLines(path, 2)).toEqual(['too much', 'next'])
   })
 
   it('R14.4 folders and pipes are pruned as logs are', async () => {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { chmod, type FileHandle, lstat, open } from 'node:fs/promises'
 
 /** Errors that say something of who opens, or of the disk; all others say something of the file. */
 const SAYS_OURS = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOSPC', 'EDQUOT'])
@@ -7,16 +7,31 @@ const SAYS_OURS = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOSPC', 'EDQUOT'])
 /**
  * Opens a file in a place where an app can put something else: apps run as our user. A named pipe would hold a thread of
  * the pool until somebody opens its other end, and four such stop every call of the file system in this process; a link
- * could lead to what the app cannot read itself. Null when there is no regular file there that can be opened.
+ * could lead to what the app cannot read itself. Permissions that it took away from a file of ours are given back. Null
+ * when there is no regular file there that can be opened.
  */
 export async function openRegular(path: string, flags: number, mode?: number): Promise<FileHandle | null> {
+  const first = await tryRegular(path, flags, mode)
+  if (first !== 'EACCES') return first
+  const isFile = await lstat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  )
+  if (!isFile) return null
+  await chmod(path, 0o600).catch(() => undefined)
+  const second = await tryRegular(path, flags, mode)
+  return second === 'EACCES' ? null : second
+}
+
+async function tryRegular(path: string, flags: number, mode?: number): Promise<FileHandle | 'EACCES' | null> {
   let file: FileHandle
   try {
     // A regular file takes no notice of O_NONBLOCK, now or later.
     file = await open(path, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK, mode)
   } catch (error) {
-    if (SAYS_OURS.has((error as NodeJS.ErrnoException).code ?? '')) throw error
-    return null
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (SAYS_OURS.has(code)) throw error
+    return code === 'EACCES' ? code : null
   }
   try {
     if ((await file.stat()).isFile()) return file
