@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createReadStream, type Stats } from 'node:fs'
+import { constants, createReadStream, type Stats } from 'node:fs'
 import { chmod, copyFile, lstat, open, readFile, readlink, rename, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
@@ -127,7 +127,9 @@ export async function writeManifest(file: string, manifest: Manifest): Promise<v
 
 /** Null when there is none that can be believed. */
 export async function readManifest(file: string): Promise<Manifest | null> {
-  const text = (await readFile(file, 'utf8').catch(nullIfDamaged)) ?? ''
+  // A build runs as our user and may have put a named pipe there, which would be waited for for ever.
+  const flag = constants.O_RDONLY | constants.O_NONBLOCK
+  const text = (await readFile(file, { encoding: 'utf8', flag }).catch(nullIfDamaged)) ?? ''
   const body = text.slice(65)
   if (text[64] !== '\n' || sha256(body) !== text.slice(0, 64)) return null
   const manifest = JSON.parse(body) as Manifest

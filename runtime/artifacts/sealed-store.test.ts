@@ -147,6 +147,16 @@ describe('a sealed tree', () => {
     expect(modeOf(join(path, 'file'))).toBe(0o444)
   })
 
+  it('R13.8 whose manifest is a named pipe counts as damaged, at once', async () => {
+    const store = make()
+    await put(store, 'k1')
+    const manifest = join(home, 'kept', 'k1', 'manifest')
+    rmSync(manifest)
+    execFileSync('mkfifo', [manifest])
+    expect(await store.open('k1')).toBeNull()
+    expect(list('kept')).toEqual([])
+  })
+
   it('R14.4 beside which others have put files is collected and scrubbed as ever, and these are left alone', async () => {
     const store = make()
     for (const key of ['k1', 'k2']) await put(store, key)
