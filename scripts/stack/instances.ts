@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { CoppiceError } from '../../domain/errors.ts'
@@ -9,8 +8,7 @@ import { HOME_VARIABLE, INSTANCE_VARIABLE } from '../../runtime/providers/proces
 import { sweepControlGroups } from '../../runtime/providers/process/control-group.ts'
 import { createProcessProvider } from '../../runtime/providers/process/process-provider.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
-import { storeOptionsFrom } from '../../store/settings.ts'
-import { openStore } from '../../store/store.ts'
+import { readHomeId } from '../../store/home-id.ts'
 
 /** SIGTERM, 15 s, SIGKILL (R3.6). */
 const GRACE_MS = 15_000
@@ -24,24 +22,14 @@ const GRACE_MS = 15_000
  */
 export async function removeInstances(home: string, say: (words: string) => void): Promise<number> {
   const folders = instanceFolders(home)
-  const store = existsSync(join(home, 'inventory.db'))
-    ? await openStore({ ...storeOptionsFrom(process.env), home })
-    : null
-  try {
-    const homeIds = new Set([...(store === null ? [] : [store.homeId]), ...(await homeIdsIn(folders))])
-    let count = 0
-    for (const homeId of homeIds)
-      for (const folder of folders) {
-        const ports = store?.homeId === homeId ? store.ports : NOT_WRITTEN_DOWN
-        count += await removeThose({ home, folder, homeId, ports, say })
-      }
-    return count
-  } finally {
-    await store?.close()
-  }
+  const own = readHomeId(home, join(home, 'inventory.db'))
+  let count = 0
+  for (const homeId of new Set([...(own === null ? [] : [own]), ...(await homeIdsIn(folders))]))
+    for (const folder of folders) count += await removeThose({ home, folder, homeId, say })
+  return count
 }
 
-/** Where there is no inventory no port is written down in it. */
+/** Nothing is written, so that a full disk keeps nobody from ending what fills it: a port stays its instance's. */
 const NOT_WRITTEN_DOWN: PortLeases = {
   acquire: () => Promise.reject(new Error('nothing is started here')),
   replace: () => Promise.reject(new Error('nothing is started here')),
@@ -52,16 +40,15 @@ type Those = {
   home: string
   folder: string
   homeId: string
-  ports: PortLeases
   say: (words: string) => void
 }
 
-async function removeThose({ home, folder, homeId, ports, say }: Those): Promise<number> {
+async function removeThose({ home, folder, homeId, say }: Those): Promise<number> {
   const provider = createProcessProvider({
     home: folder,
     homeId,
     logsDir: join(home, 'logs', 'instances'),
-    ports,
+    ports: NOT_WRITTEN_DOWN,
     logger: pino({ level: 'silent' }),
   })
   try {
