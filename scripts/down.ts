@@ -7,7 +7,7 @@ import { removeTree } from '../runtime/artifacts/trees.ts'
 import { removeGrounds } from '../runtime/ground.ts'
 import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../store/process-lock.ts'
-import { sweepRestores } from './backup/put-back.ts'
+import { sweepDrafts } from './backup/drafts.ts'
 import { removeInstances } from './stack/instances.ts'
 import { PROCESS_NAMES, readState, type StackState } from './stack/state-file.ts'
 import { endStrays, named, stopping } from './stack/strays.ts'
@@ -27,7 +27,7 @@ const say = (words: string): void => {
 }
 
 async function down(home: string, purge: boolean): Promise<void> {
-  await sweepRestores(home)
+  for (const words of await sweepDrafts(home)) say(`Of a backup or a restore something is left: ${words}`)
   const ours = isDataDirectory(home)
   // Nothing is written into a folder that is not ours, not even a lock.
   const left = ours ? await endPlatform(home) : await endLost(home)

@@ -58,7 +58,7 @@ describe('R14.4 backups in the data directory', () => {
     add('before-the-move.tar.gz', { days: 400, bytes: 5000 })
     add('notes.txt', { days: 400 })
     add(`${tar(0)}.7.new`)
-    add(`${tar(1)}.8.new`, { days: 1 })
+    for (const name of [`${tar(1)}.8.new`, `${db(1)}.8.new`, `${db(1)}.8.new-journal`]) add(name, { days: 1 })
     pruneBackups(folder, BOUNDS, NOW)
     expect(left()).toEqual(['before-the-move.tar.gz', `${tar(0)}.7.new`, 'notes.txt'])
   })

@@ -1,5 +1,5 @@
 /** Copies of the inventory: whole and consistent, whatever writes to it meanwhile. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
@@ -35,7 +35,7 @@ export function backUpInventory(
     renameSync(draft, file)
   } catch (error) {
     // On a full disk half a copy is in its own way.
-    rmSync(draft, { force: true })
+    for (const path of [draft, `${draft}-journal`]) rmSync(path, { force: true })
     throw error
   }
   pruneBackups(folder, bounds, now)
@@ -48,13 +48,14 @@ export function backUpInventory(
  */
 export function copyInventory(home: string, to: string): void {
   rmSync(to, { force: true })
+  // It takes an empty file, and its journal gets the mode of it: nobody else can read either while they are written.
+  closeSync(openSync(to, 'wx', 0o600))
   const source = new DatabaseSync(join(home, 'inventory.db'), { timeout: 10_000 })
   try {
     source.prepare('vacuum into ?').run(to)
   } finally {
     source.close()
   }
-  chmodSync(to, 0o600)
 }
 
 /** Removes what goes past the bounds, oldest first, and drafts of processes that died. */
@@ -76,7 +77,7 @@ export function pruneBackups(folder: string, bounds: BackupBounds, now: number):
     if (rank >= bounds.maxCount || bytes > bounds.maxBytes || now - at > bounds.maxAgeMs) rmSync(path, { force: true })
   }
   for (const { path, name, at } of files)
-    if (name.endsWith('.new') && now - at > STALE_MS) rmSync(path, { force: true })
+    if (/\.new(-journal)?$/.test(name) && now - at > STALE_MS) rmSync(path, { force: true })
 }
 
 /** `20260102T030405678Z`: sorts by time and is a file name everywhere. */

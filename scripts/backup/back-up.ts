@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
-import { mkdir, rename, rm } from 'node:fs/promises'
+import { mkdir, rename } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CoppiceError } from '../../domain/errors.ts'
 import { type BackupBounds, backupsFolder, copyInventory, pruneBackups, stamp } from '../../store/backups.ts'
 import { schemaVersion } from '../../store/migrations.ts'
 import { writeArchive } from './archive.ts'
+import { backupDraft, sweepDrafts } from './drafts.ts'
 
 const SUFFIX = '.tar.gz'
 
@@ -29,8 +30,10 @@ export async function backUp(home: string, to: string | null, now: number, bound
   const file = resolve(to ?? join(backupsFolder(home), `coppice-${stamp(now)}${SUFFIX}`))
   if (existsSync(file)) throw new CoppiceError('InvalidInput', `${file} is there already`, { field: 'file' })
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
-  const copy = `${file}.${process.pid}.db.new`
-  const draft = `${file}.${process.pid}.new`
+  await sweepDrafts(home, dirname(file))
+  const { folder, remove } = await backupDraft(home, file)
+  const copy = join(folder, 'inventory.db')
+  const draft = join(folder, 'archive')
   try {
     copyInventory(home, copy)
     const { schema, keys } = contentsOf(copy)
@@ -54,8 +57,7 @@ export async function backUp(home: string, to: string | null, now: number, bound
     const there = new Set(present.map(({ key }) => key))
     return { file, kept: present.length, missing: keys.filter((key) => !there.has(key)) }
   } finally {
-    await rm(copy, { force: true })
-    await rm(draft, { force: true })
+    await remove()
   }
 }
 

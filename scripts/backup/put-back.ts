@@ -1,14 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, renameSync, rmdirSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
-import { basename, dirname, join, relative } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CoppiceError } from '../../domain/errors.ts'
-import { ownerIsGone, ownerTag } from '../../runtime/artifacts/owners.ts'
-import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { MIGRATIONS, schemaVersion } from '../../store/migrations.ts'
 import { acquireProcessLock } from '../../store/process-lock.ts'
 import { type BackupHead, HEAD, readArchive } from './archive.ts'
+import { restoreDraft, sweepDrafts } from './drafts.ts'
 
 /**
  * Makes a data directory of a backup. It is unpacked and examined beside its place and then renamed, so that there is
@@ -20,9 +19,8 @@ export async function putBack(file: string, home: string): Promise<BackupHead> {
   if (!existsSync(file)) throw new CoppiceError('InvalidInput', `There is no file ${file}`, { field: 'file' })
   refuseUsed(home, file)
   await mkdir(dirname(home), { recursive: true })
-  await sweepRestores(home)
-  const aside = `${home}${RESTORING}${ownerTag()}-${randomUUID().slice(0, 8)}`
-  await mkdir(aside, { mode: 0o700 })
+  await sweepDrafts(home, dirname(file))
+  const { folder: aside, remove } = await restoreDraft(home)
   try {
     await readArchive(file, aside)
     const head = readHead(aside)
@@ -33,19 +31,9 @@ export async function putBack(file: string, home: string): Promise<BackupHead> {
     renameSync(aside, home)
     return head
   } catch (error) {
-    await removeTree(aside)
+    await remove()
     throw error
   }
-}
-
-/** Between the home and whose it is. */
-const RESTORING = '.restoring-'
-
-/** A restore that was killed leaves a key and a token beside the data directory; whoever comes next takes them away. */
-export async function sweepRestores(home: string): Promise<void> {
-  const prefix = `${basename(home)}${RESTORING}`
-  for (const name of existsSync(dirname(home)) ? readdirSync(dirname(home)) : [])
-    if (name.startsWith(prefix) && ownerIsGone(name.slice(prefix.length))) await removeTree(join(dirname(home), name))
 }
 
 function refuseUsed(home: string, file: string): void {

@@ -7,6 +7,7 @@ import { systemListeners } from '../../runtime/listeners.ts'
 import { rotateLog } from '../../runtime/log-file.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { acquireProcessLock, type ProcessLock } from '../../store/process-lock.ts'
+import { sweepDrafts } from '../backup/drafts.ts'
 import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions, withFreePorts } from '../stack-options.ts'
 import { uiPortOf } from '../temporal-server.ts'
 import type { OnProgress } from '../toolchain/tools.ts'
@@ -85,6 +86,8 @@ export async function startStack(request: StartStackOptions): Promise<Stack> {
   const lock = acquireProcessLock(paths.lock)
   if (lock === null) throw new AlreadyRunning(request.home)
   try {
+    for (const words of await sweepDrafts(request.home))
+      request.onEvent?.(`of a backup or a restore something is left: ${words}`)
     const asked =
       request.ports === 'free'
         ? await freeStackOptions(request.home)
