@@ -442,7 +442,7 @@ describe('the process provider alone', () => {
 
     it('a server below a shell is suspended, though its shell goes on forking; a shell that is stopped alone changes nothing', async () => {
       const spec = await bench.spec(apps.wellBehaved, {
-        command: ['sh', '-c', `${process.execPath} app.mjs & while sleep 0.02; do :; done`],
+        command: ['sh', '-c', `'${process.execPath}' app.mjs & while sleep 0.02; do :; done`],
       })
       const running = await bench.provider.ensure(spec)
       const { pid } = JSON.parse(await get(running.address))
