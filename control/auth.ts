@@ -1,20 +1,11 @@
 /** Who may call the API: whoever holds the token of the data directory, or one that an admin made (R13.5, R2.1). */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import {
-  chmodSync,
-  closeSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { RequestHandler, Response } from 'express'
 import { CoppiceError } from '../domain/errors.ts'
 import type { Role } from '../domain/records.ts'
+import { readOrMakeSecret } from '../store/secret-file.ts'
 import type { Tokens } from '../store/tokens.ts'
 
 /** Whoever holds the token of the data directory, as it stands in `creator` and `startedBy`. */
@@ -30,40 +21,12 @@ export type Principal = { name: string; role: Role }
  */
 export function readOrMakeToken(file: string): string {
   mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
-  const text = read(file) ?? make(file)
-  const token = text.trim()
+  const token = readOrMakeSecret(file, () => `${randomBytes(32).toString('base64url')}\n`).trim()
   if (!/^[\x21-\x7e]{16,}$/.test(token))
     throw new CoppiceError('InvalidInput', `${file} must hold a token of at least 16 visible ASCII characters`, {
       field: 'token-file',
     })
-  chmodSync(file, 0o600)
   return token
-}
-
-function read(file: string): string | null {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-    throw error
-  }
-}
-
-/** Written aside and linked: two processes that start at once agree on one token, and none reads half of it. */
-function make(file: string): string {
-  const aside = `${file}.${process.pid}.new`
-  const fd = openSync(aside, 'wx', 0o600)
-  try {
-    writeFileSync(fd, `${randomBytes(32).toString('base64url')}\n`)
-    fsyncSync(fd)
-    linkSync(aside, file)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-  } finally {
-    closeSync(fd)
-    rmSync(aside)
-  }
-  return readFileSync(file, 'utf8')
 }
 
 /** Lets nothing pass without `Authorization: Bearer <token>`, and notes whose token it is. */

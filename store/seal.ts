@@ -3,17 +3,7 @@
  * in a file of mode 0600, so that a copy of the database alone tells nothing.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
-import {
-  chmodSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { readOrMakeSecret } from './secret-file.ts'
 
 export type Seal = {
   /** @returns base64 of nonce (12 bytes), tag (16 bytes), ciphertext. `context` has to be the same to open it. */
@@ -24,7 +14,7 @@ export type Seal = {
 }
 
 export function openSeal(keyFile: string): Seal {
-  const key = readOrMakeKey(keyFile)
+  const key = Buffer.from(readOrMakeSecret(keyFile, () => randomBytes(32).toString('hex')).trim(), 'hex')
   return {
     close(plain, context) {
       const nonce = randomBytes(12)
@@ -42,24 +32,4 @@ export function openSeal(keyFile: string): Seal {
     },
     derive: (purpose) => Buffer.from(hkdfSync('sha256', key, '', purpose, 32)),
   }
-}
-
-function readOrMakeKey(file: string): Buffer {
-  if (!existsSync(file)) {
-    // Written aside and linked: two processes that start at once agree on one key, and none reads half of it.
-    const aside = `${file}.${process.pid}.new`
-    const fd = openSync(aside, 'wx', 0o600)
-    try {
-      writeFileSync(fd, randomBytes(32).toString('hex'))
-      fsyncSync(fd)
-      linkSync(aside, file)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    } finally {
-      closeSync(fd)
-      rmSync(aside)
-    }
-  }
-  chmodSync(file, 0o600)
-  return Buffer.from(readFileSync(file, 'utf8').trim(), 'hex')
 }

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { readOrMakeToken } from '../../control/auth.ts'
 import { asDiskFull } from '../../domain/disk-full.ts'
 import { CoppiceError } from '../../domain/errors.ts'
 import { openLineFile } from '../../logging/line-output.ts'
@@ -154,7 +154,8 @@ class Starter {
     const giveUp = () => void this.#stop({}).catch(() => {})
     this.#request.signal?.addEventListener('abort', giveUp, { once: true })
     try {
-      const token = ensureToken(homePaths(this.#options.home).token)
+      // The control plane makes it too if it is not there; here it is made first, so that all of them can read it.
+      const token = readOrMakeToken(homePaths(this.#options.home).token)
       const { env = {}, programs = {} } = this.#request
       const specs = await describeProcesses(this.#options, {
         env,
@@ -357,22 +358,6 @@ class Starter {
     this.#eventLog.write(`${new Date().toISOString()} ${words}\n`)
     void rotateLog(homePaths(this.#options.home).log('start'), MAX_EVENT_LOG_BYTES).catch(() => {})
   }
-}
-
-/** The control plane makes it too if it is not there; here it is made first, so that all of them can read it. */
-function ensureToken(file: string): string {
-  if (!existsSync(file)) {
-    try {
-      writeFileSync(file, `${randomBytes(32).toString('base64url')}\n`, { mode: 0o600, flag: 'wx' })
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-        // Half a token on a full disk would be taken for one by the next start.
-        rmSync(file, { force: true })
-        throw error
-      }
-    }
-  }
-  return readFileSync(file, 'utf8').trim()
 }
 
 /** By halves: each look goes through all sockets of the machine. Null where it belongs to another user. */

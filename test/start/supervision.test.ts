@@ -99,6 +99,13 @@ describe('a stack', () => {
     await (await start()).stop()
   })
 
+  it('R13.5 starts nothing with a token file that holds no token, and says which', async () => {
+    writeFileSync(homePaths(home).token, '')
+    await expect(start()).rejects.toThrow(`${homePaths(home).token} must hold a token`)
+    expect(existsSync(homePaths(home).log('control'))).toBe(false)
+    expect(existsSync(homePaths(home).state)).toBe(false)
+  })
+
   it('takes free ports for those that are 0, and says which', async () => {
     const free = { ...options, port: 0, apiPort: 0, temporalPort: 0 }
     const first = await start({ ports: free })
