@@ -78,14 +78,19 @@ export function chooser(parts: {
     mayLeave,
     middleware: (req, res, next) => {
       const exchange = req.exchange
-      // From here on the request may wait, and its client go away meanwhile.
-      res.on('close', () => exchange.closed())
-      exchange.onClose = () => {
+      if (exchange.refusal !== null) {
+        next()
+        return
+      }
+      again(exchange, next)
+      if (exchange.inHand) return
+      // It waits, and its client may go away meanwhile. Not before: a listener for each request costs all of them.
+      res.once('close', () => {
+        if (exchange.inHand) return
+        exchange.clientGone = true
         room.leave(exchange)
         next()
-      }
-      if (exchange.refusal !== null) next()
-      else again(exchange, next)
+      })
     },
   }
 }

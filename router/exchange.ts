@@ -46,7 +46,8 @@ export class Exchange {
   /** How often it has left for an instance; no request runs more than twice (R12.2). */
   runs = 0
   clientGone = false
-  private over = false
+  /** It has waited for its first instance, if it had to. */
+  inHand = false
   status = 0
   bytesSent = 0
 
@@ -57,17 +58,6 @@ export class Exchange {
     this.startedAt = startedAt
   }
 
-  /** Set by whoever has the request in hand: its answer is with the client, or the client has gone. Called once. */
-  onClose: () => void = nobody
-
-  /** The response has closed; a tunnel says so itself, though its connection may have been closed before. */
-  closed(): void {
-    if (this.over) return
-    this.over = true
-    if (!this.res.writableFinished) this.clientGone = true
-    this.onClose()
-  }
-
   /** Lets go of the request's headers, for a WebSocket, which lives long after they were sent on. */
   forgetHeaders(): void {
     this.req.rawHeaders.length = 0
@@ -76,8 +66,6 @@ export class Exchange {
     this.req.upgradeHead = undefined
   }
 }
-
-function nobody(): void {}
 
 declare global {
   namespace Express {

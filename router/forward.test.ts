@@ -87,6 +87,7 @@ async function go(more: Partial<Exchange> = {}, method = 'GET') {
     options: resolveOptions(['--routes', 'r'], {}),
     chooser: { again, mayLeave: () => true, middleware: () => undefined },
     room: { leave: () => undefined } as never,
+    stopping: () => false,
     suspect: (endpoint) => suspected.push(endpoint.slot),
     defect: (error) => {
       throw error

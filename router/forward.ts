@@ -35,16 +35,22 @@ export type ForwardParts = AttemptParts & {
 export function forward(parts: ForwardParts): RequestHandler {
   return (req, res, next) => {
     const exchange = req.exchange
+    exchange.inHand = true
     // While the request waited for an instance: it is counted, and goes nowhere.
     if (exchange.clientGone) {
       next()
       return
     }
     const turn = new Turn(exchange, parts)
-    exchange.onClose = () => {
+    let over = false
+    res.on('close', () => {
+      // A tunnel says so itself, though its connection may have been closed before.
+      if (over) return
+      over = true
+      if (!res.writableFinished) exchange.clientGone = true
       turn.clientClosed()
       next()
-    }
+    })
     if (req.url === '*' && exchange.refusal === null) {
       if (parts.stopping()) res.shouldKeepAlive = false
       res.writeHead(200, ['content-length', '0']).end()
