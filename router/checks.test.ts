@@ -131,6 +131,18 @@ describe('R12.2 questions', () => {
     expect(changes).toEqual([])
   })
 
+  it('R12.2 are asked again soon where the last one had to wait: whoever was busy may be so again', () => {
+    checks.watch(table(2))
+    for (let block = 0; block < 3; block++) {
+      const since = now
+      pass(4_000, waitsAt(0, since))
+      expect(checks.health.busy).toEqual(['i0'])
+      checks.heard(['i0'])
+      lastTo(0).reply('good')
+      expect(checks.health.busy).toEqual([])
+    }
+  })
+
   it('R12.2 ask for the path of the app, also when that changes under a running instance', () => {
     checks.watch(table(1, [], { healthPath: '/health' }))
     pass(31_000, answerAll)

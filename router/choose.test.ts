@@ -93,6 +93,22 @@ describe('a session', () => {
     expect(choose(keyOf(0, 1, 2))).toMatchObject({ done: 1, exchange: { newHome: null, endpoint: { slot: 0 } } })
   })
 
+  it('R12.2 is at home again with the first byte of its instance, also when the primary still says that this is silent', () => {
+    const { choose, health, endpoint } = setUp()
+    const key = keyOf(0, 1, 2)
+    health({ givenUp: ['i0'], busy: ['i0'] })
+    expect(choose(key).slot()).toBe(1)
+    endpoint(0).heard()
+    expect(choose(key)).toMatchObject({ exchange: { newHome: null, endpoint: { slot: 0 } } })
+    health({ givenUp: ['i0'], busy: ['i0', 'i1'] })
+    expect([choose(key).slot(), endpoint(0).busy, endpoint(1).busy]).toEqual([0, false, true])
+    // What it answers may still be bad, and its process may be known to be gone.
+    health({ givenUp: ['i0'] })
+    expect(choose(key).slot()).toBe(1)
+    health({ dead: ['i0'] })
+    expect(choose(key).slot()).toBe(1)
+  })
+
   it('R8.1 moves to the next slot that it prefers when its own is out, with a key that names that slot', () => {
     const { choose, health } = setUp()
     health({ dead: ['i0'] })

@@ -39,7 +39,7 @@ export class Endpoint {
   suspectUntil = 0
   inFlight = 0
   /** When a byte of it came last, and when it last answered a request with 5xx; ms of performance.now(). */
-  heardAt = 0
+  heardAt = Number.NEGATIVE_INFINITY
   failedAt = 0
   private unanswered = 0
   private unansweredSince = 0

@@ -8,6 +8,9 @@ import type { Timeouts } from './options.ts'
 /** The primary, which ends a cut-over, and this process may have to do without CPU for so long beside. */
 const CUT_OVER_MARGIN_MS = 30_000
 
+/** Less than any limit on silence; on a busy machine the word of the primary may be that old. */
+const JUST_HEARD_MS = 500
+
 /** What one process knows about one app; replaced whole when the app's row changes, endpoints live on. */
 export class AppRoutes {
   readonly name: string
@@ -189,9 +192,11 @@ export class Routes {
   private judge(endpoint: Endpoint): void {
     const { dead, givenUp, busy } = this.health
     const { instance } = endpoint
-    const ejected = dead.includes(instance) || givenUp.includes(instance)
+    // Silent, as the primary has it, and heard here meanwhile: it will have been told of that.
+    const spoke = busy.includes(instance) && performance.now() - endpoint.heardAt < JUST_HEARD_MS
+    const ejected = dead.includes(instance) || (givenUp.includes(instance) && !spoke)
     if (endpoint.ejected && !ejected) endpoint.suspectUntil = 0
     endpoint.ejected = ejected
-    endpoint.busy = busy.includes(instance)
+    endpoint.busy = busy.includes(instance) && !spoke
   }
 }

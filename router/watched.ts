@@ -13,8 +13,8 @@ import type { Reply } from './question.ts'
 export type Condition = 'well' | 'busy' | 'silent' | 'unwell' | 'dead'
 
 /**
- * One that answered a question which was asked because of its requests is not asked for this long because of others:
- * they are slow, or fail, by themselves.
+ * One that answered a question at once which was asked because of its requests is not asked for this long because of
+ * others: they are slow, or fail, by themselves.
  */
 const TRUSTED_MS = 10_000
 const LEAST_PAUSE_MS = 1_000
@@ -138,7 +138,7 @@ export class Watched {
         this.badInARow = 0
         this.goodInARow++
         if (this.goodInARow >= 2) this.unwell = false
-        if (this.doubted) this.trustedUntil = now + TRUSTED_MS
+        if (this.doubted && now - this.askedAt < this.options.waitMs) this.trustedUntil = now + TRUSTED_MS
         break
       case 'bad':
         // Whoever answers badly is there.
