@@ -100,7 +100,8 @@ export class Platform {
   }
 
   /** The operation once it has ended, however. */
-  async ended(id: string, timeoutMs = 60_000): Promise<Operation> {
+  /** @param timeoutMs for what never comes, and no measure of speed: builds install packages */
+  async ended(id: string, timeoutMs = 110_000): Promise<Operation> {
     return until(`operation ${id} to end`, timeoutMs, async () => {
       const operation = await this.operation(id).catch(() => null)
       return operation !== null && ['SUCCEEDED', 'FAILED', 'CANCELLED'].includes(operation.state) ? operation : null
