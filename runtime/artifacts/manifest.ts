@@ -39,10 +39,14 @@ export async function describeTree(
   known: ReadonlyMap<string, string> = new Map(),
 ): Promise<ManifestEntry[]> {
   const { entries, shared } = await listTree(root)
+  // Before any folder is sealed, which then takes no copy from anybody but root.
+  await inParallel(
+    entries.filter(([path]) => shared.has(path)).map((entry) => () => ownCopy(join(root, entry[0]), entry)),
+    8,
+  )
   await inParallel(
     entries.map((entry) => async () => {
       const [path, kind] = entry
-      if (shared.has(path)) await ownCopy(join(root, path), entry)
       entry[5] = known.get(path) ?? (await contentOf(join(root, path), kind, entry[3]))
       if (kind === 'l') return
       entry[2] = kind === 'd' || entry[2] & 0o100 ? 0o555 : 0o444

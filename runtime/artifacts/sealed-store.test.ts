@@ -54,6 +54,24 @@ const list = (...path: string[]) => {
 const modeOf = (path: string) => lstatSync(path).mode & 0o777
 
 describe('a sealed tree', () => {
+  // Red for an ordinary user only: nobody else is kept out by the seal of a folder.
+  it('R13.3 has files of its own, however many names they had, in whatever order its folders are sealed', async () => {
+    const store = make()
+    const stage = await store.stage()
+    const cached = join(home, 'cached')
+    writeFileSync(cached, 'content', { mode: 0o755 })
+    const names = Array.from({ length: 40 }, (_, n) => join(`package-${n}`, 'bin', 'run'))
+    for (const name of names) {
+      mkdirSync(join(stage.tree, name, '..'), { recursive: true })
+      linkSync(cached, join(stage.tree, name))
+    }
+    const tree = await stage.seal('key', null)
+    for (const name of names) {
+      const { nlink, mode } = lstatSync(join(tree.path, name))
+      expect([nlink, mode & 0o777, readFileSync(join(tree.path, name), 'utf8')]).toEqual([1, 0o555, 'content'])
+    }
+  })
+
   it('R13.3 cannot be made of a named pipe, which is told by its path, and not waited for', async () => {
     const store = make()
     const stage = await store.stage()
