@@ -6,8 +6,8 @@ export const broken: Break = {
   edits: [
     {
       file: 'router/watched.ts',
-      find: "if (!this.up || this.refused) return 'dead'",
-      replace: "if (this.refused) return 'dead'",
+      find: "if (!this.up || this.refusedSince !== null) return 'dead'",
+      replace: "if (this.refusedSince !== null) return 'dead'",
     },
   ],
   tests: { files: ['test/router/failover.test.ts'], name: 'R12\\.2 an instance that the table calls dead' },
