@@ -1,9 +1,9 @@
 import type { RouteTable } from './route-table.ts'
 
 /**
- * Apps that are served by others from one table to the next, or by nobody any more, or for the first time: whoever was
- * answered by the new table must not be answered by the old one afterwards (R3.4, R5.1). An app that only grows or
- * shrinks is not among them.
+ * Apps that are served by others from one table to the next, by fewer or by more: whoever was answered by the new table
+ * must not be answered by the old one afterwards. The old one may have another version (R3.4, R5.1), and takes clients
+ * that brought their key back to where they have just left (R8.2).
  *
  * @returns names, in the order of the table before
  */
@@ -11,10 +11,8 @@ export function cutOvers(before: RouteTable, after: RouteTable): string[] {
   const now = serving(after)
   return [...serving(before)].flatMap(([app, was]) => {
     const is = now.get(app) ?? []
-    const staying = was.filter((instance) => is.includes(instance)).length
-    const replaced = staying < was.length && staying < is.length
-    const all = staying === 0 && was.length + is.length > 0
-    return replaced || all ? [app] : []
+    const isSame = was.length === is.length && was.every((instance) => is.includes(instance))
+    return isSame ? [] : [app]
   })
 }
 
