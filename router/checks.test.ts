@@ -10,6 +10,7 @@ type Asked = { at: number; address: string; path: string | null; reply: (reply: 
 let now: number
 let asked: Asked[]
 let changes: Health[]
+let silenced: string[]
 let fresh: boolean
 let checks: Checks
 
@@ -17,11 +18,13 @@ beforeEach(() => {
   now = 5_000
   asked = []
   changes = []
+  silenced = []
   fresh = true
   checks = new Checks({
     options: DEFAULT_CHECKS,
     now: () => now,
     onChange: (health) => changes.push(health),
+    onSilent: (instances) => silenced.push(...instances),
     tableIsFresh: () => fresh,
     ask: (address, path, reply) => {
       const question: Asked = { at: now, address, path, reply, cancelled: false }
@@ -199,6 +202,8 @@ describe('an instance that lets a question wait', () => {
     pass(1_000)
     silent(1)
     expect([checks.health.givenUp, checks.silent, checks.health.busy]).toEqual([[], ['i1'], ['i1']])
+    // What it has is not to run a second time all the same.
+    expect(silenced).toEqual(['i0', 'i1'])
     pass(45_000, () => checks.heard(['i0', 'i2']))
     expect(checks.health.givenUp).toEqual(['i1'])
   })

@@ -8,6 +8,8 @@ export type ChecksParts = {
   options: CheckOptions
   /** Called with the whole whenever it changes. */
   onChange(health: Health): void
+  /** Called with those that have become silent, whether they are ejected or not. */
+  onSilent(instances: string[]): void
   /** Whether the table's word on who is dead is fresh: the control plane is heard. */
   tableIsFresh(): boolean
   ask?: (address: string, path: string | null, onReply: (reply: Reply) => void) => Pick<Question, 'cancel'>
@@ -192,11 +194,14 @@ export class Checks {
       next.givenUp.push(...suspects)
       for (const instance of suspects) this.remember(app, instance)
     }
+    const fresh = silent.filter((instance) => !this.silentIds.includes(instance))
     this.silentIds = silent.sort()
     for (const list of Object.values(next)) list.sort()
-    if (JSON.stringify(next) === JSON.stringify(this.current)) return
-    this.current = next
-    this.parts.onChange(next)
+    if (JSON.stringify(next) !== JSON.stringify(this.current)) {
+      this.current = next
+      this.parts.onChange(next)
+    }
+    if (fresh.length > 0) this.parts.onSilent(fresh)
   }
 
   private lately(app: string): string[] {

@@ -301,6 +301,10 @@ export class Fleet {
     this.broadcast({ type: 'health', health })
   }
 
+  keep(instances: string[]): void {
+    this.broadcast({ type: 'keep', instances })
+  }
+
   /** One that is not ready yet will be told when it is. */
   private broadcast(message: ToWorker): void {
     for (const member of this.members.values()) if (member.ready) this.send(member, message)

@@ -13,6 +13,8 @@ export type ToWorker =
   | { type: 'hold'; hold: number; apps: string[] }
   /** In force at once, for the table of now and those that come: a table would bring that of the moment it was sent. */
   | { type: 'health'; health: Health }
+  /** These have become silent: what they have was sent for the last time, also where they are not given up. */
+  | { type: 'keep'; instances: string[] }
   | { type: 'sessions'; ask: number }
   /** Finish what is in flight and exit; no longer than this. */
   | { type: 'stop'; graceMs: number }

@@ -108,6 +108,7 @@ export class Primary {
     this.checks = new Checks({
       options: options.checks,
       onChange: (health) => this.healthChanged(health),
+      onSilent: (instances) => this.fleet.keep(instances),
       // Alone, nobody knows better than the table either.
       tableIsFresh: () => this.link?.connected ?? true,
     })

@@ -189,6 +189,11 @@ export class Routes {
     this.events.onSpeaks()
   }
 
+  /** Silent for longer than their app allows: whatever becomes of them, nothing that they have runs a second time. */
+  keep(instances: readonly string[]): void {
+    for (const endpoint of this.endpoints.values()) if (instances.includes(endpoint.instance)) endpoint.keepAll()
+  }
+
   private judge(endpoint: Endpoint): void {
     const { dead, givenUp, busy } = this.health
     const { instance } = endpoint

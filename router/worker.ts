@@ -189,6 +189,9 @@ export function runWorker(
       case 'health':
         routes.applyHealth(message.health)
         break
+      case 'keep':
+        routes.keep(message.instances)
+        break
       case 'sessions':
         channel.send({ type: 'sessions', ask: message.ask, sample: sessions.sample((Date.now() / 60_000) | 0) })
         break

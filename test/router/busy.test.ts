@@ -127,6 +127,22 @@ describe('an instance that is busy', () => {
     expect(await executions(origins, 'GET /block?ms=14000')).toBe(1)
   })
 
+  it('R12.2 whoever is silent and not given up, because too many are, takes what it had with it all the same', async () => {
+    const { router, origins, session, status } = await stage(2_000)
+    const first = inSession(router, session, '/block?ms=12000')
+    await until(async () => (await status()).down.join() === 'i1')
+    const moved = await inSession(router, session)
+    const victim = moved.json.instance as string
+    const second = inSession(router, cookiesOf(moved)[ROUTER_COOKIE]?.value as string, '/block?ms=60000')
+    await until(async () => (await status()).busy.length === 2)
+    await until(async () => (await status()).down.length === 0)
+    await origins[Number(victim.slice(1))]?.end()
+    expect([(await second).status, (await second).headers['x-coppice-router']]).toEqual([502, 'UpstreamFailed'])
+    expect((await first).json.instance).toBe('i1')
+    const living = origins.filter((_, i) => `i${i}` !== victim)
+    expect(await executions(living, 'GET /block?ms=60000')).toBe(0)
+  })
+
   it('R12.2 an answer that cannot be parsed is not asked for a second time', async () => {
     const { router, origins } = await stage(15_000)
     const answer = await ask(router, { path: '/garbage' })
