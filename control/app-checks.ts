@@ -1,7 +1,7 @@
 /** What the doctor says of apps. What is wrong has a line of its own; of what is well there is one for all. */
 import { ERRORS, type ErrorCode } from '../domain/errors.ts'
 import type { App, Instance, Operation } from '../domain/records.ts'
-import type { Check } from './doctor.ts'
+import type { Check } from './check.ts'
 import { ailment } from './views.ts'
 
 export type AppFacts = {

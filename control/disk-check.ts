@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Check } from './doctor.ts'
+import type { Check } from './check.ts'
 
 /** Less cannot hold another environment of an app. */
 const LOW_BYTES = 1024 ** 3

@@ -5,19 +5,11 @@ import { TASK_QUEUE } from '../domain/product.ts'
 import type { RouterRecord } from '../store/routers.ts'
 import type { Store } from '../store/store.ts'
 import { type AppFacts, appChecks } from './app-checks.ts'
+import type { Check } from './check.ts'
 import type { ClockJump } from './clock-watch.ts'
 import { diskCheck } from './disk-check.ts'
 import { foreignLocks } from './lock-holder.ts'
 import type { Temporal } from './temporal.ts'
-
-export type Check = {
-  name: string
-  ok: boolean
-  /** What is. */
-  message: string
-  /** What to do about it: when it is not well, or when somebody may wonder. */
-  hint?: string | undefined
-}
 
 export type DoctorDeps = {
   store: Store
