@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { digestKey, mintKey, rankSlots, shedTarget } from '../domain/affinity.ts'
 import { type AppRoute, PROTOCOL } from '../domain/route-table.ts'
+import { app } from '../test/router/support/tables.ts'
 import { chooser } from './choose.ts'
 import type { Endpoint } from './endpoint.ts'
 import { Exchange } from './exchange.ts'
@@ -22,28 +23,8 @@ function setUp(more: Partial<AppRoute> = {}, { places = 4, random = 0, waitMs = 
     onSpeaks: () => undefined,
   }
   const routes = new Routes(DEFAULT_TIMEOUTS, new Metrics(), nothing)
-  const row: AppRoute = {
-    app: 'app',
-    hostnames: [],
-    port: null,
-    version: 1,
-    affinity: true,
-    status: 'running',
-    drainTimeoutMs: 1,
-    held: false,
-    healthPath: null,
-    silenceMs: 1,
-    rebalance: null,
-    namingDigest: null,
-    endpoints: SLOTS.map((slot) => ({
-      instance: `i${slot}`,
-      slot,
-      address: `127.0.0.1:${slot}`,
-      state: 'serving',
-      up: true,
-    })),
-    ...more,
-  }
+  const endpoints = SLOTS.map((slot) => ({ name: `i${slot}`, address: `127.0.0.1:${slot}` }))
+  const row = app('app', endpoints, more)
   let version = 0
   const apply = (change: Partial<AppRoute> = {}) =>
     routes.apply({ protocol: PROTOCOL, inventory: 'x', version: ++version, apps: [{ ...row, ...change }] })

@@ -1,7 +1,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import { EventEmitter } from 'node:events'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type AppRoute, PROTOCOL, type RouteTable } from '../domain/route-table.ts'
+import { app, table } from '../test/router/support/tables.ts'
 import { Fleet } from './fleet.ts'
 import { ALL_WELL } from './health.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
@@ -35,27 +35,7 @@ class Process extends EventEmitter {
   }
 }
 
-const row = (app: string, instance: string): AppRoute => ({
-  app,
-  hostnames: [],
-  port: null,
-  version: 1,
-  affinity: true,
-  status: 'running',
-  drainTimeoutMs: 1,
-  held: false,
-  healthPath: null,
-  silenceMs: 1,
-  rebalance: null,
-  namingDigest: null,
-  endpoints: [{ instance, slot: 0, address: '127.0.0.1:1', state: 'serving', up: true }],
-})
-const table = (version: number, ...apps: AppRoute[]): RouteTable => ({
-  protocol: PROTOCOL,
-  inventory: 'test',
-  version,
-  apps,
-})
+const row = (name: string, instance: string) => app(name, [{ name: instance, address: '127.0.0.1:1' }])
 
 describe('the processes of a router', () => {
   const log = { info: vi.fn(), warn: vi.fn(), error: vi.fn() }

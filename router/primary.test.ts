@@ -7,7 +7,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { PROTOCOL, type RouteTable } from '../domain/route-table.ts'
+import type { RouteTable } from '../domain/route-table.ts'
+import { app, table } from '../test/router/support/tables.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { resolveOptions } from './options.ts'
 import { Primary } from './primary.ts'
@@ -40,7 +41,7 @@ describe('the primary of a router', () => {
       say({ type: 'ready' })
       return Object.assign(one, { id: 1, process, isConnected: () => true, send }) as unknown as Worker
     })
-    await writeFile(join(dir, 'routes.json'), JSON.stringify(table()))
+    await writeFile(join(dir, 'routes.json'), JSON.stringify(taking()))
     const where = ['--routes', join(dir, 'routes.json'), '--state-dir', join(dir, 'state')]
     const options = resolveOptions([...where, '--listen', '127.0.0.1:0', '--processes', '1'], {})
     primary = new Primary(options, log as never, (reason) => {
@@ -56,28 +57,7 @@ describe('the primary of a router', () => {
     await rm(dir, { recursive: true })
   })
 
-  const table = (): RouteTable => ({
-    protocol: PROTOCOL,
-    inventory: 'test',
-    version: 1,
-    apps: [
-      {
-        app: 'app',
-        hostnames: [],
-        port: (taken.address() as { port: number }).port,
-        version: 1,
-        affinity: true,
-        status: 'running',
-        drainTimeoutMs: 1,
-        held: false,
-        healthPath: null,
-        silenceMs: 1,
-        rebalance: null,
-        namingDigest: null,
-        endpoints: [],
-      },
-    ],
-  })
+  const taking = (): RouteTable => table(1, app('app', [], { port: (taken.address() as { port: number }).port }))
 
   it('D7 R3.4 distributes no table because a port is taken that waits for the disk still', async () => {
     await vi.waitUntil(() => told.length > 0)
@@ -88,7 +68,7 @@ describe('the primary of a router', () => {
     // The first one is written by then.
     await vi.waitUntil(() => existsSync(join(dir, 'state', 'routes.json')))
     execFileSync('mkfifo', [fresh])
-    await writeFile(join(dir, 'next.json'), JSON.stringify({ ...table(), version: 2 }))
+    await writeFile(join(dir, 'next.json'), JSON.stringify({ ...taking(), version: 2 }))
     await rename(join(dir, 'next.json'), join(dir, 'routes.json'))
     await vi.waitUntil(() => newest() === first + 1)
     const from = performance.now()

@@ -3,7 +3,8 @@ import { EventEmitter } from 'node:events'
 import { createServer, request, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { PROTOCOL, type RouteTable } from '../domain/route-table.ts'
+import type { RouteTable } from '../domain/route-table.ts'
+import { app, table } from '../test/router/support/tables.ts'
 import { Fleet } from './fleet.ts'
 import { ALL_WELL } from './health.ts'
 import type { ToWorker } from './messages.ts'
@@ -59,36 +60,8 @@ describe('what a process of the router takes from its primary', () => {
     await new Promise((resolve) => origin.close(resolve))
   })
 
-  const table = (version: number): RouteTable => ({
-    protocol: PROTOCOL,
-    inventory: 'test',
-    version,
-    apps: [
-      {
-        app: 'app',
-        hostnames: ['app.localhost'],
-        port: null,
-        version: 1,
-        affinity: true,
-        status: 'running',
-        drainTimeoutMs: 1,
-        held: false,
-        healthPath: null,
-        silenceMs: 1,
-        rebalance: null,
-        namingDigest: null,
-        endpoints: [
-          {
-            instance: 'i0',
-            slot: 0,
-            address: `127.0.0.1:${(origin.address() as AddressInfo).port}`,
-            state: 'serving',
-            up: true,
-          },
-        ],
-      },
-    ],
-  })
+  const tableOf = (version: number): RouteTable =>
+    table(version, app('app', [{ name: 'i0', address: `127.0.0.1:${(origin.address() as AddressInfo).port}` }]))
   const applied = (version: number) => vi.waitUntil(() => fleet.appliedEverywhere('test', version))
   const status = () =>
     new Promise<number | undefined>((resolve, reject) => {
@@ -101,14 +74,14 @@ describe('what a process of the router takes from its primary', () => {
     })
 
   it('R12.2 is the newest word on who is well, also where a table from before that word is applied after it', async () => {
-    fleet.start(table(1), [], { ...ALL_WELL, dead: ['i0'] })
+    fleet.start(tableOf(1), [], { ...ALL_WELL, dead: ['i0'] })
     await applied(1)
     expect(await status()).toBe(503)
-    fleet.publish(table(2), [])
+    fleet.publish(tableOf(2), [])
     fleet.publishHealth(ALL_WELL)
     await applied(2)
     expect(await status()).toBe(200)
-    fleet.publish(table(3), [])
+    fleet.publish(tableOf(3), [])
     fleet.publishHealth({ ...ALL_WELL, dead: ['i0'] })
     await applied(3)
     expect(await status()).toBe(503)
