@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type TestReport, tally } from './test-report.ts'
+import { failures, type TestReport, tally } from './test-report.ts'
 
 const report = (more: Partial<TestReport> = {}): TestReport => ({
   numPassedTests: 3,
@@ -36,5 +36,24 @@ describe('the sum of a CI run', () => {
 
   it('is a failure when there is no report', () => {
     expect(tally(null, 0, 0)).toEqual({ passed: 0, failed: 1, skipped: 0 })
+  })
+})
+
+describe('what failed in a CI run', () => {
+  it('is each red test with its file and the beginning of why, and each file that could not be loaded', () => {
+    const assertionResults = [
+      { fullName: 'x', status: 'failed' as const, failureMessages: [`expected 1 to be 2${'.'.repeat(9_999)}`] },
+      { fullName: 'y', status: 'passed' as const },
+    ]
+    const testResults = [
+      { name: 'a', status: 'failed', message: '', assertionResults },
+      { name: 'b', status: 'failed', message: 'SyntaxError', assertionResults: [] },
+      { name: 'c', status: 'passed', message: '', assertionResults: [{ fullName: 'z', status: 'passed' as const }] },
+    ]
+    const [first = '', ...rest] = failures(report({ testResults }))
+    expect(first).toMatch(/^a > x: expected 1 to be 2/)
+    expect(first.length).toBeLessThan(2_000)
+    expect(rest).toEqual(['b: SyntaxError'])
+    expect(failures(null)).toEqual([])
   })
 })

@@ -13,7 +13,20 @@ export type TestCase = {
   failureMessages?: string[]
 }
 
+const WHY_CHARS = 1_500
+
 export type Tally = { passed: number; failed: number; skipped: number }
+
+/** Every test and file that failed, with the beginning of why: a list to be read after thousands of lines of a run. */
+export function failures(report: TestReport | null): string[] {
+  return (report?.testResults ?? []).flatMap(({ name, status, message, assertionResults }) => {
+    const red = assertionResults.filter((test) => test.status === 'failed')
+    if (red.length === 0) return status === 'failed' ? [`${name}: ${message.slice(0, WHY_CHARS)}`] : []
+    return red.map(
+      ({ fullName, failureMessages }) => `${name} > ${fullName}: ${failureMessages?.[0]?.slice(0, WHY_CHARS)}`,
+    )
+  })
+}
 
 /**
  * Counts what went wrong beside the tests, too: commands before them that failed (`broken`), a file that cannot be

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Tally, type TestReport, tally } from '../test-report.ts'
+import { failures, type Tally, type TestReport, tally } from '../test-report.ts'
 import { giveTree, type Identity } from './identity.ts'
 import { endAll, leftIn, outlived, ownedInTmp, pidsOf, TAG, taggedPids } from './leftovers.ts'
 
@@ -27,8 +27,11 @@ export type Suite = {
   signal: AbortSignal
 }
 
+/** `words`: each of the failures, for the end of the run, where it is still seen when only its last lines are kept. */
+export type Outcome = Tally & { words: string[] }
+
 /** Runs the tests of a clone as somebody. Processes and files that are left afterwards count as one failure each. */
-export async function runSuite({ folder, work, as, before, tests, signal }: Suite): Promise<Tally> {
+export async function runSuite({ folder, work, as, before, tests, signal }: Suite): Promise<Outcome> {
   const temporary = join(work, 'tmp')
   const reportFile = join(work, 'tests.json')
   mkdirSync(temporary, { recursive: true })
@@ -42,13 +45,12 @@ export async function runSuite({ folder, work, as, before, tests, signal }: Suit
       gid: as.gid,
     })
 
-  let broken = 0
+  const broken: string[] = []
   for (const command of before) {
     signal.throwIfAborted()
     say(`as ${as.name}: ${command.join(' ')}`)
     if ((await ended(start(command), signal)) === 0) continue
-    say(`failed as ${as.name}: ${command.join(' ')}`)
-    broken += 1
+    broken.push(`failed as ${as.name}: ${command.join(' ')}`)
   }
   signal.throwIfAborted()
   say(`as ${as.name}: ${tests.join(' ')}`)
@@ -66,10 +68,10 @@ export async function runSuite({ folder, work, as, before, tests, signal }: Suit
   ] as const
   for (const [what, names] of left) {
     if (names.length === 0) continue
-    say(`${what} that the tests left behind, which counts as failed:\n  ${names.join('\n  ')}`)
-    broken += 1
+    broken.push(`${what} that the tests left behind as ${as.name}:\n  ${names.join('\n  ')}`)
   }
-  return tally(readReport(reportFile), broken, testCode)
+  const report = readReport(reportFile)
+  return { ...tally(report, broken.length, testCode), words: [...failures(report), ...broken] }
 }
 
 export function say(words: string): void {
