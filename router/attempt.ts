@@ -29,7 +29,7 @@ export type Outcome =
   | { kind: 'notSent'; error: Error }
   /**
    * It was sent and not answered. `repeatable`: whoever got it is not still at it, as far as anybody knows. `stale`: its
-   * connection had been idle before, so that it was lost tells nothing about the instance.
+   * connection had been idle before, and was too old for an instance that wakes up: that it was lost tells nothing.
    */
   | { kind: 'unanswered'; error: Error; repeatable: boolean; stale: boolean }
   /** It was answered, but nobody can make use of the answer: another try would only carry it out once more. */
@@ -242,7 +242,7 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
         break
       case 'sent':
         if (isMalformed(error)) this.end({ kind: 'unusable', error })
-        else this.end({ kind: 'unanswered', error, repeatable: !this.kept, stale: this.control?.reused === true })
+        else this.end({ kind: 'unanswered', error, repeatable: !this.kept, stale: this.isStale() })
         break
       case 'answered':
         if (!this.exchange.res.headersSent) {
@@ -265,6 +265,10 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   }
 
   // ---- ----
+
+  private isStale(): boolean {
+    return this.control?.reused === true && this.endpoint.isWaking(performance.now())
+  }
 
   private answered(): void {
     this.state = 'answered'

@@ -6,6 +6,8 @@ import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
 
 /** How often a process tells the primary of an endpoint that fails. */
 const TELL_EVERY_MS = 100
+/** Longer than an answer takes, shorter than what makes an instance busy. */
+const WAKING_MS = 1_000
 
 /** A request without an answer yet that may be sent to another instance: it has not left, or can be repeated. */
 export type Repeatable = {
@@ -40,6 +42,7 @@ export class Endpoint {
   inFlight = 0
   /** When a byte of it came last, and when it last answered a request with 5xx; ms of performance.now(). */
   heardAt = Number.NEGATIVE_INFINITY
+  private wokeAt = Number.NEGATIVE_INFINITY
   failedAt = 0
   private unanswered = 0
   private unansweredSince = 0
@@ -113,13 +116,23 @@ export class Endpoint {
   }
 
   heard(): void {
-    this.heardAt = performance.now()
+    const now = performance.now()
+    if (this.silentMs(now) >= WAKING_MS) this.wokeAt = now
+    this.heardAt = now
     if (this.busy) this.onSpeaks(this)
   }
 
   /** For how many ms requests have waited without a byte for anybody; 0 if none waits. */
   silentMs(now: number): number {
     return this.unanswered === 0 ? 0 : now - Math.max(this.heardAt, this.unansweredSince)
+  }
+
+  /**
+   * It lets everybody wait, or did so a moment ago. A server that wakes up closes the connections that by its clock were
+   * idle for too long, with all that was sent on them meanwhile; Node's first sends the answer that it was at.
+   */
+  isWaking(now: number): boolean {
+    return this.silentMs(now) >= WAKING_MS || now - this.wokeAt < WAKING_MS
   }
 
   /** From now on this may be recalled. */

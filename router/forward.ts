@@ -144,7 +144,7 @@ class Turn implements AttemptOwner {
           this.parts.suspect(endpoint)
           if (outcome.repeatable && exchange.idempotent && exchange.runs < MAX_RUNS) {
             // One that dies loses connections a moment before it refuses new ones, and would lose the second run as well.
-            this.retry(outcome.stale && endpoint.busy ? null : endpoint)
+            this.retry(outcome.stale ? null : endpoint)
             return
           }
         }

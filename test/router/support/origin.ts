@@ -117,9 +117,13 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
       readBody((info) => {
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, number('ms', 6_000))
         // What a server does whose time for idle connections has passed meanwhile: those others go unread.
-        if (url.searchParams.has('close'))
+        const closeOthers = () => {
           for (const socket of origin.sockets) if (socket !== req.socket) socket.destroy()
+        }
+        const close = url.searchParams.get('close')
+        if (close === 'before') closeOthers()
         tell(info)
+        if (close === 'behind') setImmediate(closeOthers)
       })
       return
     case '/garbage':
