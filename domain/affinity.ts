@@ -199,13 +199,24 @@ export const SHED_RANKS = 32
 /** Who goes first when a slot sheds: 0 to SHED_RANKS - 1, the same for a key at all times. */
 export const shedRank = (key: KeyDigest): number => mix(key.a ^ 0x6d2b79f5) >>> 27
 
-/** The last rebalance as the route table tells it: each slot gives away its sessions of a rank below fraction × ranks. */
-export type Rebalance = { readonly epoch: number; readonly shed: Readonly<Record<string, number>> }
+/**
+ * The last rebalance as the route table tells it: each slot gives away those of its sessions whose rank is below
+ * fraction × ranks. `slots` are all that there were then.
+ */
+export type Rebalance = {
+  readonly epoch: number
+  readonly slots: readonly number[]
+  readonly shed: Readonly<Record<string, number>>
+}
 
-/** Whether this minted key, at home in `slot`, is among those that the rebalance moves (R8.3). */
+/**
+ * Whether this minted key, at home in `slot`, is among those that the rebalance moves (R8.3). One that lived elsewhere
+ * then, and came when its slot left, is not: it was not counted, and would be moved a second time.
+ */
 export function isShed(key: KeyDigest, slot: number, rebalance: Rebalance): boolean {
   const fraction = rebalance.shed[slot]
-  return fraction !== undefined && shedRank(key) < fraction * SHED_RANKS
+  if (fraction === undefined || shedRank(key) >= fraction * SHED_RANKS) return false
+  return pickSlot(key, rebalance.slots) === slot
 }
 
 /**

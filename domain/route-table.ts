@@ -64,6 +64,8 @@ export const appRouteSchema = z.object({
   rebalance: z
     .object({
       epoch: z.int().min(1),
+      /** All slots that there were then: only who lived in one of them is moved. */
+      slots: z.array(z.int().min(0)).default([]),
       /** Slot → fraction of the ranks (`shedRank`) that it sheds, 0 to 1. */
       shed: z.record(z.string(), z.number().min(0).max(1)),
     })

@@ -122,7 +122,7 @@ describe('a session', () => {
   })
 
   it('R8.3 leaves a slot that sheds for one that sheds nothing, unless that one is out or lets others wait', () => {
-    const rebalance = { epoch: 1, shed: { 0: 1 } }
+    const rebalance = { epoch: 1, slots: SLOTS, shed: { 0: 1 } }
     const { choose, health } = setUp({ rebalance })
     const key = keyOf(0, 1, 2)
     const target = shedTarget(digestKey(key), SLOTS, rebalance)

@@ -142,7 +142,8 @@ export const isUp = ({ observed }: { observed: string }): boolean => observed ==
 
 function rebalanceOf(text: string | null): AppRoute['rebalance'] {
   const last = parseJson<NonNullable<AppRoute['rebalance']>>(text)
-  return last && { epoch: last.epoch, shed: last.shed }
+  // Stores of before slots were kept have none, and an old rebalance moves nobody any more.
+  return last && { epoch: last.epoch, slots: last.slots ?? [], shed: last.shed }
 }
 
 function statusOf(app: Schema['apps']): AppRoute['status'] {

@@ -60,7 +60,7 @@ export class Sessions {
       const epoch = (parseJson<{ epoch: number }>(row.rebalance)?.epoch ?? 0) + 1
       await tx
         .updateTable('apps')
-        .set({ rebalance: JSON.stringify({ epoch, shed, atMost }) })
+        .set({ rebalance: JSON.stringify({ epoch, slots, shed, atMost }) })
         .where('name', '=', app)
         .execute()
       const message = `Sessions of ${app} are rebalanced: at most ${atMost} move`

@@ -281,7 +281,7 @@ describe('a rebalance', () => {
     expect({ epoch, atMost }).toEqual({ epoch: 1, atMost: 10 })
     expect(version).toBe(before + 1)
     const [route] = (await store.routes.table({ domains: [] })).apps
-    expect(route?.rebalance).toEqual({ epoch: 1, shed: { 0: 10 / SHED_RANKS } })
+    expect(route?.rebalance).toEqual({ epoch: 1, slots: [0, 1], shed: { 0: 10 / SHED_RANKS } })
     expect(await store.sessions.moved('hello', 1)).toBe(7)
     expect((await store.events.after(0, { app: 'hello' })).filter(({ kind }) => kind === 'rebalance')).toMatchObject([
       { message: 'Sessions of hello are rebalanced: at most 10 move', data: { epoch: 1, atMost: 10 } },

@@ -59,7 +59,7 @@ describe('a needless move', () => {
   })
 
   it('R8.3 is none for a minted session that a rebalance sheds, and one for a key that a client chose', () => {
-    const rebalance = { epoch: 1, shed: { '0': 1 } }
+    const rebalance = { epoch: 1, slots: SLOTS, shed: { '0': 1 } }
     const tables = [table(-10_000, '1', SLOTS, { rebalance })]
     const key = minted(0)
     expect(isShed(digestKey(key), 0, rebalance)).toBe(true)
@@ -97,7 +97,7 @@ describe('a move without a cause', () => {
   })
 
   it('R8.3 is none by a rebalance, however late, but for those who began later, had moved already, or chose their key', () => {
-    const rebalance = { epoch: 1, shed: { 1: 0.3 } }
+    const rebalance = { epoch: 1, slots: SLOTS, shed: { 1: 0.3 } }
     const tables = [table(-10_000), table(1_000, '1', SLOTS, { rebalance })]
     const asked = (at: number, slot: number) => attempt({ at, slot, kind: 'browser' })
     expect(moves([asked(0, 1), asked(5_000, 1), asked(9_000, 2)], { tables })).toBe(0)

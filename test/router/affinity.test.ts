@@ -205,7 +205,7 @@ describe('session affinity', () => {
     const before = await Promise.all(
       chosen.map(async (key) => (await ask(router, { headers: { cookie: `${ROUTER_COOKIE}=${key}` } })).json.instance),
     )
-    await router.setRoutes(table(4, all({ rebalance: { epoch: 1, shed: { '0': 0.5 } } })))
+    await router.setRoutes(table(4, all({ rebalance: { epoch: 1, slots: [0, 1, 2], shed: { '0': 0.5 } } })))
     let moved = 0
     for (const session of sessions) {
       const answer = await ask(router, { headers: { cookie: `${ROUTER_COOKIE}=${session.key}` } })

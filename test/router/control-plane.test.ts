@@ -274,7 +274,7 @@ describe('a router of a control plane', () => {
       if (again.json.instance === 'a') keys.push(key)
     }
     await until(() => JSON.stringify(sorted(control.last()?.sessions)) === JSON.stringify(sorted(where)), 15_000)
-    control.publish(table(2, app('app', origins, { rebalance: { epoch: 3, shed: { '0': 1 } } })))
+    control.publish(table(2, app('app', origins, { rebalance: { epoch: 3, slots: [0, 1], shed: { '0': 1 } } })))
     await acknowledged(2)
     await Promise.all(
       keys.flatMap((key) => [1, 2, 3].map(() => ask(router, { headers: { cookie: `${ROUTER_COOKIE}=${key}` } }))),
@@ -315,7 +315,10 @@ describe('a router of a control plane', () => {
 
   it('R14.2 takes a table with fields that only a newer router knows, in every part of it', async () => {
     const router = await start()
-    const newer = { ...table(2, app('app', origins, { rebalance: { epoch: 1, shed: {} } })), news: { a: 1 } }
+    const newer = {
+      ...table(2, app('app', origins, { rebalance: { epoch: 1, slots: [0, 1], shed: {} } })),
+      news: { a: 1 },
+    }
     for (const row of newer.apps) {
       Object.assign(row, { news: [1] })
       Object.assign(row.rebalance as object, { news: 'x' })

@@ -75,7 +75,9 @@ describe('a new key names the slot whose instance answered', () => {
   })
 
   it('R8.3 nor by the old home of a session that is rebalanced, where its new one loses the request', async () => {
-    const { router, b } = await route((origins) => app('app', origins, { rebalance: { epoch: 1, shed: { 0: 1 } } }))
+    const { router, b } = await route((origins) =>
+      app('app', origins, { rebalance: { epoch: 1, slots: [0, 1], shed: { 0: 1 } } }),
+    )
     const key = keyOfSlot0()
     const stayed = await ask(router, { ...LOST, ...withKey(key) })
     expect(b.count(LOST.path)).toBe(1)

@@ -58,7 +58,8 @@ it('R8.2 R8.3 R6.1 a rebalance and a resize move exactly the sessions that they 
   const further = all.filter((visitor) => visitor.journey.length > (before.get(visitor) as number))
   expect(new Set(further)).toEqual(new Set(leaving))
   expect(further.length).toBe(slots[2])
-  expect(further.every((visitor) => visitor.journey.length === (before.get(visitor) as number) + 1)).toBe(true)
+  const again = further.filter((visitor) => visitor.journey.length !== (before.get(visitor) as number) + 1)
+  expect(again.map(({ kind, keys, visits }) => ({ kind, keys: [...keys], visits: visits.slice(-12) }))).toEqual([])
   expect(clients.filter(({ jar }) => jar.size > 0)).toEqual([])
 
   expect(load.failures()).toEqual([])
