@@ -4,6 +4,8 @@ import type { App, Deployment } from '../domain/records.ts'
 import { type Db, type StoreContext, write } from './context.ts'
 import { fromHealth, toDeployment, toOperation } from './rows.ts'
 
+const TRIM_AT_ONCE = 500
+
 export type NewDeployment = {
   id?: string
   sourceCodePath: string | null
@@ -75,6 +77,35 @@ export class Deployments {
       }
       return old.length
     })
+  }
+
+  /**
+   * Removes those that let their artifact go, or never had one, and whose operation was trimmed: the bounds of the
+   * operations are theirs, too (R14.4).
+   *
+   * @returns how many.
+   */
+  async trim(): Promise<number> {
+    let removed = 0
+    let going: string[]
+    do {
+      // In pieces, because whoever else wants to write waits for each.
+      going = await write(this.#context, async (tx) => {
+        const rows = await tx
+          .selectFrom('deployments')
+          .select('id')
+          .where('artifact', 'is', null)
+          .where('operation', 'not in', tx.selectFrom('operations').select('id'))
+          .where('id', 'not in', [...(await neededDeployments(tx))])
+          .limit(TRIM_AT_ONCE)
+          .execute()
+        const ids = rows.map(({ id }) => id)
+        if (ids.length > 0) await tx.deleteFrom('deployments').where('id', 'in', ids).execute()
+        return ids
+      })
+      removed += going.length
+    } while (going.length === TRIM_AT_ONCE)
+    return removed
   }
 
   /** Kept ones of a version that did not write down which secrets they need. */

@@ -66,6 +66,23 @@ describe('R14.4 operations', () => {
   })
 })
 
+describe('R14.4 deployments', () => {
+  it('go with their operation, but not what can be gone back to, runs, or is about to', async () => {
+    await ended('hello', 1, 600)
+    store.raw.exec('begin')
+    for (let i = 1; i <= 600; i++)
+      store.raw.exec(`insert into deployments (id, app, operation, state, message, artifact, mode, env_names, health_timeout_ms,
+        created_at, updated_at, creator) values
+        ('d${i}', 'hello', 'hello-${i}', 'SUCCEEDED', '', ${i === 1 ? "'artifact'" : 'null'}, 'SNAPSHOT', '[]', 1, ${i}, ${i}, 'ada')`)
+    store.raw.exec(`update apps set active_deployment = 'd2' where name = 'hello'`)
+    store.raw.exec('commit')
+    expect(await store.deployments.trim()).toBe(0)
+    await store.operations.trim({ ...NO_BOUND, perApp: 1 })
+    expect(await store.deployments.trim()).toBe(597)
+    expect((await store.deployments.list('hello')).map(({ id }) => id)).toEqual(['d600', 'd2', 'd1'])
+  })
+})
+
 describe('R9.3 a step', () => {
   const ref = { operation: 'op-1', step: 'build', words: 'Build the artifact' }
   const told = async () =>

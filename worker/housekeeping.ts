@@ -72,6 +72,7 @@ export async function keepHouse(options: HousekeepingOptions): Promise<void> {
     'trim operations': async () => {
       done.operations = await store.operations.trim(KEEP_OPERATIONS)
     },
+    'trim deployments': () => store.deployments.trim(),
     'trim events': () => store.events.trim(KEEP_EVENTS),
     'prune build logs': () => pruneLogs(buildLogs, now() - KEEP_MS),
     'prune backups': async () => pruneBackups(backups.folder, backups.bounds, now()),
