@@ -169,7 +169,7 @@ async function servingInstances(stack: Stack): Promise<ApiInstance[]> {
 }
 
 async function untilReplaced(stack: Stack, victim: ApiInstance): Promise<boolean> {
-  for (const end = Date.now() + 30_000; Date.now() < end; await sleep(50)) {
+  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(50)) {
     const inSlot = (await servingInstances(stack)).find(({ slot }) => slot === victim.slot)
     if (inSlot?.state === 'running' && inSlot.pid !== victim.pid) return true
   }

@@ -66,10 +66,10 @@ export class Actions {
   async leaks(): Promise<Finding[] | null> {
     const before = this.#footprint
     if (before === null) return null
-    for (const end = Date.now() + LEAVING_TIMEOUT_MS; ; await sleep(500)) {
+    for (const end = performance.now() + LEAVING_TIMEOUT_MS; ; await sleep(500)) {
       const after = (await this.#parts.target.footprint()) as Footprint
       const found = leaks(before, after, (await this.#serving()).length, Date.now())
-      if (found.length === 0 || Date.now() > end) return found
+      if (found.length === 0 || performance.now() > end) return found
     }
   }
 
@@ -169,7 +169,7 @@ export class Actions {
    * @returns its process
    */
   async #untilBack(victim: InstanceAnswer, oldPid: number | null): Promise<number> {
-    for (const end = Date.now() + RECOVERY_TIMEOUT_MS; Date.now() < end; ) {
+    for (const end = performance.now() + RECOVERY_TIMEOUT_MS; performance.now() < end; ) {
       const now = (await this.#serving()).find(({ slot }) => slot === victim.slot)
       if (now?.state === 'running' && now.pid !== undefined && now.pid !== oldPid) return now.pid
       await sleep(100, undefined, { signal: this.#parts.signal })

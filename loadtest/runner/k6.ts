@@ -154,14 +154,14 @@ async function untilQuiet(
 ): Promise<void> {
   while (!control.stopTold && !signal.aborted) await sleep(50)
   let last = attempts()
-  let since = Date.now()
+  let since = performance.now()
   for (
-    const end = Date.now() + QUIET_TIMEOUT_MS;
-    Date.now() < end && Date.now() - since < quietMs && !signal.aborted;
+    const end = performance.now() + QUIET_TIMEOUT_MS;
+    performance.now() < end && performance.now() - since < quietMs && !signal.aborted;
     await sleep(100)
   ) {
     if (attempts() === last) continue
     last = attempts()
-    since = Date.now()
+    since = performance.now()
   }
 }

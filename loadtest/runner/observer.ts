@@ -28,8 +28,12 @@ export class Observer {
 
   /** Resolves with the first table that has the app. Rejects when none comes, or `signal` is aborted. */
   async ready(signal: AbortSignal): Promise<void> {
-    for (const end = Date.now() + READY_TIMEOUT_MS; this.tables.length === 0; await sleep(20, undefined, { signal })) {
-      if (Date.now() > end) throw new Error(`no route table has ${this.#app} after ${READY_TIMEOUT_MS / 1000} s`)
+    for (
+      const end = performance.now() + READY_TIMEOUT_MS;
+      this.tables.length === 0;
+      await sleep(20, undefined, { signal })
+    ) {
+      if (performance.now() > end) throw new Error(`no route table has ${this.#app} after ${READY_TIMEOUT_MS / 1000} s`)
     }
   }
 

@@ -189,9 +189,9 @@ async function startSecondRouter(
   })
   closeSync(out)
   const api = platformApi(stack)
-  for (const end = Date.now() + READY_TIMEOUT_MS; ; await sleep(50)) {
+  for (const end = performance.now() + READY_TIMEOUT_MS; ; await sleep(50)) {
     if ((await api.routers()).some(({ name, counted }) => name === SECOND_ROUTER && counted)) break
-    if (child.exitCode !== null || Date.now() > end) {
+    if (child.exitCode !== null || performance.now() > end) {
       child.kill('SIGKILL')
       throw new Error(`the second router does not start:\n${(await readFile(log, 'utf8')).slice(-2_000)}`)
     }
@@ -261,10 +261,10 @@ export const INSTANCES_MASK = 'compute_min_instances,compute_max_instances'
 const OPERATION_TIMEOUT_MS = 120_000
 
 export async function untilEnded(api: PlatformApi, operation: string): Promise<OperationAnswer> {
-  for (const end = Date.now() + OPERATION_TIMEOUT_MS; ; await sleep(100)) {
+  for (const end = performance.now() + OPERATION_TIMEOUT_MS; ; await sleep(100)) {
     const now = await api.operation(operation)
     if (['SUCCEEDED', 'FAILED', 'CANCELLED'].includes(now.state)) return now
-    if (Date.now() > end)
+    if (performance.now() > end)
       throw new Error(`${now.type} ${operation} has not ended after ${OPERATION_TIMEOUT_MS / 1000} s`)
   }
 }

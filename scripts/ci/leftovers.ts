@@ -32,10 +32,10 @@ export function pidsOf(uid: number): number[] {
 
 /** SIGKILL to all that `find` finds, until it finds none: whoever forks may be a step ahead. */
 export async function endAll(find: () => Promise<number[]>): Promise<void> {
-  for (const giveUp = Date.now() + END_TIMEOUT_MS; ; await sleep(POLL_MS)) {
+  for (const giveUp = performance.now() + END_TIMEOUT_MS; ; await sleep(POLL_MS)) {
     const pids = await find()
     if (pids.length === 0) return
-    if (Date.now() > giveUp) throw new Error(`processes that cannot be ended: ${pids.join(', ')}`)
+    if (performance.now() > giveUp) throw new Error(`processes that cannot be ended: ${pids.join(', ')}`)
     for (const pid of pids) {
       try {
         process.kill(pid, 'SIGKILL')
@@ -48,9 +48,9 @@ export async function endAll(find: () => Promise<number[]>): Promise<void> {
 
 /** What is still there after a while, each with its command. */
 export async function outlived(find: () => Promise<number[]>, withinMs: number): Promise<string[]> {
-  for (const giveUp = Date.now() + withinMs; ; await sleep(POLL_MS)) {
+  for (const giveUp = performance.now() + withinMs; ; await sleep(POLL_MS)) {
     const pids = await find()
-    if (pids.length > 0 && Date.now() < giveUp) continue
+    if (pids.length > 0 && performance.now() < giveUp) continue
     return pids.map((pid) => `${pid} ${textOf(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 200)}`)
   }
 }

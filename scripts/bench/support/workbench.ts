@@ -103,7 +103,7 @@ export class Workbench {
 
   /** The operation once it has succeeded; throws with its failure else. */
   async ended(id: string, pollMs = 20): Promise<BenchOperation> {
-    for (const end = Date.now() + DEADLINE_MS; Date.now() < end; await sleep(pollMs)) {
+    for (const end = performance.now() + DEADLINE_MS; performance.now() < end; await sleep(pollMs)) {
       const answer = await this.api<OperationAnswer>('GET', `/api/coppice/v1/operations/${id}`)
       if (answer.state === 'FAILED' || answer.state === 'CANCELLED')
         throw new Error(`operation ${id}: ${answer.state}, ${answer.failure?.message}`)
@@ -133,7 +133,7 @@ export class Workbench {
 
   /** Waits until an answer to each of these routing keys satisfies `holds`; says when the last of them did. */
   async untilAnswers(app: string, keys: readonly string[], holds: (body: AppAnswer) => boolean): Promise<number> {
-    for (const end = Date.now() + DEADLINE_MS; Date.now() < end; await sleep(POLL_MS)) {
+    for (const end = performance.now() + DEADLINE_MS; performance.now() < end; await sleep(POLL_MS)) {
       const answers = await Promise.all(keys.map((key) => this.ask(app, key)))
       if (answers.every((answer) => answer !== null && holds(answer))) return performance.now()
     }
@@ -198,7 +198,7 @@ export function get(url: string, headers: Record<string, string> = {}): Promise<
 
 /** Waits until `url` answers 200; returns the time, as of `performance.now()`. */
 export async function untilOk(url: string, headers: Record<string, string> = {}): Promise<number> {
-  for (const end = Date.now() + DEADLINE_MS; Date.now() < end; await sleep(POLL_MS)) {
+  for (const end = performance.now() + DEADLINE_MS; performance.now() < end; await sleep(POLL_MS)) {
     const status = await get(url, headers).then(
       (answer) => answer.status,
       () => 0,
