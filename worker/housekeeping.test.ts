@@ -100,6 +100,7 @@ it('R14.4 a chore that fails is named, and keeps none of the others from being d
     'artifacts.collect',
     'sources.collect',
     'operations.trim',
+    'deployments.trim',
     'events.trim',
   ])
   expect(warned).toEqual([
@@ -109,6 +110,7 @@ it('R14.4 a chore that fails is named, and keeps none of the others from being d
     'collect artifacts',
     'collect sources',
     'trim operations',
+    'trim deployments',
     'trim events',
     'prune backups',
   ])
