@@ -2,7 +2,8 @@
  * What routers talk to (DESIGN D7): the stream of route tables and their reports.
  *
  *   GET    /routes/stream?router=<name>   server-sent events; `table` with the whole table, at once and after every
- *                                         change of its version
+ *                                         change of its version; behind each, when the other routers hold it too,
+ *                                         `apply` with its {inventory, version}: it is to be put into force
  *   POST   /routers/report                RouterReport → ReportAnswer
  *   GET    /routers                       who is known
  *   DELETE /routers/<name>                an operator knows that it will not come back; or it stops, and has no table
@@ -13,11 +14,13 @@
  */
 import { Router } from 'express'
 import { z } from 'zod'
+import { cutOvers } from '../domain/cut-over.ts'
 import { CoppiceError } from '../domain/errors.ts'
-import { routerReportSchema } from '../domain/route-table.ts'
+import { type RouteTable, routerReportSchema } from '../domain/route-table.ts'
 import { NAMING_KEY_HEADER } from '../domain/served-by.ts'
 import type { Store } from '../store/store.ts'
 import { requireAdmin } from './auth.ts'
+import { Barrier } from './barrier.ts'
 import { read, readBody } from './bodies.ts'
 import { type Changes, SharedLooks } from './changes.ts'
 import { type EventStreams, eventText } from './event-stream.ts'
@@ -39,26 +42,42 @@ export function routersApi({ store, domains, changes, streams }: RoutersApiDeps)
   const version = new SharedLooks(changes, () => store.routes.version())
   const table = new SharedLooks(changes, async () => {
     const current = await store.routes.table({ domains })
-    const id = `${current.inventory}/${current.version}`
-    return { version: current.version, bytes: Buffer.from(eventText({ id, event: 'table', data: current })) }
+    const id = { inventory: current.inventory, version: current.version }
+    const event = { id: `${id.inventory}/${id.version}`, event: 'table', data: current }
+    return {
+      table: current,
+      bytes: Buffer.from(eventText(event)),
+      word: Buffer.from(eventText({ event: 'apply', data: id })),
+    }
   })
+  const barrier = new Barrier()
   router.get('/routes/stream', async (request, response) => {
-    read(z.strictObject({ router: nameSchema }), request.query)
+    const { router: name } = read(z.strictObject({ router: nameSchema }), request.query)
     await streams.serve(request, response, async (stream) => {
-      for (let sent = -1; ; ) {
-        const { count } = changes
-        if ((await version.now('')) !== sent) {
-          const current = await table.now('')
-          sent = current.version
-          await stream.send(current.bytes)
+      const leave = barrier.follow(name)
+      try {
+        for (let sent: RouteTable | null = null; ; ) {
+          const { count } = changes
+          if ((await version.now('')) !== sent?.version) {
+            const current = await table.now('')
+            await stream.send(current.bytes)
+            if (sent !== null && cutOvers(sent, current.table).length > 0)
+              await barrier.reachedByOthers(name, current.table, stream.closed)
+            await stream.send(current.word)
+            sent = current.table
+          }
+          await changes.past(count, stream.closed)
         }
-        await changes.past(count, stream.closed)
+      } finally {
+        leave()
       }
     })
   })
 
   router.post('/routers/report', async (request, response) => {
-    response.json(await store.routers.report(readBody(routerReportSchema, request.body)))
+    const report = readBody(routerReportSchema, request.body)
+    barrier.has(report.router, report.holding ?? report)
+    response.json(await store.routers.report(report))
   })
 
   router.get('/routers', async (_request, response) => {

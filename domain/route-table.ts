@@ -99,6 +99,14 @@ export type RouteTable = z.infer<typeof routeTableSchema>
  * What a router tells the control plane: at least every 2 s as a sign of life (it renews the lease), at once when a
  * table is applied, and at once when a draining instance has nothing in flight any more.
  */
+/** Tables of one inventory are numbered; those of another cannot be compared. */
+export const tableIdSchema = z.object({ inventory: z.string(), version: z.int().min(0) })
+export type TableId = z.infer<typeof tableIdSchema>
+
+/** Whether who has `has` has this table, or one that came after it. */
+export const reaches = (has: TableId, table: TableId): boolean =>
+  has.inventory === table.inventory && has.version >= table.version
+
 export const routerReportSchema = z.object({
   /** The newest that this router understands. */
   protocol: protocol.default(1),
@@ -109,6 +117,11 @@ export const routerReportSchema = z.object({
   /** Of the table that is applied in all its processes and is on its disk. */
   inventory: z.string(),
   version: z.int().min(0),
+  /**
+   * A table that takes apps to other instances, which it has on its disk and puts into force at the control plane's word:
+   * new requests of these apps wait in all its processes.
+   */
+  holding: tableIdSchema.nullable().default(null),
   /** Requests in flight by instance id, WebSockets and event streams included; instances with none are left out. */
   inFlight: z.record(z.string(), z.int().min(0)),
   /** Of those, the long-lived ones (WebSockets, event streams). */

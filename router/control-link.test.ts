@@ -11,6 +11,7 @@ let dir: string
 let link: ControlLink
 let tables: RouteTable[]
 let refused: unknown[]
+let words: unknown[]
 let warnings: string[]
 /** What was asked, as `POST /routers/report`, with its body. */
 let asked: { what: string; authorization: string; body: Partial<RouterReport> }[]
@@ -28,6 +29,7 @@ beforeEach(async () => {
   await writeFile(join(dir, 'token'), 'secret\n')
   tables = []
   refused = []
+  words = []
   warnings = []
   asked = []
   keepsTable = true
@@ -55,6 +57,7 @@ beforeEach(async () => {
     }) as typeof fetch,
     onTable: (table) => tables.push(table),
     onRefused: (one) => refused.push(one),
+    onWord: (word) => words.push(word),
     report: () =>
       ({ router: 'r 1', inventory: 'x', version: 3, inFlight: { a: 1 }, refused: null }) as unknown as RouterReport,
     keepsTable: () => keepsTable,
@@ -83,6 +86,20 @@ it('D7 takes tables from the stream as they come, in whatever pieces, and tells 
   expect(refused).toEqual([{ version: 4, reason: expect.any(String) }])
   expect(link.connected).toBe(true)
   expect(asked[0]).toMatchObject({ what: 'GET /routes/stream?router=r%201', authorization: 'Bearer secret' })
+})
+
+it('R3.4 passes on the word for each table, and says when none will come any more', async () => {
+  link.start()
+  await vi.waitFor(() => expect(stream).not.toBeNull(), soon)
+  say(`event: table\ndata: ${JSON.stringify(TABLE)}\n\n`)
+  await vi.waitFor(() => expect(tables).toEqual([TABLE]), soon)
+  expect([words, link.givesWord]).toEqual([[], false])
+  say(`event: apply\ndata: {"inventory":"x","version":3}\n\n`)
+  await vi.waitFor(() => expect(words).toEqual([{ inventory: 'x', version: 3 }]), soon)
+  expect(link.givesWord).toBe(true)
+  stream?.close()
+  await vi.waitFor(() => expect(words.at(-1)).toBeNull(), soon)
+  expect(link.givesWord).toBe(false)
 })
 
 it('D7 a stream that is refused is none: it says so, is not connected, and asks again', async () => {

@@ -1,7 +1,14 @@
 import { readFile } from 'node:fs/promises'
 import { createParser } from 'eventsource-parser'
 import type { Logger } from 'pino'
-import { type ReportAnswer, type RouterReport, type RouteTable, reportAnswerSchema } from '../domain/route-table.ts'
+import {
+  type ReportAnswer,
+  type RouterReport,
+  type RouteTable,
+  reportAnswerSchema,
+  type TableId,
+  tableIdSchema,
+} from '../domain/route-table.ts'
 import { parseTable } from './table-file.ts'
 
 /** What one that signs off says of what it carries. */
@@ -25,6 +32,8 @@ export type ControlLinkParts = {
   fetch: typeof fetch
   onTable(table: RouteTable): void
   onRefused(refused: NonNullable<RouterReport['refused']>): void
+  /** All routers hold this table, or have been waited for; null when the stream ends, and with it all words. */
+  onWord(word: TableId | null): void
   report(): RouterReport
   /** There is a table on its disk, with which it begins its next life. */
   keepsTable(): boolean
@@ -45,6 +54,7 @@ export class ControlLink {
   private leaseMs = 10_000
   private everCounted = false
   private streaming = false
+  private heardWord = false
   /** When a piece of a table last came, or the stream began. */
   private progressAt = 0
 
@@ -65,6 +75,11 @@ export class ControlLink {
   /** The stream of tables is open: what it says is what the control plane knows. */
   get connected(): boolean {
     return this.streaming
+  }
+
+  /** Behind each table its word comes; a control plane of before that gives none. */
+  get givesWord(): boolean {
+    return this.heardWord
   }
 
   /** Its lease has run out: what it serves may be older than what is published (R12.10). */
@@ -124,6 +139,10 @@ export class ControlLink {
       maxBufferSize: 256 * 1024 * 1024,
       onEvent: (event) => {
         if (event.event === 'table') this.take(event.data)
+        if (event.event === 'apply') {
+          this.heardWord = true
+          this.parts.onWord(tableIdSchema.parse(JSON.parse(event.data)))
+        }
       },
     })
     try {
@@ -144,6 +163,8 @@ export class ControlLink {
       if (!this.stopped) this.parts.log.warn(`route stream: ${causeOf(error)}`)
     } finally {
       this.streaming = false
+      this.heardWord = false
+      this.parts.onWord(null)
       clearTimeout(silence)
       abort.abort()
     }

@@ -7,7 +7,9 @@ import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
 /** How often a process tells the primary of an endpoint that fails. */
 const TELL_EVERY_MS = 100
 /** Longer than an answer takes, shorter than what makes an instance busy. */
-const WAKING_MS = 1_000
+const SILENT_MS = 1_000
+/** Between its first byte and its closed connections; on a busy machine this process may read the one long after the other. */
+const WAKING_MS = 3_000
 
 /** A request without an answer yet that may be sent to another instance: it has not left, or can be repeated. */
 export type Repeatable = {
@@ -117,7 +119,7 @@ export class Endpoint {
 
   heard(): void {
     const now = performance.now()
-    if (this.silentMs(now) >= WAKING_MS) this.wokeAt = now
+    if (this.silentMs(now) >= SILENT_MS) this.wokeAt = now
     this.heardAt = now
     if (this.busy) this.onSpeaks(this)
   }
@@ -132,7 +134,7 @@ export class Endpoint {
    * idle for too long, with all that was sent on them meanwhile; Node's first sends the answer that it was at.
    */
   isWaking(now: number): boolean {
-    return this.silentMs(now) >= WAKING_MS || now - this.wokeAt < WAKING_MS
+    return this.silentMs(now) >= SILENT_MS || now - this.wokeAt < WAKING_MS
   }
 
   /** From now on this may be recalled. */

@@ -44,10 +44,13 @@ describe('the processes of a router', () => {
   /** What comes of the next starts; a process, as long as nothing else is said. */
   let give: (id: number) => Process
   let fleet: Fleet
+  /** Versions for which it asked for the word. */
+  let holding: (number | undefined)[]
 
   beforeEach(() => {
     vi.useFakeTimers()
     problems.clear()
+    holding = []
     started = []
     give = (id) => new Process(id)
     let ids = 0
@@ -62,6 +65,7 @@ describe('the processes of a router', () => {
       {
         onListening: nothing,
         onApplied: nothing,
+        onHolding: () => holding.push(fleet.holding?.version),
         onBeat: nothing,
         onSuspect: nothing,
         onMoved: nothing,
@@ -217,5 +221,55 @@ describe('the processes of a router', () => {
     expect(lively.version).toBe(3)
     starved.say({ type: 'holding', hold: starved.holds() })
     expect(lively.version).toBe(4)
+  })
+
+  describe('R3.4 of several routers', () => {
+    const word = (version: number) => ({ inventory: 'test', version })
+    const hold = () => {
+      for (const one of started) one.say({ type: 'holding', hold: one.holds() })
+    }
+    const versions = () => started.map(({ version }) => version)
+    beforeEach(() => {
+      fleet.start(table(1, row('one', 'a')), [], ALL_WELL)
+      running(...started)
+    })
+
+    it('hold a table until the word comes, which is asked for when all of them hold it', async () => {
+      fleet.publish(table(2, row('one', 'b')), [], true)
+      expect([holding, fleet.holding]).toEqual([[], null])
+      hold()
+      expect([holding, fleet.holding, versions()]).toEqual([[2], word(2), [1, 1]])
+      fleet.release(word(1))
+      expect(versions()).toEqual([1, 1])
+      fleet.release(word(2))
+      expect([fleet.holding, versions()]).toEqual([null, [2, 2]])
+    })
+
+    it('ask for no word that they have, nor for one on what takes no app to other instances', async () => {
+      fleet.release(word(2))
+      fleet.publish(table(2, row('one', 'b')), [], true)
+      hold()
+      fleet.publish(table(3, row('one', 'b')), [], true)
+      expect([holding, versions()]).toEqual([[], [3, 3]])
+    })
+
+    it.each([
+      ['the control plane has gone', () => fleet.release(null)],
+      ['it takes too long', () => vi.advanceTimersByTimeAsync(3_100)],
+    ])('go on without the word when %s', async (_, happens) => {
+      fleet.publish(table(2, row('one', 'b')), [], true)
+      hold()
+      expect(versions()).toEqual([1, 1])
+      await happens()
+      expect(versions()).toEqual([2, 2])
+    })
+
+    it('need none when it has gone before all of them hold the table', async () => {
+      fleet.publish(table(2, row('one', 'b')), [], true)
+      fleet.release(null)
+      expect(versions()).toEqual([1, 1])
+      hold()
+      expect(versions()).toEqual([2, 2])
+    })
   })
 })

@@ -1,7 +1,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
 import { cutOvers } from '../domain/cut-over.ts'
-import type { RouteTable } from '../domain/route-table.ts'
+import { type RouteTable, reaches, type TableId } from '../domain/route-table.ts'
 import { ALL_WELL, type Health } from './health.ts'
 import type { Beat, FromWorker, ToWorker } from './messages.ts'
 import { addCounts, type MetricsSnapshot } from './metrics.ts'
@@ -44,6 +44,9 @@ type CutOver = {
   ports: number[]
   apps: string[]
   waitingFor: Set<Member>
+  /** All let their requests wait; what is missing is the word that other routers do, too. */
+  held: boolean
+  awaitsWord: boolean
   /** ms of performance.now(): nobody is waited for longer. */
   until: number
 }
@@ -51,6 +54,8 @@ type CutOver = {
 export type FleetEvents = {
   onListening(port: number): void
   onApplied(): void
+  /** See `holding`. */
+  onHolding(): void
   onBeat(beat: Beat): void
   onSuspect(instance: string): void
   onMoved(moved: MovedSessions): void
@@ -72,6 +77,8 @@ export class Fleet {
   private table: RouteTable | null = null
   private cutOver: CutOver | null = null
   private holds = 0
+  /** The last table that may be put into force, as far as other routers are concerned. */
+  private word: TableId | null = null
   private ports: number[] = []
   private health: Health = ALL_WELL
   private port = 0
@@ -256,14 +263,18 @@ export class Fleet {
     }
   }
 
-  /** Brings it to every process; `appliedEverywhere` says when they have it in force. */
-  publish(table: RouteTable, ports: number[]): void {
+  /**
+   * Brings it to every process; `appliedEverywhere` says when they have it in force.
+   *
+   * @param awaitsWord one that takes apps to other instances waits for `release`, too
+   */
+  publish(table: RouteTable, ports: number[], awaitsWord = false): void {
     if (this.cutOver?.table === table) {
       this.cutOver.ports = ports
       return
     }
     const ready = [...this.members.values()].filter((member) => member.ready)
-    const apps = ready.length > 1 ? cutOvers(this.table as RouteTable, table) : []
+    const apps = ready.length > 1 || awaitsWord ? cutOvers(this.table as RouteTable, table) : []
     if (apps.length === 0) {
       this.tell(table, ports)
       return
@@ -272,9 +283,19 @@ export class Fleet {
     // One that hangs is replaced after so long; one that gets no CPU sends nobody anywhere. One that overtakes another
     // has what is left: else tables that follow each other closely would never come into force, and their apps wait on.
     const until = this.cutOver?.until ?? now + this.options.timeouts.workerSilenceMs
-    const cutOver: CutOver = { hold: ++this.holds, table, ports, apps, waitingFor: new Set(), until }
+    const cutOver: CutOver = {
+      hold: ++this.holds,
+      table,
+      ports,
+      apps,
+      waitingFor: new Set(),
+      held: false,
+      awaitsWord,
+      until,
+    }
     this.cutOver = cutOver
     for (const member of ready) this.hold(member, cutOver)
+    if (ready.length === 0) this.allHold(cutOver)
     setTimeout(() => {
       if (this.cutOver === cutOver) this.tell(cutOver.table, cutOver.ports)
     }, until - now).unref()
@@ -286,7 +307,29 @@ export class Fleet {
   }
 
   private noLongerAwaits(member: Member, cutOver: CutOver): void {
-    if (cutOver.waitingFor.delete(member) && cutOver.waitingFor.size === 0) this.tell(cutOver.table, cutOver.ports)
+    if (cutOver.waitingFor.delete(member) && cutOver.waitingFor.size === 0) this.allHold(cutOver)
+  }
+
+  private allHold(cutOver: CutOver): void {
+    cutOver.held = true
+    const hasWord = this.word !== null && reaches(this.word, cutOver.table)
+    if (cutOver.awaitsWord && !hasWord) this.events.onHolding()
+    else this.tell(cutOver.table, cutOver.ports)
+  }
+
+  /** The table that all processes hold, and none has in force before `release`; null for none. */
+  get holding(): TableId | null {
+    const { cutOver } = this
+    return cutOver?.held ? { inventory: cutOver.table.inventory, version: cutOver.table.version } : null
+  }
+
+  /** Other routers hold this table, too. Null: nobody will give the word any more. */
+  release(word: TableId | null): void {
+    this.word = word
+    const { cutOver } = this
+    if (cutOver === null) return
+    if (word === null) cutOver.awaitsWord = false
+    if (cutOver.held && (word === null || reaches(word, cutOver.table))) this.tell(cutOver.table, cutOver.ports)
   }
 
   private tell(table: RouteTable, ports: number[]): void {

@@ -93,6 +93,7 @@ export class Primary {
       {
         onListening: (port) => this.listening(port),
         onApplied: () => this.acknowledge(),
+        onHolding: () => this.link?.reportNow(),
         onBeat: (beat) => this.heard(beat),
         onSuspect: (instance) => this.checks.suspect(instance),
         onMoved: (moved) => this.rebalances.add(moved),
@@ -124,6 +125,7 @@ export class Primary {
             fetch,
             onTable: (table) => this.publish(table),
             onRefused: (refused) => this.refuse(refused),
+            onWord: (word) => this.fleet.release(word),
             report: () => this.report(),
             keepsTable: () => this.onDisk.inventory !== '',
           })
@@ -235,7 +237,7 @@ export class Primary {
     const table = this.due
     const ports = await this.ports.usable(ownPorts(table))
     // Overtaken by a later one, which brings its own ports.
-    if (this.due === table) this.fleet.publish(table, ports)
+    if (this.due === table) this.fleet.publish(table, ports, this.link?.givesWord ?? false)
   }
 
   /** It goes on with the last one; whoever published this must not wait for it (D32). */
@@ -342,6 +344,7 @@ export class Primary {
       incarnation: this.incarnation,
       inventory: this.acknowledged.inventory,
       version: this.acknowledged.version,
+      holding: this.fleet.holding,
       ...this.fleet.inFlight(),
       sessions: this.counted.sessions,
       sessionRanks: this.counted.ranks,

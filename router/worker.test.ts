@@ -45,6 +45,7 @@ describe('what a process of the router takes from its primary', () => {
       {
         onListening: (given) => (port = given),
         onApplied: nothing,
+        onHolding: nothing,
         onBeat: nothing,
         onSuspect: nothing,
         onMoved: nothing,

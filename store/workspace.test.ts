@@ -257,6 +257,7 @@ describe('a rebalance', () => {
     const { add } = await finished('hello', { type: 'deploy' })
     await store.routers.signControlPlane({ starting: true })
     await store.routers.report({
+      holding: null,
       router: 'a',
       incarnation: '1',
       inventory: store.inventory,

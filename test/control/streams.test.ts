@@ -21,10 +21,17 @@ async function open(path: string, headers: Record<string, string> = {}) {
     for (;;) {
       const { value, done } = await events.next()
       if (done) throw new Error('the stream has ended')
+      if ('event' in value && value.event === 'error') throw new Error(JSON.stringify(value.data))
       if ('event' in value) return value
     }
   }
-  return { answer, events, next, close: () => gone.abort() }
+  const nextTable = async (): Promise<RouteTable> => {
+    for (;;) {
+      const { event, data } = await next()
+      if (event === 'table') return routeTableSchema.parse(data)
+    }
+  }
+  return { answer, events, next, nextTable, close: () => gone.abort() }
 }
 
 const report = (version: number, inventory: string) => ({
@@ -41,13 +48,13 @@ describe('D7 the stream of route tables', () => {
   it('sends the whole table at once and again after every change of its version, never one version twice', async () => {
     const stream = await open('/api/coppice/v1/routes/stream?router=r1')
     expect(stream.answer.headers.get('content-type')).toContain('text/event-stream')
-    const first = routeTableSchema.parse((await stream.next()).data)
+    const first = await stream.nextTable()
     await control.call('POST', '/api/2.0/apps', { name: 'one' })
     // No change of a route: no table.
     await control.call('PATCH', '/api/2.0/apps/one', { description: 'x' })
     await control.call('POST', '/api/2.0/apps', { name: 'two' })
     const tables: RouteTable[] = [first]
-    while (tables.at(-1)?.apps.length !== 2) tables.push(routeTableSchema.parse((await stream.next()).data))
+    while (tables.at(-1)?.apps.length !== 2) tables.push(await stream.nextTable())
     stream.close()
     const versions = tables.map((table) => table.version)
     expect(versions).toEqual([...new Set(versions)].sort((a, b) => a - b))
