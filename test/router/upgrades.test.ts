@@ -7,15 +7,22 @@ import { app, table } from './support/tables.ts'
 import { HOST, statuses, WEBSOCKET } from './support/wire.ts'
 
 const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+/** Of an app that changes to what it is asked for: whoever gets 200 was not understood as one who asks. */
+const SWITCHES: RawAnswer = { pieces: [SWITCHED] }
 
 describe('what becomes of an upgrade', () => {
   const origin = new RawOrigin()
   let router: RouterProcess
   let toUpgrade: RawAnswer
+  /** The instance does not answer before. */
+  let thinking: Promise<unknown>
 
   beforeAll(async () => {
     await origin.listen()
-    origin.answers = ({ headers }) => (headers.some(([name]) => name.toLowerCase() === 'upgrade') ? toUpgrade : OK)
+    origin.answers = async ({ headers, target }) => {
+      if (target === '/ws') await thinking
+      return headers.some(([name]) => name.toLowerCase() === 'upgrade') ? toUpgrade : OK
+    }
     router = await startRouter({
       routes: table(1, app('app', [origin], { affinity: false })),
       args: ['--processes', '1'],
@@ -28,7 +35,8 @@ describe('what becomes of an upgrade', () => {
   beforeEach(() => {
     origin.seen.length = 0
     origin.objections.length = 0
-    toUpgrade = { pieces: [SWITCHED] }
+    toUpgrade = SWITCHES
+    thinking = Promise.resolve()
   })
 
   const upgradeOf = (n = 0) => origin.seen[n]?.headers.filter(([name]) => name.toLowerCase() === 'upgrade')
@@ -56,29 +64,34 @@ describe('what becomes of an upgrade', () => {
     [
       'to h2c',
       `GET /ws HTTP/1.1\r\n${HOST}Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n`,
-      OK,
+      SWITCHES,
       200,
     ],
-    ['to two protocols', `GET /ws HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n\r\n`, OK, 200],
-    ['by POST', `POST /ws HTTP/1.1\r\n${HOST}${WEBSOCKET}Content-Length: 3\r\n\r\nabc`, OK, 200],
+    [
+      'to two protocols',
+      `GET /ws HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n\r\n`,
+      SWITCHES,
+      200,
+    ],
+    ['by POST', `POST /ws HTTP/1.1\r\n${HOST}${WEBSOCKET}Content-Length: 3\r\n\r\nabc`, SWITCHES, 200],
     [
       'by POST in chunks',
       `POST /ws HTTP/1.1\r\n${HOST}${WEBSOCKET}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`,
-      OK,
+      SWITCHES,
       200,
     ],
-    ['with a body', `GET /ws HTTP/1.1\r\n${HOST}${WEBSOCKET}Content-Length: 3\r\n\r\nabc`, OK, 200],
+    ['with a body', `GET /ws HTTP/1.1\r\n${HOST}${WEBSOCKET}Content-Length: 3\r\n\r\nabc`, SWITCHES, 200],
     [
       'with a body in chunks',
       `GET /ws HTTP/1.1\r\n${HOST}${WEBSOCKET}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n`,
-      OK,
+      SWITCHES,
       200,
     ],
-    ['in HTTP/1.0', `GET /ws HTTP/1.0\r\n${HOST}${WEBSOCKET}\r\n`, OK, 200],
+    ['in HTTP/1.0', `GET /ws HTTP/1.0\r\n${HOST}${WEBSOCKET}\r\n`, SWITCHES, 200],
     [
       'in HTTP/1.0 that keeps alive',
       `GET /ws HTTP/1.0\r\n${HOST}${WEBSOCKET.replace('Upgrade', 'keep-alive, Upgrade')}\r\n`,
-      OK,
+      SWITCHES,
       200,
     ],
   ]
@@ -88,7 +101,7 @@ describe('what becomes of an upgrade', () => {
 
     it.each([
       ['in the same piece', 0],
-      ['a moment later', 1],
+      ['while the instance thinks', 1],
     ])(
       'R13.2 is a request like any other; what comes behind it %s is answered, or not carried out',
       async (_when, later) => {
@@ -105,20 +118,32 @@ describe('what becomes of an upgrade', () => {
     )
   })
 
-  /** Both at once, or the second when the first has reached the instance; until the router closes. */
+  /** Both at once, or the second while the instance has the first and has not answered; until the router closes. */
   function talk(first: string, second: string, later: boolean): Promise<string> {
     return new Promise((resolve) => {
+      let answer: () => void = () => undefined
+      if (later)
+        thinking = new Promise<void>((done) => {
+          answer = done
+        })
       const socket = connect(router.port, '127.0.0.1')
       let text = ''
       socket.on('data', (chunk) => {
         text += chunk.toString('latin1')
+        // Nobody would ever end that.
+        if (text.includes(' 101 ')) socket.destroy()
       })
       socket.on('error', () => undefined)
       socket.on('close', () => resolve(text))
       if (!later) socket.write(first + second, 'latin1')
       else {
         socket.write(first, 'latin1')
-        void until(() => origin.count('/ws') > 0).then(() => socket.write(second, 'latin1'))
+        void until(() => origin.count('/ws') > 0).then(async () => {
+          socket.write(second, 'latin1')
+          // Whoever carries it out before its turn does so within that.
+          await until(() => origin.count('/behind') > 0, 200).catch(() => undefined)
+          answer()
+        })
       }
     })
   }
