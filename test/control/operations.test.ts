@@ -1,29 +1,20 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { TASK_QUEUE } from '../../domain/product.ts'
 import { startTestControl, type TestControl } from './control.ts'
-import { startTestTemporal, type TestTemporal } from './temporal.ts'
+import type { TestTemporal } from './temporal.ts'
+import { withoutWorker } from './without-worker.ts'
 
 let temporal: TestTemporal
 let control: TestControl
 let app: string
-let count = 0
 
-beforeAll(async () => {
-  temporal = await startTestTemporal()
-  control = await startTestControl({ temporal: temporal.address })
-  await mkdir(join(control.sources, 'shop'))
+withoutWorker((parts) => {
+  ;({ temporal, control, app } = parts)
 })
-afterAll(async () => {
-  await control?.stop()
-  await temporal?.stop()
-})
-beforeEach(async () => {
-  app = `app-${++count}`
-  await control.call('POST', '/api/2.0/apps', { name: app })
-})
+beforeEach(() => control.call('POST', '/api/2.0/apps', { name: app }))
 
 const deploy = (name = app, more: object = {}) =>
   control.call('POST', `/api/2.0/apps/${name}/deployments`, { source_code_path: 'shop', ...more })

@@ -1,25 +1,20 @@
 /** The asynchronous update on a real Temporal without a worker: what is started, refused, foretold. */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { SHED_RANKS } from '../../domain/affinity.ts'
-import { startTestControl, type TestControl } from './control.ts'
-import { startTestTemporal, type TestTemporal } from './temporal.ts'
+import type { TestControl } from './control.ts'
+import type { TestTemporal } from './temporal.ts'
+import { withoutWorker } from './without-worker.ts'
 
 let temporal: TestTemporal
 let control: TestControl
 let app: string
-let count = 0
 
-beforeAll(async () => {
-  temporal = await startTestTemporal()
-  control = await startTestControl({ temporal: temporal.address, env: { COPPICE_MAX_SCALED_APPS: '100' } })
-})
-afterAll(async () => {
-  await control?.stop()
-  await temporal?.stop()
-})
-beforeEach(() => {
-  app = `app-${++count}`
-})
+withoutWorker(
+  (parts) => {
+    ;({ temporal, control, app } = parts)
+  },
+  { COPPICE_MAX_SCALED_APPS: '100' },
+)
 
 const counts = (n: number) => ({ compute_min_instances: n, compute_max_instances: n })
 const COUNTS = 'compute_min_instances,compute_max_instances'
@@ -105,7 +100,7 @@ describe('an update', () => {
     const refused = await update(COUNTS, counts(2))
     expect(refused).toMatchObject({ status: 400, body: { error_code: 'INVALID_STATE' } })
     expect(refused.body.message).toContain('convert with 1 first')
-    app = `app-${++count}`
+    app = `${app}-more`
     await create(2)
     expect((await update(COUNTS, counts(6))).body).toMatchObject({
       error_code: 'RESOURCE_LIMIT_EXCEEDED',
