@@ -133,6 +133,27 @@ const BAD: Record<string, Bad> = {
     'env_vars.0',
     /exactly one/,
   ),
+  'a variable that is too large in bytes, though not in characters': bad(
+    'POST',
+    DEPLOYMENTS,
+    { env_vars: [{ name: 'A', value: '€'.repeat(30_000) }] },
+    'env_vars.0.value',
+    /is 90000 bytes long/,
+  ),
+  'a word of the command that is too large in bytes': bad(
+    'POST',
+    DEPLOYMENTS,
+    { command: ['node', '€'.repeat(30_000)] },
+    'command.1',
+    /is 90000 bytes long/,
+  ),
+  'more words than a program can be started with': bad(
+    'POST',
+    DEPLOYMENTS,
+    { command: new Array(110_000).fill('x') },
+    'env_vars',
+    /1100000 bytes in all; 1048576 are the most/,
+  ),
   'a command that is a text': bad('POST', DEPLOYMENTS, { command: 'npm start' }, 'command', /list of words/),
   'a health path without a slash': bad(
     'POST',

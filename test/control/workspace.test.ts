@@ -141,6 +141,7 @@ describe('R3.7 secrets', () => {
     ['no value', `${SECRETS}/a`, {}, 'value'],
     ['a NUL in it', `${SECRETS}/a`, { value: 'a\0b' }, 'value'],
     ['more than 64 KiB', `${SECRETS}/a`, { value: 'x'.repeat(65_537) }, 'value'],
+    ['more than 64 KiB in fewer characters', `${SECRETS}/a`, { value: '€'.repeat(30_000) }, 'value'],
   ])('R13.3 with %s are refused', async (_words, path, body, field) => {
     expect(await control.call('PUT', path, body)).toMatchObject({ status: 400, body: { coppice: { field } } })
   })
