@@ -1,11 +1,14 @@
 /** `coppice artifacts …`: what builds have left. */
 import { type Command, InvalidArgumentError } from 'commander'
 import type { Context } from './context.ts'
+import { EXIT } from './failure.ts'
 import { ago, table } from './output.ts'
+import { Exited } from './platform.ts'
 
 type Run = (command: Command, action: (context: Context) => Promise<void>) => Promise<void>
 
 type ArtifactAnswer = { key: string; kind: string; bytes: number; use_time: string; pinned: boolean }
+type ScrubAnswer = { checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }
 
 const PATH = '/api/coppice/v1/artifacts'
 const UNIT_SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const
@@ -54,9 +57,11 @@ export function artifactsCommands(program: Command, run: Run): void {
     .description('read every byte and take out what is damaged; it is built again when it is needed; for admins')
     .action((_flags: unknown, command: Command) =>
       run(command, async ({ api, output }) => {
-        const answer = await api.call<{ checked: number; damaged: string[] }>('POST', `${PATH}/scrub`)
+        const answer = await api.call<ScrubAnswer>('POST', `${PATH}/scrub`)
         const found = answer.damaged.length === 0 ? 'none was damaged' : `taken out: ${answer.damaged.join(', ')}`
-        output.result(answer, [`Checked ${answer.checked}; ${found}.`])
+        const rest = answer.unchecked.map(({ key, reason }) => `Not checked: ${key} (${reason})`)
+        output.result(answer, [`Checked ${answer.checked}; ${found}.`, ...rest])
+        if (rest.length > 0) throw new Exited(EXIT.failed)
       }),
     )
 }

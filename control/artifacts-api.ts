@@ -19,7 +19,7 @@ export type KeptThings = {
   list(): Promise<Kept[]>
   /** Pins protect: what an instance, an operation or a kept deployment needs stays. */
   prune(options: { maxAgeMs: number }): Promise<{ removed: string[]; kept: number }>
-  scrub(): Promise<{ checked: number; damaged: string[] }>
+  scrub(): Promise<{ checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }>
 }
 
 export type ArtifactsApiDeps = { store: Pick<Store, 'pins'>; kept: KeptThings }

@@ -1,6 +1,7 @@
 /** Artifacts, layers and sources in one list, for people who want to know where the disk went (R4.3, R14.4). */
 import type { SourceStore } from '../sources/sources.ts'
 import type { ArtifactStore } from './artifacts.ts'
+import type { Scrubbed } from './sealed-store.ts'
 
 export type KeptThing = { key: string; kind: 'artifact' | 'layer' | 'source'; bytes: number; usedAt: number }
 
@@ -24,10 +25,14 @@ export function createKeptThings(artifacts: ArtifactStore, sources: SourceStore)
       const taken = await sources.collect({ ...ANY, maxAgeMs })
       return { removed: [...built.removed, ...taken.removed], kept: built.kept + taken.kept }
     },
-    async scrub(): Promise<{ checked: number; damaged: string[] }> {
+    async scrub(): Promise<Scrubbed> {
       const built = await artifacts.scrub()
       const taken = await sources.scrub()
-      return { checked: built.checked + taken.checked, damaged: [...built.damaged, ...taken.damaged] }
+      return {
+        checked: built.checked + taken.checked,
+        damaged: [...built.damaged, ...taken.damaged],
+        unchecked: [...built.unchecked, ...taken.unchecked],
+      }
     },
   }
 }

@@ -15,11 +15,18 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createSealedStore } from './sealed-store.ts'
 import { removeTree } from './trees.ts'
+
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof import('node:fs/promises')>()
+  return { ...real, stat: vi.fn(real.stat) }
+})
+const real = await vi.importActual<typeof import('node:fs/promises')>('node:fs/promises')
 
 let home: string
 let clock: number
@@ -30,7 +37,10 @@ beforeEach(() => {
   clock = 1_000_000_000_000
   pinned = new Set()
 })
-afterEach(() => removeTree(home))
+afterEach(async () => {
+  vi.mocked(stat).mockImplementation(real.stat)
+  await removeTree(home)
+})
 
 const make = () =>
   createSealedStore({ directory: home, now: () => clock, pins: { isPinned: async (key) => pinned.has(key) } })
@@ -180,7 +190,7 @@ describe('a sealed tree', () => {
     for (const key of ['k1', 'k2']) await put(store, key)
     writeFileSync(join(home, 'kept', '.DS_Store'), 'x')
     mkdirSync(join(home, 'kept', 'lost+found'))
-    expect(await store.scrub()).toEqual({ checked: 2, damaged: [] })
+    expect(await store.scrub()).toEqual({ checked: 2, damaged: [], unchecked: [] })
     expect((await store.list()).map(({ key }) => key).sort()).toEqual(['k1', 'k2'])
     clock += 1_000
     const collected = await store.collect({ maxCount: 0, maxBytes: 0, maxAgeMs: 0 })
@@ -219,9 +229,40 @@ describe('a sealed tree', () => {
     utimesSync(file, atimeMs / 1000, mtimeMs / 1000)
     chmodSync(file, mode)
     const scrubbed = await store.scrub()
-    expect(scrubbed).toEqual({ checked: 2, damaged: ['k1'] })
+    expect(scrubbed).toEqual({ checked: 2, damaged: ['k1'], unchecked: [] })
     expect(await store.open('k1')).toBeNull()
     expect(await store.open('k2')).not.toBeNull()
+  })
+})
+
+describe('R4.3 a scrub', () => {
+  const rot = (path: string) => {
+    chmodSync(join(path, 'file'), 0o644)
+    writeFileSync(join(path, 'file'), 'rotten!')
+  }
+
+  it('names what is damaged also where another one cannot be checked, and tells why that was not', async () => {
+    const store = make()
+    const [, second] = [await put(store, 'k1'), await put(store, 'k2'), await put(store, 'k3')]
+    rot(second.path)
+    const unreadable = join(home, 'kept', 'k1')
+    vi.mocked(stat).mockImplementation((path, ...rest) =>
+      path === unreadable ? Promise.reject(new Error('EMFILE: too many open files')) : real.stat(path, ...rest),
+    )
+    expect(await store.scrub()).toEqual({
+      checked: 2,
+      damaged: ['k2'],
+      unchecked: [{ key: 'k1', reason: 'EMFILE: too many open files' }],
+    })
+  })
+
+  it('names what is damaged and cannot be taken out, with the reason', async () => {
+    const store = make()
+    rot((await put(store, 'k1')).path)
+    await put(store, 'k2')
+    writeFileSync(join(home, 'trash'), '')
+    const reason = expect.stringContaining('EEXIST')
+    expect(await store.scrub()).toEqual({ checked: 1, damaged: [], unchecked: [{ key: 'k1', reason }] })
   })
 })
 

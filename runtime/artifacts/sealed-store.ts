@@ -58,6 +58,9 @@ export type SealReport = { digest: string; files: number; bytes: number }
 /** Limits on everything kept, layers and artifacts alike; `maxAgeMs` counts from the last use. */
 export type CollectOptions = { maxCount: number; maxBytes: number; maxAgeMs: number }
 
+/** Keys; `unchecked` are those of which nothing is known, or that are damaged and cannot be taken out. */
+export type Scrubbed = { checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }
+
 export type SealedStore = ReturnType<typeof createSealedStore>
 
 export function createSealedStore({ directory, pins, now }: SealedStoreOptions) {
@@ -220,14 +223,18 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
   /** Without what others have put there: file managers and backup programs leave their files everywhere. */
   const keysKept = async () => (await namesIn(kept)).filter(isKey)
 
-  /** Reads every byte of everything kept; what is damaged is taken out and named. */
-  async function scrub(): Promise<{ checked: number; damaged: string[] }> {
-    const damaged: string[] = []
-    const keys = await keysKept()
-    await eachApart(keys, async (key) => {
-      if ((await sound(key, 'fully')) === null) damaged.push(key)
-    })
-    return { checked: keys.length, damaged }
+  /** Reads every byte of everything kept; what is damaged is taken out and named, whatever becomes of the others. */
+  async function scrub(): Promise<Scrubbed> {
+    const scrubbed: Scrubbed = { checked: 0, damaged: [], unchecked: [] }
+    for (const key of await keysKept()) {
+      try {
+        if ((await sound(key, 'fully')) === null) scrubbed.damaged.push(key)
+        scrubbed.checked += 1
+      } catch (error) {
+        scrubbed.unchecked.push({ key, reason: (error as Error).message })
+      }
+    }
+    return scrubbed
   }
 
   /** What cannot be removed must not hold up what is made; it stays in the trash, for the sweep and the doctor. */

@@ -2,6 +2,7 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { type Operation, Platform } from '../helpers/platform.ts'
 import { coppice, type Ran } from './cli.ts'
 
@@ -192,6 +193,13 @@ describe('coppice artifacts', () => {
     expect((await done('artifacts', 'scrub')).out).toContain('none was damaged')
     const victim = after.find(({ kind }) => kind === 'artifact')?.key as string
     await rm(join(platform.stack.home, 'artifacts', 'kept', victim, 'manifest'))
+    // In the place of the folder to which it is taken there is a file: it cannot be taken out.
+    const trash = join(platform.stack.home, 'artifacts', 'trash')
+    await removeTree(trash)
+    await writeFile(trash, '')
+    const stuck = await cli('artifacts', 'scrub')
+    expect(stuck).toMatchObject({ code: 1, out: expect.stringContaining(`Not checked: ${victim} (EEXIST`) })
+    await rm(trash)
     expect((await done('artifacts', 'scrub')).out).toContain(victim)
     await done('apps', 'restart', 'shop')
     expect(await platform.version('shop')).toBe('1')

@@ -208,6 +208,10 @@ describe('R4.3 artifacts', () => {
       removed: [gone],
       kept: 1,
     })
-    expect((await control.call('POST', '/api/coppice/v1/artifacts/scrub')).body).toEqual({ checked: 1, damaged: [] })
+    expect((await control.call('POST', '/api/coppice/v1/artifacts/scrub')).body).toEqual({
+      checked: 1,
+      damaged: [],
+      unchecked: [],
+    })
   })
 })
