@@ -141,7 +141,17 @@ export async function readManifest(file: string): Promise<Manifest | null> {
 }
 
 /** Errors that say something of what is read; others (too many open files) say something of the one who reads. */
-const SAYS_DAMAGED = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'EINVAL', 'ELOOP', 'EIO', 'EUCLEAN'])
+const SAYS_DAMAGED = new Set([
+  'ENOENT',
+  'ENOTDIR',
+  'EISDIR',
+  'EINVAL',
+  'ELOOP',
+  'EIO',
+  'EUCLEAN',
+  'ENAMETOOLONG',
+  'ENXIO',
+])
 
 export function nullIfDamaged(error: unknown): null {
   if (SAYS_DAMAGED.has((error as NodeJS.ErrnoException).code ?? '')) return null

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -61,6 +61,8 @@ const list = (...path: string[]) => {
     return []
   }
 }
+/** A socket stays behind whoever ends without closing it. */
+const LISTENS = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`
 const modeOf = (path: string) => lstatSync(path).mode & 0o777
 
 describe('a sealed tree', () => {
@@ -133,6 +135,13 @@ describe('a sealed tree', () => {
       },
     ],
     ['a file too many', (tree) => writeFileSync(join(tree, 'bin', 'more'), '')],
+    [
+      'a folder that is nested deeper than a path can be long',
+      (tree) => {
+        const folder = 'd'.repeat(200)
+        execFileSync('sh', ['-c', `for i in $(seq 30); do mkdir ${folder}; cd -P ${folder}; done`], { cwd: tree })
+      },
+    ],
     ['a file too few', (tree) => rmSync(join(tree, 'file'))],
     [
       'a link to elsewhere',
@@ -175,12 +184,15 @@ describe('a sealed tree', () => {
     expect(modeOf(join(path, 'file'))).toBe(0o444)
   })
 
-  it('R13.8 whose manifest is a named pipe counts as damaged, at once', async () => {
+  it.each<[string, (path: string) => unknown]>([
+    ['named pipe', (path) => execFileSync('mkfifo', [path])],
+    ['socket', (path) => spawnSync(process.execPath, ['-e', LISTENS, path])],
+  ])('R13.8 whose manifest is a %s counts as damaged, at once', async (_, putThere) => {
     const store = make()
     await put(store, 'k1')
     const manifest = join(home, 'kept', 'k1', 'manifest')
     rmSync(manifest)
-    execFileSync('mkfifo', [manifest])
+    putThere(manifest)
     expect(await store.open('k1')).toBeNull()
     expect(list('kept')).toEqual([])
   })
