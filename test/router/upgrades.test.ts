@@ -4,7 +4,7 @@ import { raw } from './support/client.ts'
 import { OK, type RawAnswer, RawOrigin } from './support/raw-origin.ts'
 import { type RouterProcess, startRouter, until } from './support/router-process.ts'
 import { app, table } from './support/tables.ts'
-import { HOST, statuses, WEBSOCKET } from './support/wire.ts'
+import { get, HOST, statuses, WEBSOCKET } from './support/wire.ts'
 
 const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
 /** Of an app that changes to what it is asked for: whoever gets 200 was not understood as one who asks. */
@@ -107,6 +107,8 @@ describe('what becomes of an upgrade', () => {
       async (_when, later) => {
         toUpgrade = answer
         const text = await talk(request, behind, later === 1)
+        // Whatever was begun before this has reached the instance before it.
+        expect(statuses((await raw(router, get('/last', 'Connection: close\r\n'))).text)).toEqual([200])
         const answered = statuses(text)
         expect(answered[0]).toBe(status)
         expect(origin.count('/ws')).toBe(1)
@@ -120,7 +122,7 @@ describe('what becomes of an upgrade', () => {
 
   /** Both at once, or the second while the instance has the first and has not answered; until the router closes. */
   function talk(first: string, second: string, later: boolean): Promise<string> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       let answer: () => void = () => undefined
       if (later)
         thinking = new Promise<void>((done) => {
@@ -143,7 +145,7 @@ describe('what becomes of an upgrade', () => {
           // Whoever carries it out before its turn does so within that.
           await until(() => origin.count('/behind') > 0, 200).catch(() => undefined)
           answer()
-        })
+        }, reject)
       }
     })
   }
