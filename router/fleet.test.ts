@@ -6,17 +6,20 @@ import { Fleet } from './fleet.ts'
 import { ALL_WELL } from './health.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { resolveOptions } from './options.ts'
+import { processState } from './process-state.ts'
+
+vi.mock('./process-state.ts', () => ({ processState: vi.fn(() => null) }))
 
 /** One that exists only as far as the fleet can see: what it was told, and what it says. */
 class Process extends EventEmitter {
   readonly told: ToWorker[] = []
-  readonly process: { pid: number | undefined; kill: () => void }
+  readonly process: { pid: number | undefined; kill: (signal?: string) => void }
   readonly id: number
 
   constructor(id: number, pid: number | undefined = process.pid) {
     super()
     this.id = id
-    this.process = { pid, kill: () => undefined }
+    this.process = { pid, kill: vi.fn() }
   }
   isConnected = () => true
   send = (message: ToWorker) => this.told.push(message)
@@ -49,6 +52,7 @@ describe('the processes of a router', () => {
 
   beforeEach(() => {
     vi.useFakeTimers()
+    vi.mocked(processState).mockReset()
     problems.clear()
     holding = []
     started = []
@@ -61,7 +65,7 @@ describe('the processes of a router', () => {
     })
     const nothing = () => undefined
     fleet = new Fleet(
-      resolveOptions(['--routes', 'x', '--processes', '2'], {}),
+      resolveOptions(['--routes', 'x', '--processes', '2', '--listen', '127.0.0.1:0'], {}),
       {
         onListening: nothing,
         onApplied: nothing,
@@ -183,6 +187,65 @@ describe('the processes of a router', () => {
     await vi.advanceTimersByTimeAsync(300)
     expect(await replaced).toBeNull()
     expect(started).toHaveLength(4)
+  })
+
+  it('R14.2 that end by themselves while others are replaced have one successor, which is replaced by nobody', async () => {
+    fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+    running(...started)
+    const [first, second] = started as [Process, Process]
+    const replaced = fleet.replaceOneByOne()
+    second.emit('exit', null, 'SIGKILL')
+    running(started[2] as Process)
+    await vi.advanceTimersByTimeAsync(300)
+    expect(first.told.at(-1)?.type).toBe('stop')
+    first.emit('exit', 0, null)
+    running(started[3] as Process)
+    await vi.advanceTimersByTimeAsync(300)
+    expect(started).toHaveLength(4)
+    expect(await replaced).toBeNull()
+  })
+
+  it('R1.2 share the port that was drawn with those that live, and ask for it by its number once none does', async () => {
+    const asked = () =>
+      vi
+        .mocked(cluster.fork)
+        .mock.calls.map(
+          ([env]) => JSON.parse((env as Record<string, string>).COPPICE_ROUTER_WORKER as string).listen.port,
+        )
+    fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+    running(...started)
+    const [one, other] = started as [Process, Process]
+    one.say({ type: 'listening', port: 4711 })
+    other.emit('exit', null, 'SIGKILL')
+    await vi.advanceTimersByTimeAsync(250)
+    expect(asked()).toEqual([0, 0, 0])
+    for (const each of [one, started[2] as Process]) each.emit('exit', null, 'SIGKILL')
+    await vi.advanceTimersByTimeAsync(1000)
+    expect(asked()).toEqual([0, 0, 0, 4711, 4711])
+  })
+
+  it('D7 that fall silent are killed, and that is told; one that only gets no CPU is left half a minute', async () => {
+    give = (id) => new Process(id, id)
+    fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+    running(...started)
+    const [hanging, starved] = started as [Process, Process]
+    vi.mocked(processState).mockImplementation((pid) => ({ letter: pid === starved.id ? 'R' : 'S', cpuSeconds: 1 }))
+    const beat = { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} }
+    const killed = ({ process: { kill } }: Process) => vi.mocked(kill).mock.calls
+    await vi.advanceTimersByTimeAsync(2500)
+    expect([killed(hanging), killed(starved)]).toEqual([[], []])
+    await vi.advanceTimersByTimeAsync(1000)
+    expect([killed(hanging), killed(starved)]).toEqual([[['SIGKILL']], []])
+    expect(log.error).toHaveBeenCalledWith({ pid: hanging.id }, expect.stringContaining('fell silent'))
+    hanging.emit('exit', null, 'SIGKILL')
+    // Its successor speaks all the time.
+    for (let second = 0; second < 26; second++) {
+      await vi.advanceTimersByTimeAsync(1000)
+      started[2]?.say({ type: 'beat', beat })
+    }
+    expect(killed(starved)).toEqual([])
+    await vi.advanceTimersByTimeAsync(1500)
+    expect(killed(starved)).toEqual([['SIGKILL']])
   })
 
   it('end with the router while they are being replaced, and no further one is started', async () => {
