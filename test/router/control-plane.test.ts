@@ -282,6 +282,10 @@ describe('a router of a control plane', () => {
     await until(() => control.last()?.rebalanced['app/3'] === keys.length)
     await until(() => control.last()?.sessions.b === 40, 15_000)
     expect(control.last()?.sessions.a).toBeUndefined()
+    // Of what the table does not name any more nobody wants to know.
+    control.publish(table(3, app('app', origins)))
+    await acknowledged(3)
+    expect(control.last()?.rebalanced).toEqual({})
   })
 
   it('D7 signs off when it is stopped, with the version on its disk, which it will serve when it comes back', async () => {
