@@ -5,6 +5,7 @@ import {
   linkSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   realpathSync,
@@ -14,11 +15,17 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { rename } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from './artifacts/trees.ts'
 import { GROUND, groundsOf, packagesAbove, removeGrounds, settleGround } from './ground.ts'
+
+vi.mock('node:fs/promises', async (original) => {
+  const fs = await original<typeof import('node:fs/promises')>()
+  return { ...fs, rename: vi.fn(fs.rename) }
+})
 
 let folder: string
 let clone: string
@@ -83,6 +90,35 @@ it('R14.2 takes the trees of an older version along, under running processes', a
     expect(readlinkSync(`/proc/${child.pid}/cwd`)).toBe(join(ground.instances, 'a-1-0'))
   } finally {
     child.kill('SIGKILL')
+  }
+})
+
+it('R14.2 takes them along onto another disk too, but no instances that run', async () => {
+  const [one, running] = [join(home, 'artifacts', 'one'), join(home, 'instances', 'a-1-0')]
+  for (const path of [running, join(home, 'artifacts'), join(home, 'cache')]) mkdirSync(path, { recursive: true })
+  writeFileSync(one, 'kept', { mode: 0o444 })
+  utimesSync(one, new Date(1000), new Date(1000))
+  writeFileSync(join(home, 'cache', 'fetched'), 'can be fetched again')
+  const real = vi.mocked(rename).getMockImplementation() as typeof rename
+  // Nothing can be renamed there. What is copied instead is removed afterwards, under whoever runs in it.
+  vi.mocked(rename).mockImplementation(async (from, to) => {
+    if (dirname(String(from)) !== home) return real(from, to)
+    throw Object.assign(new Error('cross-device link not permitted'), { code: 'EXDEV' })
+  })
+  try {
+    const ground = await settle()
+    expect(ground.instances).toBe(join(home, 'instances'))
+    expect(existsSync(running)).toBe(true)
+    expect(logger.warn).toHaveBeenCalledOnce()
+    expect(readFileSync(join(ground.artifacts, 'one'), 'utf8')).toBe('kept')
+    expect(statSync(join(ground.artifacts, 'one'))).toMatchObject({ mtimeMs: 1000, mode: 0o100444 })
+    expect(readdirSync(ground.cache)).toEqual([])
+    // What was stopped leaves only what is hidden.
+    renameSync(running, join(home, 'instances', '.trash'))
+    expect((await settle()).instances).toBe(join(dirname(ground.artifacts), 'instances'))
+    expect(logger.warn).toHaveBeenCalledOnce()
+  } finally {
+    vi.mocked(rename).mockImplementation(real)
   }
 })
 

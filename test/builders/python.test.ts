@@ -304,6 +304,18 @@ describe('an app with pyproject.toml and uv.lock', () => {
     expect(await bench.runIn((await bench.build(path)).artifact)).toBe('changed')
   })
 
+  it('R3.6 is installed by its own settings of uv, and by none that lie in a folder above', async () => {
+    const path = bench.folder('app', { 'main.py': 'import itsdangerous; print("ok")', 'pyproject.toml': pyproject() })
+    await lock(path)
+    const ofAnOldUv = 'required-version = "<0.0.2"\n'
+    writeFileSync(join(bench.home, 'uv.toml'), ofAnOldUv)
+    expect(await bench.runIn((await bench.build(path)).artifact)).toBe('ok')
+    bench.folder('app', { 'pyproject.toml': pyproject(`[tool.uv]\n${ofAnOldUv}`) })
+    const error = await bench.build(path).catch((error) => error)
+    expect(error).toMatchObject({ code: 'BuildFailed', details: { step: 'uv sync --frozen' } })
+    expect(error.details.logLines.join('\n')).toContain('<0.0.2')
+  })
+
   it('R3.2 without its lock is refused where nothing else brings the packages, and is told what to do', async () => {
     const path = bench.folder('app', { 'main.py': 'import click; print("ok")', 'pyproject.toml': pyproject() })
     const error = await bench.build(path).catch((error) => error)

@@ -382,6 +382,24 @@ describe('a crash', () => {
     expect(clock.due.filter((ms) => ms <= 1_000)).toEqual([])
   })
 
+  it('of an instance that is held back is made good by one start, also where its time is over as a saga starts it', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    await crash(address)
+    await until(() => clock.due[0] === 1_000 && inventory.kinds(ID).length === 1)
+    let starts = 0
+    inventory.failing = (method) => {
+      if (method === 'spec') starts++
+    }
+    const started = instances.start(ID)
+    clock.advance(1_000)
+    await started
+    // In its turn, behind whatever has begun.
+    await instances.reconcile()
+    expect(starts).toBe(1)
+    expect(inventory.kinds(ID)).toEqual(['crashed'])
+  })
+
   it('of an instance that is held back does not bring it back after a stop', async () => {
     inventory.add(await bench.spec(apps.wellBehaved), SERVING)
     const { address } = await instances.start(ID)

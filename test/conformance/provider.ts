@@ -237,6 +237,23 @@ export function defineProviderConformance(name: string, createBench: () => Promi
       expect(await next.list()).toEqual([])
     })
 
+    it('R10.2 the next worker tells once that an instance of an earlier one has ended, however often it looks', async () => {
+      const spec = await bench.spec(wellBehaved)
+      const { address } = await provider.ensure(spec)
+      const next = bench.open()
+      const told: string[] = []
+      next.onChange((id) => told.push(id))
+      await next.observe(spec.id)
+      await get(address, '/exit?code=1')
+      await until(() => told.length > 0)
+      const witness = await next.ensure({ ...spec, id: 'hello-00000001-1', slot: 1 })
+      await get(witness.address)
+      // To be sure of that it takes two looks.
+      bench.suspend(witness)
+      await until(() => told.includes('hello-00000001-1'))
+      expect(told).toEqual([spec.id, 'hello-00000001-1'])
+    })
+
     it('R12.8 gives an instance another port when somebody foreign listens on its own', async () => {
       const foreign = createServer().listen(0, '127.0.0.1')
       await new Promise((resolve) => foreign.once('listening', resolve))
