@@ -32,7 +32,7 @@ const REACHED_BY: ReadonlyArray<readonly [prefix: string, tests: readonly string
   ['router/fleet', ['router/lifecycle', 'router/control-plane']],
   ['router/', ['router/lifecycle', 'router/affinity', 'router/control-plane', 'router/parsing', 'router/websocket']],
 
-  ['workflows/', ['histories/replay', 'sagas/deploy', 'sagas/changes', 'sagas/faults']],
+  ['workflows/', ['histories/replay', 'sagas/injected-failures', 'sagas/deploy', 'sagas/changes', 'sagas/faults']],
 
   ['runtime/builders/node', ['builders/node']],
   ['runtime/builders/package-json', ['builders/node']],

@@ -70,7 +70,8 @@ function runsFor(
   which: { unit: boolean; integration: boolean },
 ): { args: string[]; timeoutMs: number }[] {
   const unit = ['related', file, '--run', '--project', 'unit', '--passWithNoTests', '--bail', '1']
-  const integration = (test: string) => ['run', test, '--project', 'integration', '--bail', '1']
+  // All that are no unit tests: some count among those of root where root runs them.
+  const integration = (test: string) => ['run', test, '--project', '!unit', '--bail', '1']
   return [
     ...(which.unit ? [{ args: unit, timeoutMs: UNIT_TIMEOUT_MS }] : []),
     ...(which.integration ? reachedBy(file) : []).map((test) => ({
