@@ -30,7 +30,7 @@ const NAMES: Name[] = [
   'stopInstance',
   'removeInstance',
 ]
-let steps: Partial<Record<Name, () => unknown>>
+let steps: Partial<Record<Name, (...args: never[]) => unknown>>
 let called: Array<[Name, ...unknown[]]>
 const callsOf = (name: Name) => called.filter(([called]) => called === name).map(([, ...args]) => args)
 
@@ -48,7 +48,7 @@ beforeAll(async () => {
         name,
         async (...args: unknown[]) => {
           called.push([name, ...args])
-          return steps[name]?.()
+          return steps[name]?.(...(args as never[]))
         },
       ]),
     ),
@@ -69,13 +69,13 @@ beforeEach(() => {
 const fails = (code: string, message: string) => () => {
   throw ApplicationFailure.nonRetryable(message, code)
 }
-const deployment = (app: string) => ({
+const deployment = (app: string, slots = [0]) => ({
   app,
   operation: `op-${app}`,
   type: 'deploy',
   deployment: 'd1',
   build: true,
-  add: [{ id: `${app}-1-0`, slot: 0 }],
+  add: slots.map((slot) => ({ id: `${app}-1-${slot}`, slot })),
   keep: [],
   remove: [],
   drainTimeoutMs: 0,
@@ -136,5 +136,39 @@ describe('an operation', () => {
       ],
     ])
     expect(callsOf('commit')).toEqual([])
+  })
+
+  describe('R13.8 of which one instance does not go', () => {
+    beforeEach(() => {
+      steps.removeInstance = (_operation: string, _owner: string, id: string) => {
+        if (id.endsWith('-1')) fails('Unavailable', 'its process does not end')()
+      }
+    })
+    const undone = () => callsOf('removeInstance').map(([operation, , id]) => [operation, id])
+    const left = (app: string) => [`remove instance ${app}-1-1: its process does not end`]
+
+    it('says so when it is undone, and takes the others away', async () => {
+      steps.admit = () => ({ ...deployment('stuck', [0, 1]), build: false })
+      steps.startInstance = (_operation: string, { slot }: { slot: number }) => {
+        if (slot === 1) fails('AppCrashedAtStart', 'it ended with exit code 4')()
+      }
+      const { failure } = await run('restart', 'stuck')
+      expect(undone()).toEqual([1, 0].map((slot) => ['op-stuck', `stuck-1-${slot}`]))
+      const told = { code: 'AppCrashedAtStart', message: 'it ended with exit code 4', undoFailures: left('stuck') }
+      expect(callsOf('abandon')[0]?.[1]).toMatchObject({ state: 'FAILED', failure: told })
+      expect(failure).toMatchObject({ details: [told] })
+    })
+
+    it('says so when it lost its workflow and is repaired, and takes the others away', async () => {
+      const plan = deployment('lost', [0, 1])
+      const lost = { id: 'op-lost', type: 'deploy', phase: 'compensable', deployment: 'd1', plan }
+      steps.takeOver = () => ({ lost, version: 0 })
+      expect((await run('repair', 'lost', {})).failure).toBeNull()
+      expect(undone()).toEqual([1, 0].map((slot) => ['op-lost', `lost-1-${slot}`]))
+      expect(callsOf('abandon')[0]?.slice(0, 2)).toMatchObject([
+        'op-lost',
+        { state: 'FAILED', failure: { code: 'Terminated', undoFailures: left('lost') } },
+      ])
+    })
   })
 })
