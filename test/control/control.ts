@@ -100,6 +100,7 @@ export type StreamedEvent = { id: string; event: string; data: unknown } | { com
 
 /** Reads server-sent events one by one, comments included. The parser is our own and knows no more than the standard. */
 export async function* readEvents(answer: Response): AsyncGenerator<StreamedEvent> {
+  if (!answer.ok) throw new Error(`no stream, but ${answer.status}: ${await answer.text()}`)
   let text = ''
   const decoder = new TextDecoder()
   for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {

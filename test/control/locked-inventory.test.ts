@@ -48,10 +48,12 @@ it('D4 R1.6 with another process stopped in the middle of a write, reads and str
     .call('PATCH', '/api/2.0/apps/hello', { description: 'waited' })
     .then((answer) => ({ ...answer, after: performance.now() - stoppedAt }))
   while (performance.now() - stoppedAt < STOPPED_MS) {
+    // Of each round: a token has only so many.
+    const streams = new AbortController()
     for (const path of READS) expect((await control.raw(path)).status, path).toBe(200)
-    const tables = await control.raw(`/api/coppice/v1/routes/stream?router=r${opened.size}`, { signal: gone.signal })
+    const tables = await control.raw(`/api/coppice/v1/routes/stream?router=r${opened.size}`, { signal: streams.signal })
     expect((await readEvents(tables).next()).value).toMatchObject({ event: 'table' })
-    const follower = await control.raw('/api/coppice/v1/events?after=0', { signal: gone.signal })
+    const follower = await control.raw('/api/coppice/v1/events?after=0', { signal: streams.signal })
     expect((await readEvents(follower).next()).value).toMatchObject({ event: 'app' })
     const dry = await control.call('POST', '/api/2.0/apps/hello/update?dry_run=true', {
       app: { compute_min_instances: 1, compute_max_instances: 1 },
@@ -59,6 +61,7 @@ it('D4 R1.6 with another process stopped in the middle of a write, reads and str
     })
     expect(dry.body).toMatchObject({ dry_run: { operation: 'convert' } })
     opened.add(String(opened.size))
+    streams.abort()
   }
   // Keep-alives of the follower that was there before.
   expect((await events.next()).value).toEqual({ comment: true })

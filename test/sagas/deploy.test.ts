@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Load } from '../helpers/load.ts'
-import { Platform } from '../helpers/platform.ts'
+import { Platform, until } from '../helpers/platform.ts'
 
 let platform: Platform
 beforeAll(async () => {
@@ -144,6 +144,9 @@ describe('a deployment', () => {
     await platform.ended((await platform.lastOperation('gone')).id)
     expect((await platform.stack.api('GET', '/api/2.0/apps/gone')).status).toBe(404)
     expect(await platform.footprint()).toEqual(before)
-    expect((await platform.ask('gone')).status).toBe(404)
+    // The operation does not wait for the table without it: until then visitors are told that it is being deleted.
+    await until('the router to know it no more', 30_000, async () =>
+      (await platform.ask('gone')).status === 404 ? true : null,
+    )
   })
 })
