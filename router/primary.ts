@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { PROTOCOL, type RouterReport, type RouteTable } from '../domain/route-table.ts'
+import { PROTOCOL, type RouterReport, type RouteTable, type TableId } from '../domain/route-table.ts'
 import { Admin } from './admin.ts'
 import { Checks } from './checks.ts'
 import { ControlLink } from './control-link.ts'
@@ -38,7 +38,9 @@ export type RouterStatus = {
   stale: boolean
   table: RouteTable
   /** Version that is applied in all processes and on disk. */
-  acknowledged: { inventory: string; version: number }
+  acknowledged: TableId
+  /** Version that new requests of some apps wait for, until other routers let theirs wait, too; null for none. */
+  holding: TableId | null
   processes: number
   /** Ejected: dead or given up. */
   down: string[]
@@ -373,6 +375,7 @@ export class Primary {
       stale: this.link?.stale ?? false,
       table: this.table,
       acknowledged: this.acknowledged,
+      holding: this.fleet.holding,
       processes: this.fleet.processes,
       down: this.down(),
       busy: this.checks.health.busy,

@@ -19,6 +19,8 @@ export type Origin = {
   status: number
   server: Server
   sockets: Set<Socket>
+  /** Those that have brought a request before. */
+  served: Set<Socket>
   /** What answers the requests of `/hold`: for what has to be in flight until something else has happened. */
   held: (() => void)[]
   close(): Promise<void>
@@ -35,6 +37,7 @@ export async function startOrigin(name: string, port = 0): Promise<Origin> {
     status: 200,
     server: null as never,
     sockets,
+    served: new Set(),
     held: [],
     close,
   }
@@ -54,7 +57,10 @@ export async function startOrigin(name: string, port = 0): Promise<Origin> {
   })
   server.on('connection', (socket: Socket) => {
     sockets.add(socket)
-    socket.on('close', () => sockets.delete(socket))
+    socket.on('close', () => {
+      sockets.delete(socket)
+      origin.served.delete(socket)
+    })
   })
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   origin.server = server
@@ -78,6 +84,7 @@ function flood(ws: import('ws').WebSocket, url: string): void {
 }
 
 function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void {
+  origin.served.add(req.socket)
   const isCheck = req.headers['user-agent'] === 'coppice-router-check'
   if (isCheck) origin.checks++
   else if (req.url !== '/seen')
@@ -118,7 +125,7 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, number('ms', 6_000))
         // What a server does whose time for idle connections has passed meanwhile: those others go unread.
         const closeOthers = () => {
-          for (const socket of origin.sockets) if (socket !== req.socket) socket.destroy()
+          for (const socket of origin.served) if (socket !== req.socket) socket.destroy()
         }
         const close = url.searchParams.get('close')
         if (close === 'before') closeOthers()
