@@ -68,9 +68,9 @@ export function chooser(parts: {
 
   const mayLeave = (exchange: Exchange, endpoint: Endpoint): boolean => {
     if (endpoint.state !== 'serving') return true
-    if (exchange.digest !== null) return false
-    const others = refreshed(exchange, routes)?.bySlot ?? []
-    return others.some((one) => one !== endpoint && isOpen(one, exchange))
+    const app = refreshed(exchange, routes)
+    if (app === null || (app.row.affinity && exchange.digest !== null)) return false
+    return app.bySlot.some((one) => one !== endpoint && isOpen(one, exchange))
   }
 
   return {

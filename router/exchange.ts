@@ -19,7 +19,7 @@ export class Exchange {
   refusal: Refusal | null = null
   app: AppRoutes | null = null
 
-  // identify
+  // identify; of a standard app, which has no sessions, only `app.row.affinity` says that these mean nothing
   key: string | null = null
   digest: KeyDigest | null = null
   /** The client is told which instance answers: it has shown the app's naming key. */

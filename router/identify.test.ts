@@ -69,7 +69,14 @@ describe('the session of a request', () => {
       minted: false,
     })
     expect(ask(at('one.localhost', ...cookie)).head?.cookies).toEqual(['a=1; b=2'])
-    expect(ask(at('plain.localhost', ...cookie))).toMatchObject({ key: null, head: { cookies: ['a=1; b=2'] } })
+  })
+
+  it('R5.1 is known of a standard app, too, which may be a scaled one when the request gets its instance', () => {
+    const cookie = ['Cookie', `a=1; ${ROUTER_COOKIE}=${KEY}; b=2`]
+    const head = { cookies: ['a=1; b=2'] }
+    expect(ask(at('plain.localhost', ...cookie))).toMatchObject({ key: KEY, minted: true, head })
+    expect(ask(at('plain.localhost', 'X-Routing-Key', 'order-1'))).toMatchObject({ key: 'order-1', minted: false })
+    expect(ask(at('nobody.localhost', ...cookie))).toMatchObject({ app: null, head })
   })
 
   it('R7.4 wants a twin on plain http on loopback only, and takes none elsewhere', () => {

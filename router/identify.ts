@@ -60,17 +60,18 @@ export function identify({ heads, peers, routes, cookies, hosts }: IdentifyParts
     if (head.namingKey !== null) {
       exchange.named = opensNames(head.namingKey, exchange.app?.row.namingDigest ?? null)
     }
-    if (exchange.app?.row.affinity === true) findSession(exchange, head, cookies)
-    else if (head.cookies !== null) head.cookies = cookies.read(head.cookies, null).rest
+    findSession(exchange, head, cookies)
     next()
   }
 }
 
+/** Of a standard app, too: it may be a scaled one when a request that waits gets its instance (R5.1). */
 function findSession(exchange: Exchange, head: RequestHead, cookies: RouterCookies): void {
-  const onPlainLoopback = exchange.peer.loopback && !isSecure(exchange)
+  const app = exchange.app?.name ?? null
+  const onPlainLoopback = app !== null && exchange.peer.loopback && !isSecure(exchange)
   let cookieKey: string | null = null
   if (head.cookies !== null) {
-    const twinName = onPlainLoopback ? loopbackCookie((exchange.app as { name: string }).name) : null
+    const twinName = onPlainLoopback ? loopbackCookie(app) : null
     const { key, twin, rest } = cookies.read(head.cookies, twinName)
     head.cookies = rest
     // The twin names its app; the other cookie is shared by all apps on ports of one loopback address.

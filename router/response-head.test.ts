@@ -10,7 +10,7 @@ const exchange = {
   req: { method: 'GET', httpVersion: '1.1' },
   res: { useChunkedEncodingByDefault: true },
   peer: { loopback: false, tls: false },
-  app: { name: 'app' },
+  app: { name: 'app', row: { affinity: true } },
   head: null,
   wantsTwin: false,
   minted: false,
@@ -69,4 +69,14 @@ it('who has answered says the router where it was asked to, and nobody beside it
   expect(read(received, null, 200, 'i1; slot=1').map((one) => one.toLowerCase())).toEqual(['x-served-by', 'i1; slot=1'])
   expect(heads.readAside(received, false)).toEqual(received)
   expect(heads.readAside(received, true)).toEqual([])
+})
+
+it('R7.4 the twin of a key goes out where there are sessions, and in no answer of a standard app', () => {
+  const inSession = { ...exchange, wantsTwin: true, minted: true, key: 'a-key' } as unknown as Exchange
+  const standard = { ...inSession, app: { name: 'app', row: { affinity: false } } } as unknown as Exchange
+  const cookies = (of: Exchange) =>
+    new ResponseHeads(new RouterCookies(() => true))
+      .read(200, [], of, null, null)
+      .headers.filter((text) => /a-key/.test(text))
+  expect([cookies(inSession).length, cookies(standard).length]).toEqual([1, 0])
 })

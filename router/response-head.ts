@@ -69,7 +69,8 @@ export class ResponseHeads {
   ): ResponseHead {
     const out: string[] = []
     let isEventStream = false
-    const twinOnly = newKey === null && exchange.wantsTwin && exchange.minted && exchange.key !== null
+    const isInSession = exchange.app?.row.affinity === true && exchange.key !== null
+    const twinOnly = newKey === null && exchange.wantsTwin && exchange.minted && isInSession
     const setsCookie = newKey !== null || twinOnly
     const isOfOneClient = setsCookie || exchange.named
     let connection = ''

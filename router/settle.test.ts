@@ -17,7 +17,7 @@ function settled(more: object) {
     startedAt: performance.now(),
     refusal: null,
     status: 200,
-    app: { hash: HASH, metrics: metrics.app('app') },
+    app: { hash: HASH, metrics: metrics.app('app'), row: { affinity: true } },
     digest,
     minted: true,
     endpoint: { instance: 'i1', slot: 1 },
@@ -61,7 +61,9 @@ it('R8.3 a session is counted where it was served, a minted one with its rank, a
   ])
 })
 
-it('what no instance answered is no session', () => {
+it('what no instance answered is no session, nor is a request to a standard app', () => {
   for (const more of [{ status: 0 }, { endpoint: null }, { digest: null }, { app: null }])
     expect(settled(more).sessions).toEqual([])
+  const standard = { hash: HASH, metrics: new Metrics().app('app'), row: { affinity: false } }
+  expect(settled({ app: standard }).sessions).toEqual([])
 })

@@ -21,7 +21,7 @@ export function settle(parts: { metrics: Metrics; sessions: Sessions; log: Acces
 
 function countSession(exchange: Exchange, tookMs: number, sessions: Sessions): void {
   const { app, digest, minted, endpoint, newHome, status } = exchange
-  if (app === null || digest === null || endpoint === null || status === 0) return
+  if (!app?.row.affinity || digest === null || endpoint === null || status === 0) return
   // One key can be a session of several apps.
   const hash = (digest.a ^ app.hash) >>> 0
   const now = Date.now()

@@ -1,6 +1,7 @@
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { digestKey, pickSlot } from '../../domain/affinity.ts'
 import type { RouteTable } from '../../domain/route-table.ts'
 import { ask } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
@@ -53,12 +54,9 @@ describe('a table that takes an app to other instances', () => {
     return answer.json.instance
   }
 
-  it('R3.4 is in force in no process while another one may still send somebody to the instances before', async () => {
-    const halted = await halt()
-    expect(await who()).toBe('old')
-    await publish(version(2, 1))
+  /** A request that waits; up to the moment at which the table is on disk they are answered by the old instance still. */
+  async function waiting(): Promise<{ asked: Promise<string> }> {
     let asked = Promise.resolve('')
-    // Up to the moment at which the table is on disk they are answered by the old one still.
     await until(async () => {
       let answered = false
       asked = who().finally(() => {
@@ -69,10 +67,32 @@ describe('a table that takes an app to other instances', () => {
       if (answered) expect(await asked).toBe('old')
       return !answered
     })
+    return { asked }
+  }
+
+  it('R3.4 is in force in no process while another one may still send somebody to the instances before', async () => {
+    const halted = await halt()
+    expect(await who()).toBe('old')
+    await publish(version(2, 1))
+    const { asked } = await waiting()
     goOn(halted)
     expect(await asked).toBe('new')
     await until(async () => (await acknowledged()) === 2)
     for (let n = 0; n < 20; n++) expect(await who()).toBe('new')
+  })
+
+  it('R5.1 R7.2 is a conversion: who waits for it with a key of its own is at home by that key, and keeps it', async () => {
+    const halted = await halt()
+    await publish(table(2, app('app', origins), app('other', [origins[0]], { affinity: false })))
+    const { asked } = await waiting()
+    const keys = Array.from({ length: 8 }, (_, n) => `order-${n}`)
+    const answers = keys.map((key) => ask(router, { headers: { 'x-routing-key': key } }))
+    goOn(halted)
+    await asked
+    for (const [n, answer] of (await Promise.all(answers)).entries()) {
+      const home = pickSlot(digestKey(keys[n] as string), [0, 1])
+      expect([answer.json.instance, answer.headers['set-cookie']]).toEqual([['old', 'new'][home], undefined])
+    }
   })
 
   it('R3.4 waits for no process that hangs: that one is replaced, and nobody is refused', async () => {
