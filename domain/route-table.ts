@@ -95,10 +95,6 @@ export const routeTableSchema = z.object({
 })
 export type RouteTable = z.infer<typeof routeTableSchema>
 
-/**
- * What a router tells the control plane: at least every 2 s as a sign of life (it renews the lease), at once when a
- * table is applied, and at once when a draining instance has nothing in flight any more.
- */
 /** Tables of one inventory are numbered; those of another cannot be compared. */
 export const tableIdSchema = z.object({ inventory: z.string(), version: z.int().min(0) })
 export type TableId = z.infer<typeof tableIdSchema>
@@ -107,6 +103,10 @@ export type TableId = z.infer<typeof tableIdSchema>
 export const reaches = (has: TableId, table: TableId): boolean =>
   has.inventory === table.inventory && has.version >= table.version
 
+/**
+ * What a router tells the control plane: at least every 2 s as a sign of life (it renews the lease), at once when a
+ * table is held or applied, and at once when a draining instance has nothing in flight any more.
+ */
 export const routerReportSchema = z.object({
   /** The newest that this router understands. */
   protocol: protocol.default(1),

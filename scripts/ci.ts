@@ -6,7 +6,7 @@ import { removeTree } from '../runtime/artifacts/trees.ts'
 import { acquireProcessLock } from '../store/process-lock.ts'
 import { giveTree, isRoot, makeUser, myself, removeUser } from './ci/identity.ts'
 import { endAll, taggedPids } from './ci/leftovers.ts'
-import { type Outcome, runSuite, say } from './ci/suite.ts'
+import { runSuite, say } from './ci/suite.ts'
 import { ROOT } from './stack-options.ts'
 import type { Tally } from './test-report.ts'
 import { cacheFolder } from './toolchain/cache.ts'
@@ -32,7 +32,7 @@ const TIMEOUT_MS = 46 * 60_000
 /** Short, because sockets have a place in it. */
 const work = join(tmpdir(), `coppice-ci-${process.getuid?.()}`)
 
-async function main(): Promise<Outcome[]> {
+async function main(): Promise<Tally[]> {
   const lock = acquireProcessLock(join(cacheFolder(), 'ci.lock'))
   if (lock === null) throw new Error('another CI run of this user is under way')
   await cleanUp()
@@ -44,7 +44,7 @@ async function main(): Promise<Outcome[]> {
   }
 }
 
-async function runAll(signal: AbortSignal): Promise<Outcome[]> {
+async function runAll(signal: AbortSignal): Promise<Tally[]> {
   const place = join(work, 'user')
   const home = join(place, 'home')
   // With what paths are quoted and encoded for.
@@ -58,14 +58,14 @@ async function runAll(signal: AbortSignal): Promise<Outcome[]> {
   const user = isRoot() ? makeUser(home) : myself()
   if (isRoot()) await handOverTools(home)
   giveTree(place, user)
-  const outcomes = [await runSuite({ folder, work: place, as: user, before: [SET_UP, CHECK], tests: ALL, signal })]
+  const tallies = [await runSuite({ folder, work: place, as: user, before: [SET_UP, CHECK], tests: ALL, signal })]
   if (isRoot()) {
     const ofRoot = { folder: ROOT, work: join(work, 'root'), as: myself(), before: [], tests: OF_ROOT, signal }
-    outcomes.push(await runSuite(ofRoot))
+    tallies.push(await runSuite(ofRoot))
   } else {
     say('not run, and not counted, because only root can run them: the tests in test/root')
   }
-  return outcomes
+  return tallies
 }
 
 /** What takes minutes to build, and what only root can install. The rest the user fetches, as anybody would. */
@@ -99,12 +99,13 @@ function tooLate(): AbortSignal {
   return controller.signal
 }
 
-const outcomes = await main().catch((error: unknown): Outcome[] => {
-  const words = `the run itself failed: ${error instanceof Error ? error.stack : error}`
-  return [{ passed: 0, failed: 1, skipped: 0, words: [words] }]
+const tallies = await main().catch((error: unknown): Tally[] => {
+  const words = `the run itself: ${error instanceof Error ? error.stack : error}`
+  return [{ passed: 0, failed: 1, skipped: 0, failures: [words] }]
 })
-for (const words of outcomes.flatMap((outcome) => outcome.words)) say(`failed: ${words}`)
-const sum = (count: keyof Tally): number => outcomes.reduce((total, outcome) => total + outcome[count], 0)
+// Last, where they are still seen when only the end of the output is kept.
+for (const words of tallies.flatMap(({ failures }) => failures)) say(`failed: ${words}`)
+const sum = (count: 'passed' | 'failed' | 'skipped') => tallies.reduce((total, tally) => total + tally[count], 0)
 if (sum('skipped') > 0) say(`${sum('skipped')} skipped`)
 say(`${sum('passed')} passed, ${sum('failed')} failed`)
 process.exit(sum('failed') > 0 || sum('passed') === 0 ? 1 : 0)

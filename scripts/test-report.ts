@@ -15,11 +15,12 @@ export type TestCase = {
 
 const WHY_CHARS = 1_500
 
-export type Tally = { passed: number; failed: number; skipped: number }
+/** `failures`: each with the beginning of why, a list to be read after the thousands of lines of a run. */
+export type Tally = { passed: number; failed: number; skipped: number; failures: string[] }
 
-/** Every test and file that failed, with the beginning of why: a list to be read after thousands of lines of a run. */
-export function failures(report: TestReport | null): string[] {
-  return (report?.testResults ?? []).flatMap(({ name, status, message, assertionResults }) => {
+/** Each test that failed, and each file that could not be loaded: that has no tests that could fail. */
+function failuresIn(report: TestReport): string[] {
+  return report.testResults.flatMap(({ name, status, message, assertionResults }) => {
     const red = assertionResults.filter((test) => test.status === 'failed')
     if (red.length === 0) return status === 'failed' ? [`${name}: ${message.slice(0, WHY_CHARS)}`] : []
     return red.map(
@@ -32,17 +33,21 @@ export function failures(report: TestReport | null): string[] {
  * Counts what went wrong beside the tests, too: commands before them that failed (`broken`), a file that cannot be
  * loaded, a run that ends with an error though no test failed (an unhandled rejection, a crash), a run without a report.
  */
-export function tally(report: TestReport | null, broken: number, testCode: number): Tally {
-  if (report === null) return { passed: 0, failed: 1 + broken, skipped: 0 }
-  // A file that could not be loaded has no tests that could fail.
-  const unloaded = report.testResults.filter(
-    ({ status, assertionResults }) => status === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
-  ).length
-  const inTests = report.numFailedTests + unloaded
-  const unexplained = inTests === 0 && testCode !== 0 ? 1 : 0
+export function tally(report: TestReport | null, broken: readonly string[], testCode: number): Tally {
+  if (report === null) {
+    const failures = ['the run of the tests ended without a report', ...broken]
+    return { passed: 0, failed: failures.length, skipped: 0, failures }
+  }
+  const inTests = failuresIn(report)
+  const unexplained = inTests.length === 0 && testCode !== 0
+  const outside = unexplained
+    ? [`the run of the tests ended with exit code ${testCode}, though none of them failed`]
+    : []
+  const failures = [...inTests, ...outside, ...broken]
   return {
     passed: report.numPassedTests,
-    failed: inTests + unexplained + broken,
+    failed: failures.length,
     skipped: report.numPendingTests + report.numTodoTests,
+    failures,
   }
 }

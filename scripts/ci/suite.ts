@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { failures, type Tally, type TestReport, tally } from '../test-report.ts'
+import { type Tally, type TestReport, tally } from '../test-report.ts'
 import { giveTree, type Identity } from './identity.ts'
 import { endAll, leftIn, outlived, ownedInTmp, pidsOf, TAG, taggedPids } from './leftovers.ts'
 
@@ -27,11 +27,8 @@ export type Suite = {
   signal: AbortSignal
 }
 
-/** `words`: each of the failures, for the end of the run, where it is still seen when only its last lines are kept. */
-export type Outcome = Tally & { words: string[] }
-
 /** Runs the tests of a clone as somebody. Processes and files that are left afterwards count as one failure each. */
-export async function runSuite({ folder, work, as, before, tests, signal }: Suite): Promise<Outcome> {
+export async function runSuite({ folder, work, as, before, tests, signal }: Suite): Promise<Tally> {
   const temporary = join(work, 'tmp')
   const reportFile = join(work, 'tests.json')
   mkdirSync(temporary, { recursive: true })
@@ -70,8 +67,7 @@ export async function runSuite({ folder, work, as, before, tests, signal }: Suit
     if (names.length === 0) continue
     broken.push(`${what} that the tests left behind as ${as.name}:\n  ${names.join('\n  ')}`)
   }
-  const report = readReport(reportFile)
-  return { ...tally(report, broken.length, testCode), words: [...failures(report), ...broken] }
+  return tally(readReport(reportFile), broken, testCode)
 }
 
 export function say(words: string): void {
