@@ -1,5 +1,6 @@
 /** Which table the routers have at hand, so that they put it into force together. */
 import { reaches, type TableId } from '../domain/route-table.ts'
+import { Waiters } from './waiters.ts'
 
 /** A router that hangs keeps the others, and the requests that wait in them, no longer. */
 const LONGEST_WAIT_MS = 3_000
@@ -19,7 +20,7 @@ type Follower = {
  */
 export class Barrier {
   readonly #known = new Map<string, Follower>()
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Waiters()
 
   /** @returns to be called when its stream has ended. */
   follow(router: string): () => void {
@@ -29,7 +30,7 @@ export class Barrier {
     return () => {
       if (--follower.streams > 0) return
       this.#known.delete(router)
-      this.#wake()
+      this.#waiting.wake()
     }
   }
 
@@ -39,39 +40,27 @@ export class Barrier {
     if (follower === undefined) return
     follower.has = table
     if (follower.lateFor !== null && reaches(table, follower.lateFor)) follower.lateFor = null
-    this.#wake()
+    this.#waiting.wake()
   }
 
   /** Resolves when every follower but this one has `table`, or has been waited for long enough. Throws the signal's reason. */
   async reachedByOthers(router: string, table: TableId, signal: AbortSignal): Promise<void> {
-    const until = performance.now() + LONGEST_WAIT_MS
-    for (;;) {
-      signal.throwIfAborted()
-      const awaited = [...this.#known].filter(([name, one]) => name !== router && isAwaited(one, table))
-      if (awaited.length === 0) return
-      const leftMs = until - performance.now()
-      if (leftMs <= 0) {
-        for (const [, follower] of awaited) follower.lateFor = table
-        return
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
+      this.#waiting.wake()
+    }, LONGEST_WAIT_MS)
+    try {
+      for (;;) {
+        signal.throwIfAborted()
+        const awaited = [...this.#known].filter(([name, one]) => name !== router && isAwaited(one, table))
+        if (isLate) for (const [, follower] of awaited) follower.lateFor = table
+        if (isLate || awaited.length === 0) return
+        await this.#waiting.next(signal)
       }
-      await this.#change(leftMs, signal)
+    } finally {
+      clearTimeout(timer)
     }
-  }
-
-  async #change(withinMs: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, withinMs)
-    this.#waiting.add(resolve)
-    const stop = () => resolve()
-    signal.addEventListener('abort', stop)
-    await promise
-    signal.removeEventListener('abort', stop)
-    clearTimeout(timer)
-    this.#waiting.delete(resolve)
-  }
-
-  #wake(): void {
-    for (const wake of this.#waiting) wake()
   }
 }
 

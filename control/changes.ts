@@ -1,18 +1,16 @@
 /** Changes of the inventory, as all who wait for one share them. */
 import type { ChangeWatch } from '../store/watch.ts'
+import { Waiters } from './waiters.ts'
 
 export class Changes {
   #count = 0
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Waiters()
   readonly #stop: () => void
 
   constructor(watch: Pick<ChangeWatch, 'onChange'>) {
     this.#stop = watch.onChange(() => {
       this.#count++
-      // Those that wait again are for the next one.
-      const woken = [...this.#waiting]
-      this.#waiting.clear()
-      for (const wake of woken) wake()
+      this.#waiting.wake()
     })
   }
 
@@ -24,16 +22,7 @@ export class Changes {
   /** Resolves once the count is past `seen`. Throws the signal's reason. */
   async past(seen: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    if (this.#count > seen) return
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.#waiting.add(resolve)
-    const stop = () => resolve()
-    signal.addEventListener('abort', stop)
-    await promise
-    // A stream comes here with every change, and lives as long as its reader.
-    signal.removeEventListener('abort', stop)
-    this.#waiting.delete(resolve)
-    signal.throwIfAborted()
+    if (this.#count <= seen) await this.#waiting.next(signal)
   }
 
   close(): void {
