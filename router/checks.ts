@@ -178,12 +178,13 @@ export class Checks {
   private judge(): void {
     const next: Health = { dead: [...this.drainingDead], givenUp: [], busy: [] }
     const silent: string[] = []
+    const busy: Entry[] = []
     for (const entries of Map.groupBy(this.entries.values(), (entry) => entry.app).values()) {
       const are = Object.groupBy(entries, ({ watched }) => watched.condition(this.clock))
       const ids = (...conditions: Condition[]) =>
         conditions.flatMap((condition) => are[condition] ?? []).map(({ instance }) => instance)
       next.dead.push(...ids('dead'))
-      next.busy.push(...ids('busy', 'silent'))
+      busy.push(...(are.busy ?? []), ...(are.silent ?? []))
       const unreachable = entries.filter(({ watched }) => watched.isUnreachable(this.clock))
       silent.push(...ids('silent'), ...unreachable.map(({ instance }) => instance))
       const suspects = ids('silent', 'unwell')
@@ -196,7 +197,10 @@ export class Checks {
     }
     const fresh = silent.filter((instance) => !this.silentIds.includes(instance))
     this.silentIds = silent.sort()
-    for (const list of Object.values(next)) list.sort()
+    next.dead.sort()
+    next.givenUp.sort()
+    busy.sort((a, b) => a.watched.lastHeardAt - b.watched.lastHeardAt || (a.instance < b.instance ? -1 : 1))
+    next.busy = busy.map(({ instance }) => instance)
     if (JSON.stringify(next) !== JSON.stringify(this.current)) {
       this.current = next
       this.parts.onChange(next)

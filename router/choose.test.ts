@@ -159,11 +159,23 @@ describe('a new session', () => {
   it('R12.2 goes to one that is not calm rather than nowhere, and to none that was tried or is out', () => {
     const { choose, health, endpoint } = setUp({}, { random: 0.999 })
     health({ busy: ['i0', 'i1', 'i2'] })
-    expect(choose(null).slot()).toBe(2)
+    expect(choose(null).slot()).toBe(1)
     health({ busy: ['i0', 'i1', 'i2'], dead: ['i2'] })
     expect(choose(null).slot()).toBe(1)
     expect(choose(null, [endpoint(1)]).slot()).toBe(0)
   })
+
+  it.each([0, 0.5, 0.999])(
+    'R12.2 goes to none that has been silent for longer than most where all let others wait (%d)',
+    (random) => {
+      const { choose, health, endpoint } = setUp({}, { random })
+      health({ busy: ['i1', 'i0', 'i2'] })
+      expect([0, 2]).toContain(choose(null).slot())
+      endpoint(2).busy = false
+      endpoint(2).suspectUntil = performance.now() + 60_000
+      expect(choose(null).slot()).toBe(2)
+    },
+  )
 })
 
 describe('a request that finds no instance', () => {

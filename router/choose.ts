@@ -168,8 +168,19 @@ function anywhere(app: AppRoutes, exchange: Exchange, random: () => number): End
     if (isCalm(endpoint, now)) open.splice(calm++, 0, endpoint)
     else open.push(endpoint)
   }
-  const choices = calm > 0 ? calm : open.length
-  return open[Math.floor(random() * choices)] ?? null
+  if (calm === 0) return lessSilent(open, random)
+  return open[Math.floor(random() * calm)] as Endpoint
+}
+
+/**
+ * Any of those that failed somebody a moment ago; where all let others wait, of the half that was heard of last: one that
+ * is stuck is told from those that compute only by how long it has been silent.
+ */
+function lessSilent(open: Endpoint[], random: () => number): Endpoint | null {
+  const awake = open.filter(({ busy }) => !busy)
+  const choices =
+    awake.length > 0 ? awake : open.sort((a, b) => b.busyRank - a.busyRank).slice(0, Math.ceil(open.length / 2))
+  return choices[Math.floor(random() * choices.length)] ?? null
 }
 
 /** It serves, and has not failed this request yet. */

@@ -39,6 +39,8 @@ export class Endpoint {
   ejected = false
   /** It lets a question wait: its sessions wait with it, new ones go elsewhere. */
   busy = false
+  /** Of several that are busy, the one heard of last has the highest. */
+  busyRank = 0
   /** It could not be connected to a moment ago (ms of performance.now): others are tried first until then. */
   suspectUntil = 0
   inFlight = 0

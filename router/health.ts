@@ -4,7 +4,7 @@ export type Health = {
   dead: string[]
   /** Ejected because of what they answer, or for their silence: what is in flight stays with them. */
   givenUp: string[]
-  /** They let a question wait: no new session goes there. */
+  /** They let a question wait: no new session goes there while another answers. The one heard of last is the last. */
   busy: string[]
 }
 

@@ -203,5 +203,6 @@ export class Routes {
     if (endpoint.ejected && !ejected) endpoint.suspectUntil = 0
     endpoint.ejected = ejected
     endpoint.busy = busy.includes(instance) && !spoke
+    endpoint.busyRank = busy.indexOf(instance)
   }
 }

@@ -12,12 +12,15 @@ import type { Reply } from './question.ts'
  */
 export type Condition = 'well' | 'busy' | 'silent' | 'unwell' | 'dead'
 
-/**
- * One that answered a question at once which was asked because of its requests is not asked for this long because of
- * others: they are slow, or fail, by themselves.
- */
-const TRUSTED_MS = 10_000
 const LEAST_PAUSE_MS = 1_000
+/**
+ * One that answered a question at once which was asked because of its requests is not asked for a while because of
+ * others: they are slow, or fail, by themselves. It is believed for a second at first, for twice as long each time, and
+ * at most for this long: a blocked one is noticed soon, and one whose requests are all slow is not asked all the time.
+ */
+const LONGEST_TRUST_MS = 10_000
+/** One that gave no cause for a question for so long is believed for a second again. */
+const TRUST_ENDS_MS = 60_000
 /** A connection that gave no answer for so long past the limit may be gone unnoticed: another question is asked. */
 const RENEW_MS = 30_000
 
@@ -40,6 +43,7 @@ export class Watched {
   /** … because of its requests. */
   private doubted = false
   private trustedUntil = Number.NEGATIVE_INFINITY
+  private trustMs = LEAST_PAUSE_MS
   /** The question under way is the only one that waits. */
   private onlyAsked = false
   /** Since when somebody waits for a byte of it; null when nobody is known to. */
@@ -70,8 +74,14 @@ export class Watched {
     this.wanted = 'no'
     this.asking = false
     this.trustedUntil = Number.NEGATIVE_INFINITY
+    this.trustMs = LEAST_PAUSE_MS
     this.heard(now)
     return true
+  }
+
+  /** When a byte of it came last, or when it was healthy before it came. */
+  get lastHeardAt(): number {
+    return this.heardAt
   }
 
   /** A byte of it has come, whoever it was for. */
@@ -138,7 +148,7 @@ export class Watched {
         this.badInARow = 0
         this.goodInARow++
         if (this.goodInARow >= 2) this.unwell = false
-        if (this.doubted && now - this.askedAt < this.options.waitMs) this.trustedUntil = now + TRUSTED_MS
+        if (this.doubted) this.trust(now)
         break
       case 'bad':
         // Whoever answers badly is there.
@@ -149,6 +159,15 @@ export class Watched {
         break
     }
     this.heard(now)
+  }
+
+  /** A question because of its requests was answered well. */
+  private trust(now: number): void {
+    const atOnce = now - this.askedAt < this.options.waitMs
+    if (!atOnce || now - this.trustedUntil > TRUST_ENDS_MS) this.trustMs = LEAST_PAUSE_MS
+    if (!atOnce) return
+    this.trustedUntil = now + this.trustMs
+    this.trustMs = Math.min(2 * this.trustMs, LONGEST_TRUST_MS)
   }
 
   /** Nobody says that its process is gone, and its port has refused for longer than it may be silent. */

@@ -29,5 +29,5 @@ def work(how: str, run: str) -> None:
             while True:
                 _holding_the_lock.sleep(3600)
         case "nap":
-            time.sleep(1)
+            time.sleep(1.5)
     print(f"DONE {run}", flush=True)
