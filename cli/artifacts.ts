@@ -8,7 +8,9 @@ import { Exited } from './platform.ts'
 type Run = (command: Command, action: (context: Context) => Promise<void>) => Promise<void>
 
 type ArtifactAnswer = { key: string; kind: string; bytes: number; use_time: string; pinned: boolean }
-type ScrubAnswer = { checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }
+type Failed = { key: string; reason: string }
+type PruneAnswer = { removed: string[]; kept: number; stuck: Failed[] }
+type ScrubAnswer = { checked: number; damaged: string[]; unchecked: Failed[] }
 
 const PATH = '/api/coppice/v1/artifacts'
 const UNIT_SECONDS = { s: 1, m: 60, h: 3600, d: 86_400 } as const
@@ -47,8 +49,10 @@ export function artifactsCommands(program: Command, run: Run): void {
     .action((flags: { olderThan: number }, command: Command) =>
       run(command, async ({ api, output }) => {
         const body = { older_than: `${flags.olderThan}s` }
-        const answer = await api.call<{ removed: string[]; kept: number }>('POST', `${PATH}/prune`, body)
-        output.result(answer, [`Removed ${answer.removed.length}, kept ${answer.kept}.`])
+        const answer = await api.call<PruneAnswer>('POST', `${PATH}/prune`, body)
+        const rest = answer.stuck.map(({ key, reason }) => `Not removed: ${key} (${reason})`)
+        output.result(answer, [`Removed ${answer.removed.length}, kept ${answer.kept}.`, ...rest])
+        if (rest.length > 0) throw new Exited(EXIT.failed)
       }),
     )
 

@@ -18,7 +18,9 @@ export type Kept = { key: string; kind: 'artifact' | 'layer' | 'source'; bytes: 
 export type KeptThings = {
   list(): Promise<Kept[]>
   /** Pins protect: what an instance, an operation or a kept deployment needs stays. */
-  prune(options: { maxAgeMs: number }): Promise<{ removed: string[]; kept: number }>
+  prune(options: {
+    maxAgeMs: number
+  }): Promise<{ removed: string[]; kept: number; stuck: Array<{ key: string; reason: string }> }>
   scrub(): Promise<{ checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }>
 }
 

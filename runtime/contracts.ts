@@ -268,7 +268,7 @@ export interface Artifacts {
     maxCount: number
     maxBytes: number
     maxAgeMs: number
-  }): Promise<{ removed: string[]; kept: number }>
+  }): Promise<{ removed: string[]; kept: number; stuck: Array<{ key: string; reason: string }> }>
 }
 
 /** Who needs which artifact, layer or source; kept by the store. */

@@ -30,7 +30,7 @@ it('R14.4 backups go when they are too old, also while nobody makes another one'
     writeFileSync(file, 'x')
     utimesSync(file, new Date(at), new Date(at))
   }
-  const none = { sweep: async () => {}, collect: async () => ({ removed: [] }), open: async () => null }
+  const none = { sweep: async () => {}, collect: async () => ({ removed: [], stuck: [] }), open: async () => null }
   await keepHouse({
     store,
     artifacts: none,
@@ -59,7 +59,7 @@ it('R14.4 build logs go when they are too old, whatever else lies among them', a
   }
   writeFileSync(join(buildLogs, 'foreign'), 'x')
   const warned = vi.fn()
-  const none = { sweep: async () => {}, collect: async () => ({ removed: [] }), open: async () => null }
+  const none = { sweep: async () => {}, collect: async () => ({ removed: [], stuck: [] }), open: async () => null }
   await keepHouse({
     store,
     artifacts: none,

@@ -15,7 +15,10 @@ import type { Logger } from './logger.ts'
 
 type Collected = {
   sweep(): Promise<void>
-  collect(limits: { maxCount: number; maxBytes: number; maxAgeMs: number }): Promise<{ removed: string[] }>
+  collect(limits: { maxCount: number; maxBytes: number; maxAgeMs: number }): Promise<{
+    removed: string[]
+    stuck: Array<{ key: string; reason: string }>
+  }>
 }
 
 export type HousekeepingOptions = {
@@ -59,7 +62,9 @@ export async function keepHouse(options: HousekeepingOptions): Promise<void> {
   const { store, artifacts, sources, buildLogs, backups, logger, now } = options
   const done = { removed: 0, deployments: 0, operations: 0 }
   const collect = async (kept: Collected) => {
-    done.removed += (await kept.collect(LIMITS)).removed.length
+    const { removed, stuck } = await kept.collect(LIMITS)
+    done.removed += removed.length
+    if (stuck.length > 0) throw new Error(stuck.map(({ key, reason }) => `${key}: ${reason}`).join('; '))
   }
   await each(logger, {
     'let deployments go': async () => {

@@ -1,7 +1,7 @@
 /** Artifacts, layers and sources in one list, for people who want to know where the disk went (R4.3, R14.4). */
 import type { SourceStore } from '../sources/sources.ts'
 import type { ArtifactStore } from './artifacts.ts'
-import type { Scrubbed } from './sealed-store.ts'
+import type { Collected, Scrubbed } from './sealed-store.ts'
 
 export type KeptThing = { key: string; kind: 'artifact' | 'layer' | 'source'; bytes: number; usedAt: number }
 
@@ -20,10 +20,14 @@ export function createKeptThings(artifacts: ArtifactStore, sources: SourceStore)
       )
       return [...built, ...taken]
     },
-    async prune({ maxAgeMs }: { maxAgeMs: number }): Promise<{ removed: string[]; kept: number }> {
+    async prune({ maxAgeMs }: { maxAgeMs: number }): Promise<Collected> {
       const built = await artifacts.collect({ ...ANY, maxAgeMs })
       const taken = await sources.collect({ ...ANY, maxAgeMs })
-      return { removed: [...built.removed, ...taken.removed], kept: built.kept + taken.kept }
+      return {
+        removed: [...built.removed, ...taken.removed],
+        kept: built.kept + taken.kept,
+        stuck: [...built.stuck, ...taken.stuck],
+      }
     },
     async scrub(): Promise<Scrubbed> {
       const built = await artifacts.scrub()

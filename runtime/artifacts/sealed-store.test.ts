@@ -206,7 +206,7 @@ describe('a sealed tree', () => {
     expect((await store.list()).map(({ key }) => key).sort()).toEqual(['k1', 'k2'])
     clock += 1_000
     const collected = await store.collect({ maxCount: 0, maxBytes: 0, maxAgeMs: 0 })
-    expect({ ...collected, removed: collected.removed.sort() }).toEqual({ removed: ['k1', 'k2'], kept: 0 })
+    expect({ ...collected, removed: collected.removed.sort() }).toEqual({ removed: ['k1', 'k2'], kept: 0, stuck: [] })
     expect(list('kept').sort()).toEqual(['.DS_Store', 'lost+found'])
   })
 
@@ -226,7 +226,11 @@ describe('a sealed tree', () => {
       utimesSync(join(home, 'kept', key, 'manifest'), clock / 1_000, clock / 1_000)
       clock += 1_000
     }
-    await expect(store.collect({ maxCount: 0, maxBytes: 0, maxAgeMs: 0 })).rejects.toThrow('cannot say')
+    expect(await store.collect({ maxCount: 0, maxBytes: 0, maxAgeMs: 0 })).toEqual({
+      removed: ['k2', 'k3'],
+      kept: 1,
+      stuck: [{ key: 'k1', reason: 'cannot say' }],
+    })
     expect(list('kept')).toEqual(['k1'])
   })
 
@@ -338,8 +342,8 @@ describe('the collector', () => {
     }
     clock += 1000
     await store.open('a')
-    expect(await store.collect({ ...keep, maxCount: 3 })).toEqual({ removed: ['b'], kept: 3 })
-    expect(await store.collect({ ...keep, maxBytes: 250 })).toEqual({ removed: ['c'], kept: 2 })
+    expect(await store.collect({ ...keep, maxCount: 3 })).toEqual({ removed: ['b'], kept: 3, stuck: [] })
+    expect(await store.collect({ ...keep, maxBytes: 250 })).toEqual({ removed: ['c'], kept: 2, stuck: [] })
     expect(list('kept').sort()).toEqual(['a', 'd'])
     expect(list('trash')).toEqual([])
   })
@@ -355,7 +359,11 @@ describe('the collector', () => {
     pinned.add('artifact').add('pinned')
     clock += 10_000
     const standsOn = (meta: unknown) => (meta as { on?: string[] } | null)?.on ?? []
-    expect(await store.collect({ ...keep, maxAgeMs: 5000 }, standsOn)).toEqual({ removed: ['other-layer'], kept: 3 })
+    expect(await store.collect({ ...keep, maxAgeMs: 5000 }, standsOn)).toEqual({
+      removed: ['other-layer'],
+      kept: 3,
+      stuck: [],
+    })
     pinned.delete('artifact')
     expect((await store.collect({ ...keep, maxAgeMs: 5000 }, standsOn)).removed.sort()).toEqual(['artifact', 'layer'])
     expect(list('kept')).toEqual(['pinned'])
@@ -370,7 +378,7 @@ describe('the collector', () => {
       pins: { isPinned: async () => ++asked > 1 },
     })
     await put(store, 'k1')
-    expect(await store.collect({ ...keep, maxCount: 0 })).toEqual({ removed: [], kept: 1 })
+    expect(await store.collect({ ...keep, maxCount: 0 })).toEqual({ removed: [], kept: 1, stuck: [] })
     expect(asked).toBe(2)
     expect(await store.open('k1')).not.toBeNull()
     expect(list('trash')).toEqual([])

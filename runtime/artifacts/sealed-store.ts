@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pins } from '../contracts.ts'
-import { eachApart } from '../each-apart.ts'
 import {
   checkTree,
   describeTree,
@@ -59,7 +58,10 @@ export type SealReport = { digest: string; files: number; bytes: number }
 export type CollectOptions = { maxCount: number; maxBytes: number; maxAgeMs: number }
 
 /** Keys; `unchecked` are those of which nothing is known, or that are damaged and cannot be taken out. */
-export type Scrubbed = { checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }
+type Failed = { key: string; reason: string }
+export type Scrubbed = { checked: number; damaged: string[]; unchecked: Failed[] }
+/** `stuck`: what nothing needs as far as is known, and could not be judged or taken out. */
+export type Collected = { removed: string[]; kept: number; stuck: Failed[] }
 
 export type SealedStore = ReturnType<typeof createSealedStore>
 
@@ -181,20 +183,21 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
   /**
    * Takes out what nothing needs: least recently used first, until count, bytes and age are within their limits. What
    * is pinned stays, and so does what another kept one stands on (`standsOn`). Pins are asked again after the rename:
-   * an operation that pinned in between gets it back.
+   * an operation that pinned in between gets it back. What cannot be taken out is named, whatever becomes of the others.
    */
   async function collect(
     options: CollectOptions,
     standsOn: (meta: unknown) => string[] = () => [],
-  ): Promise<{ removed: string[]; kept: number }> {
+  ): Promise<Collected> {
     await sweep()
     const all = (await list()).sort((a, b) => a.usedAt - b.usedAt)
     const remaining = new Map(all.map((entry) => [entry.key, entry]))
     let bytes = all.reduce((sum, entry) => sum + entry.bytes, 0)
     const removed: string[] = []
+    const stuck = new Map<string, string>()
     const goes = async ({ key, bytes: size, usedAt }: (typeof all)[number]) => {
       const tooMany = remaining.size > options.maxCount || bytes > options.maxBytes
-      if (!remaining.has(key) || !(tooMany || now() - usedAt > options.maxAgeMs)) return
+      if (!remaining.has(key) || stuck.has(key) || !(tooMany || now() - usedAt > options.maxAgeMs)) return
       const needed = [...remaining.values()].some((other) => standsOn(other.meta).includes(key))
       if (needed || (await pins.isPinned(key))) return
       if (!(await takeOut(key, async () => !(await pins.isPinned(key))))) return
@@ -205,9 +208,9 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     // An artifact goes before the layers it stands on; these get their chance in the next round.
     for (let before = -1; before < removed.length; ) {
       before = removed.length
-      await eachApart(all, goes)
+      for (const entry of all) await goes(entry).catch((error: Error) => stuck.set(entry.key, error.message))
     }
-    return { removed, kept: remaining.size }
+    return { removed, kept: remaining.size, stuck: [...stuck].map(([key, reason]) => ({ key, reason })) }
   }
 
   async function list(): Promise<Array<{ key: string; bytes: number; usedAt: number; meta: unknown }>> {

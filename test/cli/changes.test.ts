@@ -187,18 +187,23 @@ describe('coppice artifacts', () => {
     const { out } = await done('-o', 'json', 'artifacts', 'list')
     const kept = JSON.parse(out) as Array<{ key: string; kind: string; pinned: boolean }>
     expect(kept.filter(({ pinned }) => pinned).length).toBeGreaterThan(0)
+    // In the place of the folder to which things are taken there is a file: nothing can be taken out.
+    const trash = join(platform.stack.home, 'artifacts', 'trash')
+    await removeTree(trash)
+    await writeFile(trash, '')
+    const stuck = await cli('artifacts', 'prune', '--older-than', '0s')
+    expect(stuck).toMatchObject({ code: 1, out: expect.stringMatching(/^Not removed: \S+ \(EEXIST/m) })
+    await rm(trash)
     await done('artifacts', 'prune', '--older-than', '0s')
     const after = JSON.parse((await done('-o', 'json', 'artifacts', 'list')).out) as typeof kept
     expect(after.every(({ pinned }) => pinned)).toBe(true)
     expect((await done('artifacts', 'scrub')).out).toContain('none was damaged')
     const victim = after.find(({ kind }) => kind === 'artifact')?.key as string
     await rm(join(platform.stack.home, 'artifacts', 'kept', victim, 'manifest'))
-    // In the place of the folder to which it is taken there is a file: it cannot be taken out.
-    const trash = join(platform.stack.home, 'artifacts', 'trash')
     await removeTree(trash)
     await writeFile(trash, '')
-    const stuck = await cli('artifacts', 'scrub')
-    expect(stuck).toMatchObject({ code: 1, out: expect.stringContaining(`Not checked: ${victim} (EEXIST`) })
+    const unchecked = await cli('artifacts', 'scrub')
+    expect(unchecked).toMatchObject({ code: 1, out: expect.stringContaining(`Not checked: ${victim} (EEXIST`) })
     await rm(trash)
     expect((await done('artifacts', 'scrub')).out).toContain(victim)
     await done('apps', 'restart', 'shop')

@@ -1,4 +1,6 @@
 /** What is the admins' (R2.1), and what goes in and never comes out (R3.7). */
+import { rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTestControl, type TestControl } from './control.ts'
 
@@ -204,9 +206,19 @@ describe('R4.3 artifacts', () => {
       ]),
     )
     expect((await control.call('POST', '/api/coppice/v1/artifacts/prune', {})).body.removed).toEqual([])
+    // In the place of the folder to which it is taken there is a file.
+    const trash = join(control.home, 'sources', 'trash')
+    await writeFile(trash, '')
+    expect((await control.call('POST', '/api/coppice/v1/artifacts/prune', { older_than: '0s' })).body).toEqual({
+      removed: [],
+      kept: 2,
+      stuck: [{ key: gone, reason: expect.stringContaining('EEXIST') }],
+    })
+    await rm(trash)
     expect((await control.call('POST', '/api/coppice/v1/artifacts/prune', { older_than: '0s' })).body).toEqual({
       removed: [gone],
       kept: 1,
+      stuck: [],
     })
     expect((await control.call('POST', '/api/coppice/v1/artifacts/scrub')).body).toEqual({
       checked: 1,
