@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { WebSocketServer } from 'ws'
@@ -122,7 +123,9 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
     case '/block':
       // As `time.sleep` in an `async def`: until then this process does nothing else.
       readBody((info) => {
-        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, number('ms', 6_000))
+        const release = url.searchParams.get('until')
+        if (release === null) standStill(number('ms', 6_000))
+        else while (!existsSync(release)) standStill(20)
         // What a server does whose time for idle connections has passed meanwhile: those others go unread.
         const closeOthers = () => {
           for (const socket of origin.served) if (socket !== req.socket) socket.destroy()
@@ -234,4 +237,8 @@ function handle(origin: Origin, req: IncomingMessage, res: ServerResponse): void
     default:
       readBody((info) => tell(info))
   }
+}
+
+function standStill(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }
