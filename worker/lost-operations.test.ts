@@ -3,13 +3,15 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { LockHolder } from '../domain/app-lock.ts'
 import { openTestStore, type TestStore } from '../store/testing.ts'
 import { createLogger } from './logger.ts'
-import { type LostOperationsDeps, repairLostOperations } from './lost-operations.ts'
+import { type LostOperationsDeps, REQUEST_GRACE_MS, repairLostOperations } from './lost-operations.ts'
 
 let store: TestStore
 let deps: LostOperationsDeps
 let elapsed: number
 let started: string[]
 let holder: Partial<LockHolder> | null
+/** Ids of workflows at which nobody can look. */
+let broken: Set<string>
 let errors: Array<{ error: string }>
 beforeEach(async () => {
   store = await openTestStore()
@@ -17,10 +19,12 @@ beforeEach(async () => {
   elapsed = 0
   started = []
   holder = null
+  broken = new Set()
   errors = []
   const workflow = {
-    getHandle: () => ({
+    getHandle: (id: string) => ({
       describe: async () => {
+        if (broken.has(id)) throw new Error('cannot decode')
         if (holder !== null) return { workflowId: 'app/hello', status: { name: 'RUNNING' }, ...holder }
         throw new WorkflowNotFoundError('there is none', 'app/hello', undefined)
       },
@@ -82,6 +86,17 @@ describe('R10.6 a foreign workflow on the id of an operation that lost its own',
     expect(errors).toEqual([{ app: 'hello', operation: 'op-1', error: expect.stringContaining('--run-id r-9') }])
     holder = null
     expect(await looks()).toContainEqual(['hello'])
+  })
+
+  it('that cannot be looked at does not keep other operations from being repaired', async () => {
+    await store.apps.create({ name: 'later', mode: 'scaled', instances: 1, creator: 'ada' })
+    await store.admissions.request({ id: 'op-2', app: 'later', startedBy: 'ada', change: { type: 'stop' } })
+    await store.operations.setRun('op-2', { workflowId: 'app/later', runId: 'r-2' })
+    broken.add('app/hello')
+    expect(await repairLostOperations(deps)).toEqual([])
+    elapsed += REQUEST_GRACE_MS
+    await expect(repairLostOperations(deps)).rejects.toThrow('cannot decode')
+    expect(started).toEqual(['app/later'])
   })
 
   it('R10.3 is not told of an operation that has its own workflow', async () => {

@@ -7,11 +7,12 @@ import { foreignLockOf, lockHolderOf } from '../activities/lock-holder.ts'
 import { type LockHolder, lockMemo, type TemporalPlace } from '../domain/app-lock.ts'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
 import type { Operation } from '../domain/records.ts'
+import { eachApart } from '../runtime/each-apart.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
 
 /** Between the API's record of an operation and the start of its workflow lie milliseconds. */
-const REQUEST_GRACE_MS = 10_000
+export const REQUEST_GRACE_MS = 10_000
 
 export type LostOperationsDeps = {
   store: Pick<Store, 'inventory' | 'operations'>
@@ -26,20 +27,24 @@ export type LostOperationsDeps = {
   temporal: TemporalPlace
 }
 
-/** @returns the apps for which a repair was started. */
+/**
+ * @returns the apps for which a repair was started.
+ * @throws the first thing that one of them failed by, when all had their turn
+ */
 export async function repairLostOperations(deps: LostOperationsDeps): Promise<string[]> {
   const { store, client, logger } = deps
   const repaired: string[] = []
   const open = await store.operations.open()
   for (const id of deps.requested.keys()) if (!open.some((operation) => operation.id === id)) deps.requested.delete(id)
-  for (const operation of open) {
-    if (operation.state === 'REQUESTED' && !isOverdue(operation, deps)) continue
+  // Each by itself: one that cannot be looked at must not keep the others from their repair, for ever.
+  await eachApart(open, async (operation) => {
+    if (operation.state === 'REQUESTED' && !isOverdue(operation, deps)) return
     const holder = await lockHolderOf(client, operation.app)
     if (holder !== null && holder.runId !== operation.runId) await tellForeign(deps, operation, holder)
-    if (holder !== null) continue
+    if (holder !== null) return
     // It may have ended between the two looks: the last write of a saga comes before its workflow closes.
     const again = await store.operations.get(operation.id)
-    if (again === null || again.endedAt !== null) continue
+    if (again === null || again.endedAt !== null) return
     logger.warn({ app: operation.app, operation: operation.id }, 'operation lost its workflow; repairing')
     try {
       await client.workflow.start('repair', {
@@ -56,7 +61,7 @@ export async function repairLostOperations(deps: LostOperationsDeps): Promise<st
       // Somebody was quicker: another operation, which will be refused, or another repair.
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
     }
-  }
+  })
   return repaired
 }
 

@@ -5,6 +5,7 @@
 import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker'
 import type { Activities } from '../activities/activities.ts'
+import { FOREIGN_PAYLOADS_ARE_NULL } from '../domain/foreign-payloads.ts'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
@@ -21,6 +22,7 @@ export type TemporalDeps = {
   onReady: (ready: boolean) => void
 }
 
+const DATA_CONVERTER = { payloadCodecs: [FOREIGN_PAYLOADS_ARE_NULL] }
 const RECONNECT_MS = 500
 /** How often open operations are compared with open workflows. */
 const LOST_CHECK_MS = 3_000
@@ -58,6 +60,7 @@ async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundle, signa
       taskQueue: TASK_QUEUE,
       workflowBundle,
       activities: deps.activities,
+      dataConverter: DATA_CONVERTER,
       // A killed worker's sticky queue would stall its sagas for 10 s otherwise.
       stickyQueueScheduleToStartTimeout: '1s',
       shutdownGraceTime: SHUTDOWN_GRACE,
@@ -70,7 +73,7 @@ async function runOnce(deps: TemporalDeps, workflowBundle: WorkflowBundle, signa
       if (worker.getState() === 'RUNNING') worker.shutdown()
     }
     signal.addEventListener('abort', stop)
-    const client = new Client({ connection: clientConnection, namespace })
+    const client = new Client({ connection: clientConnection, namespace, dataConverter: DATA_CONVERTER })
     const seen = { requested: new Map<string, number>(), told: new Set<string>() }
     const look = () => checkLost(deps, client, seen)
     const watching = setInterval(look, LOST_CHECK_MS)

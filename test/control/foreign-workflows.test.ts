@@ -1,3 +1,4 @@
+import { Client } from '@temporalio/client'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { TASK_QUEUE } from '../../domain/product.ts'
 import type { TestControl } from './control.ts'
@@ -16,12 +17,19 @@ beforeEach(() => control.call('POST', '/api/2.0/apps', { name: app }))
 
 const deploy = () => control.call('POST', `/api/2.0/apps/${app}/deployments`, { source_code_path: 'shop' })
 
-type Foreign = { type: string; taskQueue: string; memo?: Record<string, unknown> }
+type Foreign = { type: string; taskQueue: string; memo?: Record<string, unknown>; encoding?: string }
 
-/** As `temporal workflow start --workflow-id app/<name>` does. */
-async function occupy({ type, ...options }: Foreign): Promise<{ run: string; end: () => Promise<unknown> }> {
-  const handle = await temporal.client.workflow.start(type, { workflowId: `app/${app}`, args: [{ app }], ...options })
+/** As `temporal workflow start --workflow-id app/<name>` does, or a program with a codec of its own. */
+async function occupy({ type, encoding, ...options }: Foreign): Promise<{ run: string; end: () => Promise<unknown> }> {
+  const client = encoding === undefined ? temporal.client : withCodec(encoding)
+  const handle = await client.workflow.start(type, { workflowId: `app/${app}`, args: [{ app }], ...options })
   return { run: handle.firstExecutionRunId, end: () => handle.terminate() }
+}
+
+function withCodec(encoding: string): Client {
+  const sealed = { metadata: { encoding: Buffer.from(encoding) }, data: Buffer.from('{sealed') }
+  const codec = { encode: async (all: unknown[]) => all.map(() => sealed), decode: async () => [] }
+  return new Client({ connection: temporal.client.connection, dataConverter: { payloadCodecs: [codec] } })
 }
 
 const doctor = async (): Promise<Array<{ name: string; ok: boolean; message: string; hint?: string }>> =>
@@ -43,6 +51,11 @@ const FOREIGN: Array<[words: string, Foreign, why: RegExp]> = [
     { type: 'deploy', taskQueue: TASK_QUEUE, memo: { inventory: 'theirs' } },
     /another platform, or an earlier data directory.*theirs/,
   ],
+  ...['binary/encrypted', 'json/plain'].map((encoding): [string, Foreign, RegExp] => [
+    `whose memo and input nobody can decode (${encoding})`,
+    { type: 'deploy', taskQueue: 'reports', memo: { inventory: 'theirs' }, encoding },
+    /task queue "reports"/,
+  ]),
 ]
 
 describe('R10.3 a foreign workflow on app/<name>', () => {
