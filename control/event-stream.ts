@@ -2,7 +2,8 @@
  * Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html): every stream of the control
  * plane is opened, written and ended here, and none of them can harm the others or the API.
  *
- * - Their number is bounded, in total and for each token.
+ * - Their number is bounded, in total and for each token. Those of routers count for neither: whoever follows events must
+ *   never keep a router from its tables, for which operations wait.
  * - Whoever sends waits until the client has taken it (`drain`), so a client that does not read takes no memory; one
  *   that takes nothing for too long is cut off, and can come back with Last-Event-ID.
  * - An error in what a stream tells of ends this stream, with an event `error` that says why.
@@ -30,6 +31,8 @@ const KEEP_ALIVE_MS = 1_500
 /** What is handed over before the client has to take it, in bytes. */
 const PIECE_BYTES = 64 * 1024
 const KEEP_ALIVE = ':\n\n'
+/** Of one name: a router that was started anew while its predecessor's connection is not known to be gone, twice. */
+const MAX_STREAMS_PER_ROUTER = 3
 
 export type ServerEvent = { id?: string; event: string; data: unknown }
 
@@ -44,7 +47,7 @@ export type EventStream = {
   readonly closed: AbortSignal
 }
 
-type Open = EventStream & { token: string; keepAlive(): void; end(): void }
+type Open = EventStream & { token: string; router: string | null; keepAlive(): void; end(): void }
 
 export type EventStreamsDeps = {
   log: Pick<Logger, 'warn' | 'info'>
@@ -74,10 +77,16 @@ export class EventStreams {
   /**
    * Answers with a stream that `tell` fills; it ends when that returns or throws.
    *
+   * @param router the name of the router that it is for; of several of one name the oldest ends
    * @throws CoppiceError TooManyStreams, before anything is answered.
    */
-  async serve(request: Request, response: Response, tell: (stream: EventStream) => Promise<void>): Promise<void> {
-    const stream = this.#admit(request, response)
+  async serve(
+    request: Request,
+    response: Response,
+    tell: (stream: EventStream) => Promise<void>,
+    router: string | null = null,
+  ): Promise<void> {
+    const stream = this.#admit(request, response, router)
     try {
       await tell(stream)
     } catch (error) {
@@ -89,24 +98,35 @@ export class EventStreams {
     }
   }
 
-  #admit(request: Request, response: Response): Open {
-    const { maxStreams, maxStreamsPerToken } = this.#deps.limits
+  #admit(request: Request, response: Response, router: string | null): Open {
     const token = principalOf(response).name
-    const own = [...this.#open].filter((stream) => stream.token === token).length
-    if (own >= maxStreamsPerToken)
-      throw new CoppiceError('TooManyStreams', `The token ${token} has ${own} streams open, which is the most for one`)
-    if (this.#open.size >= maxStreams)
-      throw new CoppiceError('TooManyStreams', `${this.#open.size} streams are open, which is the most for all`)
+    if (router === null) this.#assertRoom(token)
+    else this.#endOldest(router)
     const stream = openStream(request, response, this.#deps.limits.stallMs, () =>
       this.#deps.log.info({ path: request.path, token }, 'a stream whose client did not read was cut off'),
     )
-    const open = { ...stream, token }
+    const open = { ...stream, token, router }
     this.#open.add(open)
     this.#timer ??= setInterval(() => {
       for (const each of this.#open) each.keepAlive()
     }, KEEP_ALIVE_MS)
     if (this.#deps.stopping.aborted) open.end()
     return open
+  }
+
+  #endOldest(router: string): void {
+    const same = [...this.#open].filter((stream) => stream.router === router)
+    for (const stream of same.slice(0, Math.max(0, same.length + 1 - MAX_STREAMS_PER_ROUTER))) stream.end()
+  }
+
+  #assertRoom(token: string): void {
+    const { maxStreams, maxStreamsPerToken } = this.#deps.limits
+    const counted = [...this.#open].filter(({ router }) => router === null)
+    const own = counted.filter((stream) => stream.token === token).length
+    if (own >= maxStreamsPerToken)
+      throw new CoppiceError('TooManyStreams', `The token ${token} has ${own} streams open, which is the most for one`)
+    if (counted.length >= maxStreams)
+      throw new CoppiceError('TooManyStreams', `${counted.length} streams are open, which is the most for all`)
   }
 
   async #tellError(request: Request, stream: EventStream, error: unknown): Promise<void> {
@@ -121,7 +141,12 @@ export class EventStreams {
   }
 }
 
-function openStream(request: Request, response: Response, stallMs: number, onCut: () => void): Omit<Open, 'token'> {
+function openStream(
+  request: Request,
+  response: Response,
+  stallMs: number,
+  onCut: () => void,
+): Omit<Open, 'token' | 'router'> {
   const closed = new AbortController()
   response.status(200).set({
     'Content-Type': 'text/event-stream; charset=utf-8',

@@ -23,7 +23,7 @@ import { requireAdmin } from './auth.ts'
 import { Barrier } from './barrier.ts'
 import { read, readBody } from './bodies.ts'
 import { type Changes, SharedLooks } from './changes.ts'
-import { type EventStreams, eventText } from './event-stream.ts'
+import { type EventStream, type EventStreams, eventText } from './event-stream.ts'
 
 export type RoutersApiDeps = {
   store: Pick<Store, 'routes' | 'routers'>
@@ -53,7 +53,7 @@ export function routersApi({ store, domains, changes, streams }: RoutersApiDeps)
   const barrier = new Barrier()
   router.get('/routes/stream', async (request, response) => {
     const { router: name } = read(z.strictObject({ router: nameSchema }), request.query)
-    await streams.serve(request, response, async (stream) => {
+    const tell = async (stream: EventStream) => {
       const leave = barrier.follow(name)
       try {
         for (let sent: RouteTable | null = null; ; ) {
@@ -71,7 +71,8 @@ export function routersApi({ store, domains, changes, streams }: RoutersApiDeps)
       } finally {
         leave()
       }
-    })
+    }
+    await streams.serve(request, response, tell, name)
   })
 
   router.post('/routers/report', async (request, response) => {

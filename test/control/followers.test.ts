@@ -62,6 +62,8 @@ async function startControl(env: NodeJS.ProcessEnv = {}): Promise<void> {
   token = readFileSync(join(home, 'token'), 'utf8').trim()
 }
 
+const routerStream = (name: string) => call(`/api/coppice/v1/routes/stream?router=${name}`)
+
 const call = (path: string, init: RequestInit = {}) =>
   fetch(`http://127.0.0.1:${port}${path}`, { ...init, headers: { authorization: `Bearer ${token}`, ...init.headers } })
 
@@ -185,6 +187,10 @@ describe('R9.3 followers of the events', () => {
     expect(streams[2]?.status).toBe(200)
     expect((await open(other.token)).status).toBe(429)
     expect((await call('/api/2.0/apps')).status).toBe(200)
+    // A router that found no place would serve its old table, and operations would wait for it without end.
+    const routers = await Promise.all(['one', 'two', 'two', 'two'].map(routerStream))
+    expect(routers.map(({ status }) => status)).toEqual([200, 200, 200, 200])
+    for (const stream of routers) await stream.body?.cancel()
     for (const stream of streams) await stream.body?.cancel()
     await until('the places to be free again', 10_000, async () => {
       const again = await open(token)
@@ -192,6 +198,20 @@ describe('R9.3 followers of the events', () => {
       return again.status === 200 ? true : null
     })
   })
+})
+
+it('R1.6 the streams of one router are few: whoever comes anew ends the oldest, and none of another router', async () => {
+  await startControl()
+  const streams = [await routerStream('other'), await routerStream('one')]
+  const [other, oldest] = streams.map((stream) => stream.body?.getReader())
+  const ended = (async () => {
+    while (!(await oldest?.read())?.done);
+  })()
+  for (let n = 0; n < 3; n++) streams.push(await routerStream('one'))
+  await ended
+  expect((await other?.read())?.done).toBe(false)
+  for (const reader of [other, oldest]) await reader?.cancel()
+  for (const stream of streams.slice(2)) await stream.body?.cancel()
 })
 
 it('R1.6 a followed log that cannot be read ends its own stream, with the reason, and no other and not the control plane', async () => {
