@@ -1,6 +1,9 @@
 /** What the control plane can tell about the health of the platform; the CLI adds what it sees from outside. */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { endCommand, foreignWords } from '../domain/app-lock.ts'
+import { CoppiceError, ERRORS } from '../domain/errors.ts'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { RouterRecord } from '../store/routers.ts'
 import type { Store } from '../store/store.ts'
@@ -64,6 +67,7 @@ export class Doctor {
       ...(await this.#apps()),
       await this.#operations(),
       ...(temporal.ok ? await this.#locks() : []),
+      ...(await this.#secretKey()),
       await diskCheck(this.#deps.home),
       ...clockChecks(this.#deps.clockJump()),
       ...(await this.#deps.runtimeChecks()),
@@ -167,6 +171,24 @@ export class Doctor {
       facts.push({ app, instances: await store.instances.ofApp(app.name), last: ended ?? null, unanswered })
     }
     return appChecks(facts)
+  }
+
+  /** Told only when it is lost: until an app is started nobody else notices. */
+  async #secretKey(): Promise<Check[]> {
+    const lost = (message: string): Check => ({
+      name: 'secret key',
+      ok: false,
+      message,
+      hint: ERRORS.SecretKeyLost.hint,
+    })
+    try {
+      await this.#deps.store.secrets.assertReadable()
+    } catch (error) {
+      if (error instanceof CoppiceError && error.code === 'SecretKeyLost') return [lost(error.message)]
+      throw error
+    }
+    const file = join(this.#deps.home, 'secret.key')
+    return existsSync(file) ? [] : [lost(`${file} is gone; only the processes that run still know it`)]
   }
 
   async #operations(): Promise<Check> {

@@ -170,6 +170,12 @@ export const ERRORS = {
     false,
     'Run the newer version of Coppice, or restore a backup made by this one.',
   ),
+  SecretKeyLost: row(
+    500,
+    'INTERNAL_ERROR',
+    false,
+    'Put the file "secret.key" of the data directory back; every backup has it. If it is lost for good, make a new one ("openssl rand -hex 32 > secret.key" there), set every secret again, and deploy again with their environment values the apps that have some.',
+  ),
   Unavailable: row(503, 'TEMPORARILY_UNAVAILABLE', true, 'Try again in a moment.'),
   Terminated: row(500, 'OPERATION_TERMINATED', false, 'Start the operation again.'),
   Cancelled: row(499, 'CANCELLED', false, 'Nothing was changed; start the operation again when you want it.'),

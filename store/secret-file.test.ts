@@ -14,7 +14,7 @@ beforeEach(() => {
 afterEach(() => removeTree(folder))
 
 describe.each([
-  ['R3.7 the key', openSeal],
+  ['R3.7 the key', (file: string) => openSeal(file, false)],
   ['R13.5 the token', readOrMakeToken],
 ] as const)('%s', (_, open) => {
   it('is made beside what a start that was killed left under the same pid, and that is removed', () => {

@@ -18,9 +18,20 @@ import { basename, dirname, join } from 'node:path'
  */
 export function readOrMakeSecret(file: string, draw: () => string): string {
   const text = read(file) ?? make(file, draw())
+  protect(file)
+  return text
+}
+
+/** The same of a file that nobody may make anew; null when it is missing. */
+export function readSecret(file: string): string | null {
+  const text = read(file)
+  if (text !== null) protect(file)
+  return text
+}
+
+function protect(file: string): void {
   chmodSync(file, 0o600)
   sweep(file)
-  return text
 }
 
 function read(file: string): string | null {

@@ -1,6 +1,9 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { EnvVar } from '../domain/app-config.ts'
 import type { Plan } from '../domain/plan.ts'
+import { openStore, type Store } from './store.ts'
 import { admitDeploy, openTestStore, type TestStore } from './testing.ts'
 
 let store: TestStore
@@ -28,6 +31,53 @@ async function active(id: string, secrets = ['yaml', 'override']): Promise<Plan>
 }
 
 const names = async () => (await store.secrets.list('hello')).map(({ name }) => name)
+
+describe('R3.7 the key of the secrets', () => {
+  const keyFile = () => join(store.home, 'secret.key')
+  const opened: Store[] = []
+  const reopen = async () => {
+    const other = await openStore({ home: store.home })
+    opened.push(other)
+    return other
+  }
+  afterEach(async () => {
+    for (const other of opened.splice(0)) await other.close()
+  })
+  const lost = { code: 'SecretKeyLost' }
+
+  it('is never made anew while something is sealed with it; put back, it opens all, and nothing was sealed with another', async () => {
+    const key = readFileSync(keyFile(), 'utf8')
+    rmSync(keyFile())
+    const other = await reopen()
+    await expect(other.secrets.values('hello')).rejects.toMatchObject(lost)
+    await expect(other.secrets.set('hello', 'unused', 'new')).rejects.toMatchObject(lost)
+    await expect(other.secrets.assertReadable()).rejects.toMatchObject(lost)
+    expect(existsSync(keyFile())).toBe(false)
+    // Routes go on without it.
+    expect((await other.routes.table({ domains: ['localhost'] })).apps).toHaveLength(1)
+    writeFileSync(keyFile(), key)
+    expect((await other.secrets.values('hello')).get('unused')).toBe('value')
+    await other.secrets.assertReadable()
+  })
+
+  it.each([
+    ['another', '11'.repeat(32)],
+    ['half', 'abcd'],
+  ])('is told to be the wrong one where there is %s', async (_words, text) => {
+    writeFileSync(keyFile(), text)
+    const other = await reopen()
+    await expect(other.secrets.values('hello')).rejects.toMatchObject(lost)
+    await expect(other.secrets.assertReadable()).rejects.toMatchObject(lost)
+  })
+
+  it('is made where nothing is sealed', async () => {
+    for (const name of ['override', 'yaml', 'unused']) await store.secrets.remove('hello', name)
+    rmSync(keyFile())
+    const other = await reopen()
+    await other.secrets.set('hello', 'unused', 'new')
+    expect((await other.secrets.values('hello')).get('unused')).toBe('new')
+  })
+})
 
 describe('R3.7 a secret', () => {
   it('of an app that there is not is refused, and not kept for one that may come', async () => {

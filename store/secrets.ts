@@ -2,7 +2,7 @@
 import { CoppiceError } from '../domain/errors.ts'
 import { getApp } from './apps.ts'
 import { type Db, parseJson, type StoreContext, write } from './context.ts'
-import { neededDeployments } from './deployments.ts'
+import { neededDeployments, sealContext } from './deployments.ts'
 import { addEvent } from './events.ts'
 import { beginAnew } from './instances.ts'
 
@@ -106,6 +106,19 @@ export class Secrets {
       .orderBy('name')
       .execute()
     return rows.map((row) => ({ name: row.name, updatedAt: row.updated_at }))
+  }
+
+  /**
+   * Whether what is sealed can be opened with the key that is there, by the first of each kind.
+   *
+   * @throws CoppiceError SecretKeyLost
+   */
+  async assertReadable(): Promise<void> {
+    const { db, seal } = this.#context
+    const secret = await db.selectFrom('secrets').selectAll().limit(1).executeTakeFirst()
+    if (secret !== undefined) seal.open(secret.value, contextOf(secret.app, secret.name))
+    const env = await db.selectFrom('deployments').select(['id', 'env']).where('env', 'is not', null).executeTakeFirst()
+    if (env?.env != null) seal.open(env.env, sealContext(env.id))
   }
 
   /** The values, for the environment of an instance and nothing else. */

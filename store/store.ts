@@ -101,6 +101,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const newId = options.newId ?? randomUUID
   let inventory = ''
   let homeId = ''
+  let isSealed = false
   const database = openSqlite<Schema>({
     file,
     patienceMs: options.lockPatienceMs,
@@ -116,6 +117,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       })
       inventory = identityOf(raw, newId)
       homeId = homeIdOf(raw, options.home, file)
+      isSealed = sealsAnything(raw)
     },
   })
   const context: StoreContext = {
@@ -124,7 +126,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     now: options.now ?? Date.now,
     elapsed: options.elapsed ?? (() => performance.now()),
     newId,
-    seal: openSeal(join(options.home, 'secret.key')),
+    seal: openSeal(join(options.home, 'secret.key'), isSealed),
     inventory,
   }
   const drainTimeoutMs = options.drainTimeoutMs ?? DEFAULTS.drainTimeoutMs
@@ -174,6 +176,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 /** What this inventory is told from others by; made with it. */
+function sealsAnything(raw: DatabaseSync): boolean {
+  const query =
+    'select exists (select 1 from secrets) or exists (select 1 from deployments where env is not null) as it'
+  return (raw.prepare(query).get() as { it: number }).it === 1
+}
+
 function identityOf(raw: DatabaseSync, newId: () => string): string {
   const read = () =>
     raw.prepare(`select value from meta where key = 'inventory'`).get() as { value: string } | undefined

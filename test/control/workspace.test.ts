@@ -1,5 +1,5 @@
 /** What is the admins' (R2.1), and what goes in and never comes out (R3.7). */
-import { rm, writeFile } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTestControl, type TestControl } from './control.ts'
@@ -225,5 +225,20 @@ describe('R4.3 artifacts', () => {
       damaged: [],
       unchecked: [],
     })
+  })
+})
+
+describe('R3.7 the doctor', () => {
+  it('says that the key of the secrets is gone while processes that run still know it', async () => {
+    const file = join(control.home, 'secret.key')
+    const check = async () =>
+      (await control.call('GET', '/api/coppice/v1/doctor')).body.checks.find(
+        ({ name }: { name: string }) => name === 'secret key',
+      )
+    expect(await check()).toBeUndefined()
+    await rename(file, `${file}.away`)
+    expect(await check()).toMatchObject({ ok: false, message: expect.stringContaining('secret.key is gone') })
+    await rename(`${file}.away`, file)
+    expect(await check()).toBeUndefined()
   })
 })
