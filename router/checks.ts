@@ -27,8 +27,12 @@ type Entry = {
   app: string
   instance: string
   address: string
+  /** `leaving`: it drains, or the newest table no longer names it, and that is not in force everywhere yet. */
+  stage: 'serving' | 'draining' | 'leaving'
   watched: Watched
   question: Pick<Question, 'cancel'> | null
+  /** A second one, beside one that waits: whether its port refuses meanwhile. */
+  aside: Pick<Question, 'cancel'> | null
 }
 
 /**
@@ -43,7 +47,7 @@ export class Checks {
   private readonly parts: ChecksParts
   private readonly now: () => number
   private entries = new Map<string, Entry>()
-  /** They only finish what they have; of them nothing is asked. */
+  /** On the word of the table alone: a port that no longer listens is how a server goes that finishes what it has. */
   private drainingDead: string[] = []
   /** App and instance → when it was given up; also of those that have gone since. */
   private readonly givenUpAt = new Map<string, { app: string; instance: string; at: number }>()
@@ -53,6 +57,8 @@ export class Checks {
   private clock = 0
   private current: Health = ALL_WELL
   private silentIds: string[] = []
+  /** The silent among those that finish what they have: that never runs a second time, and else nobody cares. */
+  private stuckIds: string[] = []
 
   constructor(parts: ChecksParts) {
     this.parts = parts
@@ -70,36 +76,47 @@ export class Checks {
     return this.silentIds
   }
 
-  /** Watches the serving endpoints of this table, and no others. */
+  /**
+   * Watches the endpoints of this table. Those that it takes away keep their verdict until it is `inForce`: until then the
+   * processes go by the table before, and would send requests to whom they were told to leave.
+   */
   watch(table: RouteTable): void {
     const next = new Map<string, Entry>()
     const draining = table.apps.flatMap((app) => app.endpoints.filter(({ state }) => state === 'draining'))
     this.drainingDead = draining.filter(({ up }) => !up).map(({ instance }) => instance)
     for (const app of table.apps) {
       for (const endpoint of app.endpoints) {
-        if (endpoint.state !== 'serving') continue
         const id = `${endpoint.instance}@${endpoint.address}`
+        const stage = endpoint.state
         const row = { healthPath: app.healthPath, silenceMs: app.silenceMs, up: endpoint.up }
         const known = this.entries.get(id)
         if (known === undefined) {
+          const { instance, address } = endpoint
           const watched = new Watched(this.clock, row, this.parts.options)
-          next.set(id, {
-            app: app.app,
-            instance: endpoint.instance,
-            address: endpoint.address,
-            watched,
-            question: null,
-          })
+          next.set(id, { app: app.app, instance, address, stage, watched, question: null, aside: null })
           continue
         }
+        known.stage = stage
         known.watched.healthPath = row.healthPath
         known.watched.silenceMs = row.silenceMs
         if (known.watched.told(this.clock, row.up)) this.cancel(known)
         next.set(id, known)
       }
     }
-    for (const [id, entry] of this.entries) if (!next.has(id)) this.cancel(entry)
+    const named = new Set([...next.values()].map(({ instance }) => instance))
+    for (const [id, entry] of this.entries) {
+      if (next.has(id)) continue
+      this.cancel(entry)
+      // One that was started anew elsewhere has the same name.
+      if (!named.has(entry.instance)) next.set(id, { ...entry, stage: 'leaving' })
+    }
     this.entries = next
+    this.judge()
+  }
+
+  /** The table that was watched last is applied in all processes. */
+  inForce(): void {
+    for (const [id, { stage }] of this.entries) if (stage === 'leaving') this.entries.delete(id)
     this.judge()
   }
 
@@ -130,9 +147,12 @@ export class Checks {
   /** A request could not reach this instance, or lost its connection: look at once. */
   suspect(instance: string): void {
     for (const entry of this.entries.values()) {
-      if (entry.instance !== instance) continue
-      entry.watched.suspected()
-      this.askWhereDue(entry)
+      if (entry.instance !== instance || entry.stage !== 'serving') continue
+      if (entry.question !== null) this.askAside(entry)
+      else {
+        entry.watched.suspected()
+        this.askWhereDue(entry)
+      }
     }
   }
 
@@ -154,23 +174,45 @@ export class Checks {
   }
 
   private askWhereDue(entry: Entry): void {
-    const { watched, address } = entry
+    const { watched, address, stage } = entry
+    // Of those that only finish what they have it matters alone whether they are silent while somebody waits.
+    if (stage === 'leaving' || (stage === 'draining' && !watched.isWaitedFor)) return
     if (!watched.isToBeAsked(this.clock, this.parts.tableIsFresh())) return
     entry.question?.cancel()
     watched.asked(this.clock)
-    const ask = this.parts.ask ?? ((...args) => new Question(...args))
-    const question = ask(address, watched.healthPath, (reply) => {
+    const question = this.ask(address, watched.healthPath, (reply) => {
       if (entry.question !== question) return
-      entry.question = null
-      watched.replied(this.clock, reply)
+      this.cancel(entry)
+      // So goes a server that finishes what it has, and that is what is looked after.
+      watched.replied(this.clock, entry.stage !== 'serving' && reply === 'refused' ? 'none' : reply)
       this.judge()
     })
     entry.question = question
   }
 
+  /** A process that is gone leaves a question unanswered where others hold its connections still. */
+  private askAside(entry: Entry): void {
+    if (entry.aside !== null) return
+    const aside = this.ask(entry.address, entry.watched.healthPath, (reply) => {
+      if (entry.aside !== aside) return
+      entry.aside = null
+      if (reply !== 'refused') return
+      this.cancel(entry)
+      entry.watched.replied(this.clock, reply)
+      this.judge()
+    })
+    entry.aside = aside
+  }
+
+  private ask(address: string, path: string | null, onReply: (reply: Reply) => void): Pick<Question, 'cancel'> {
+    return this.parts.ask?.(address, path, onReply) ?? new Question(address, path, onReply)
+  }
+
   private cancel(entry: Entry): void {
     entry.question?.cancel()
+    entry.aside?.cancel()
     entry.question = null
+    entry.aside = null
   }
 
   // ---- from conditions to ejections ----
@@ -179,7 +221,9 @@ export class Checks {
     const next: Health = { dead: [...this.drainingDead], givenUp: [], busy: [] }
     const silent: string[] = []
     const busy: Entry[] = []
-    for (const entries of Map.groupBy(this.entries.values(), (entry) => entry.app).values()) {
+    const all = [...this.entries.values()]
+    const serving = all.filter(({ stage }) => stage === 'serving')
+    for (const entries of Map.groupBy(serving, (entry) => entry.app).values()) {
       const are = Object.groupBy(entries, ({ watched }) => watched.condition(this.clock))
       const ids = (...conditions: Condition[]) =>
         conditions.flatMap((condition) => are[condition] ?? []).map(({ instance }) => instance)
@@ -195,8 +239,19 @@ export class Checks {
       next.givenUp.push(...suspects)
       for (const instance of suspects) this.remember(app, instance)
     }
-    const fresh = silent.filter((instance) => !this.silentIds.includes(instance))
+    const stuck: string[] = []
+    for (const entry of all) {
+      if (entry.stage === 'serving') continue
+      const condition = entry.watched.condition(this.clock)
+      const wasOut = this.current.givenUp.includes(entry.instance)
+      if (wasOut && (condition === 'silent' || condition === 'unwell')) next.givenUp.push(entry.instance)
+      if (condition === 'busy' || condition === 'silent') busy.push(entry)
+      if (condition === 'silent') stuck.push(entry.instance)
+    }
+    const known = [...this.silentIds, ...this.stuckIds]
+    const fresh = [...silent, ...stuck].filter((instance) => !known.includes(instance))
     this.silentIds = silent.sort()
+    this.stuckIds = stuck
     next.dead.sort()
     next.givenUp.sort()
     busy.sort((a, b) => a.watched.lastHeardAt - b.watched.lastHeardAt || (a.instance < b.instance ? -1 : 1))

@@ -275,6 +275,7 @@ export class Primary {
 
   private acknowledge(): void {
     const { inventory, version } = this.table
+    if (this.fleet.appliedEverywhere(inventory, version)) this.checks.inForce()
     if (!this.announced && this.fleet.appliedEverywhere(inventory, version)) this.announce()
     if (this.acknowledged.inventory === inventory && this.acknowledged.version === version) return
     if (this.onDisk.inventory !== inventory || this.onDisk.version !== version) return

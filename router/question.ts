@@ -15,7 +15,7 @@ const agent = new Agent({ keepAlive: false })
  * is done, and a second question would only stand behind the first.
  */
 export class Question {
-  private readonly asked: ClientRequest
+  private asked: ClientRequest
   private over = false
 
   /**
@@ -24,25 +24,32 @@ export class Question {
    *   an instance. To connect alone proves nothing: the kernel accepts for a process that is stopped.
    */
   constructor(address: string, path: string | null, onReply: (reply: Reply) => void) {
-    const colon = address.lastIndexOf(':')
-    this.asked = request({
-      agent,
-      host: address.slice(0, colon).replace(/^\[|\]$/g, ''),
-      port: Number(address.slice(colon + 1)),
-      path: path ?? '/',
-      headers: { host: address, 'user-agent': 'coppice-router-check', accept: '*/*' },
-    })
     const end = (reply: Reply) => {
       if (this.over) return
       this.cancel()
       onReply(reply)
     }
-    this.asked.once('response', ({ statusCode = 0 }) => end(statusCode < (path === null ? 500 : 400) ? 'good' : 'bad'))
-    this.asked.once('upgrade', () => end('bad'))
-    this.asked.on('error', (error: NodeJS.ErrnoException) =>
-      end(error.code === 'ECONNREFUSED' ? 'refused' : isOwnError(error) ? 'none' : 'bad'),
-    )
-    this.asked.end()
+    const ask = (): ClientRequest => {
+      const colon = address.lastIndexOf(':')
+      const asked = request({
+        agent,
+        host: address.slice(0, colon).replace(/^\[|\]$/g, ''),
+        port: Number(address.slice(colon + 1)),
+        path: path ?? '/',
+        headers: { host: address, 'user-agent': 'coppice-router-check', accept: '*/*' },
+      })
+      asked.once('response', ({ statusCode = 0 }) => end(statusCode < (path === null ? 500 : 400) ? 'good' : 'bad'))
+      asked.once('upgrade', () => end('bad'))
+      asked.on('error', (error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ETIMEDOUT')
+          return end(error.code === 'ECONNREFUSED' ? 'refused' : isOwnError(error) ? 'none' : 'bad')
+        // The kernel gave up to connect, to one whose backlog is full: that is no answer, and it still waits.
+        if (!this.over) this.asked = ask()
+      })
+      asked.end()
+      return asked
+    }
+    this.asked = ask()
   }
 
   /** Nobody waits for the answer any more. */

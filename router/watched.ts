@@ -12,15 +12,47 @@ import type { Reply } from './question.ts'
  */
 export type Condition = 'well' | 'busy' | 'silent' | 'unwell' | 'dead'
 
+/** Why it is asked: a request waits for a byte of it, was answered with 5xx, could not connect. */
+type Cause = 'waits' | 'fails' | 'connects'
+
 const LEAST_PAUSE_MS = 1_000
-/**
- * One that answered a question at once which was asked because of its requests is not asked for a while because of
- * others: they are slow, or fail, by themselves. It is believed for a second at first, for twice as long each time, and
- * at most for this long: a blocked one is noticed soon, and one whose requests are all slow is not asked all the time.
- */
 const LONGEST_TRUST_MS = 10_000
+/** One that fails with everything is to be out 3 s later (R12.2), which takes two answers to questions. */
+const LONGEST_TRUST_IN_FAILING_MS = 1_500
 /** One that gave no cause for a question for so long is believed for a second again. */
 const TRUST_ENDS_MS = 60_000
+
+/**
+ * One that answered a question at once which was asked because of its requests is not asked for a while because of
+ * others: they are slow, or fail, by themselves. It is believed for a second at first, for twice as long each time, up to
+ * a limit: a blocked one is noticed soon, and one whose requests are all slow is not asked all the time.
+ */
+class Trust {
+  private readonly longestMs: number
+  private until = Number.NEGATIVE_INFINITY
+  private nextMs = LEAST_PAUSE_MS
+
+  constructor(longestMs: number) {
+    this.longestMs = longestMs
+  }
+
+  holds(now: number): boolean {
+    return now < this.until
+  }
+
+  /** A question was answered well. */
+  answered(now: number, atOnce: boolean): void {
+    if (!atOnce || now - this.until > TRUST_ENDS_MS) this.nextMs = LEAST_PAUSE_MS
+    if (!atOnce) return
+    this.until = now + this.nextMs
+    this.nextMs = Math.min(2 * this.nextMs, this.longestMs)
+  }
+
+  end(): void {
+    this.until = Number.NEGATIVE_INFINITY
+    this.nextMs = LEAST_PAUSE_MS
+  }
+}
 /** A connection that gave no answer for so long past the limit may be gone unnoticed: another question is asked. */
 const RENEW_MS = 30_000
 
@@ -40,16 +72,16 @@ export class Watched {
   private askedAt = Number.NEGATIVE_INFINITY
   /** A question is under way … */
   private asking = false
-  /** … because of its requests. */
-  private doubted = false
-  private trustedUntil = Number.NEGATIVE_INFINITY
-  private trustMs = LEAST_PAUSE_MS
+  /** … for this; null when it was idle. */
+  private cause: Cause | null = null
+  /** A slow request tells nothing of those that fail, nor they of it. */
+  private readonly trust = { waits: new Trust(LONGEST_TRUST_MS), fails: new Trust(LONGEST_TRUST_IN_FAILING_MS) }
   /** The question under way is the only one that waits. */
   private onlyAsked = false
   /** Since when somebody waits for a byte of it; null when nobody is known to. */
   private silentSince: number | null = null
   /** Ask as soon as the pause since the last question allows. */
-  private wanted: 'no' | 'soon' | 'now' = 'no'
+  private wanted: 'no' | Cause = 'no'
 
   constructor(now: number, row: { healthPath: string | null; silenceMs: number; up: boolean }, options: CheckOptions) {
     this.options = options
@@ -73,8 +105,8 @@ export class Watched {
     this.goodInARow = 0
     this.wanted = 'no'
     this.asking = false
-    this.trustedUntil = Number.NEGATIVE_INFINITY
-    this.trustMs = LEAST_PAUSE_MS
+    this.trust.waits.end()
+    this.trust.fails.end()
     this.heard(now)
     return true
   }
@@ -82,6 +114,11 @@ export class Watched {
   /** When a byte of it came last, or when it was healthy before it came. */
   get lastHeardAt(): number {
     return this.heardAt
+  }
+
+  /** Ask because of a request that waits. */
+  get isWaitedFor(): boolean {
+    return this.wanted === 'waits'
   }
 
   /** A byte of it has come, whoever it was for. */
@@ -94,20 +131,21 @@ export class Watched {
   waits(now: number, waitedMs: number): void {
     // Another process may have heard of it since.
     const silentMs = Math.min(waitedMs, now - this.heardAt)
-    if (silentMs < this.options.quietMs || this.asking || now < this.trustedUntil) return
+    if (silentMs < this.options.quietMs || this.asking || this.trust.waits.holds(now)) return
     if (now - this.askedAt < LEAST_PAUSE_MS) return
-    this.silentSince = now - silentMs
-    this.wanted = 'now'
+    // Of what it was silent before it was asked no more counts than nobody needs to be asked for: it may have been well.
+    this.silentSince ??= now - Math.min(silentMs, this.options.quietMs, this.silenceMs / 2)
+    this.wanted = 'waits'
   }
 
   /** It answered a request with 5xx; perhaps it does so to everybody. */
   answeredBadly(): void {
-    if (this.wanted === 'no') this.wanted = 'soon'
+    if (this.wanted === 'no') this.wanted = 'fails'
   }
 
   /** A request could not connect. */
   suspected(): void {
-    this.wanted = 'now'
+    this.wanted = 'connects'
   }
 
   /** @param trusting the word of the table on who is dead is fresh, so that the dead need not be asked */
@@ -116,14 +154,14 @@ export class Watched {
     if (this.asking) return since > this.silenceMs + RENEW_MS
     if (!this.up) return !trusting && since >= LEAST_PAUSE_MS
     const refused = this.refusedSince !== null
-    if (this.wanted === 'now') return since >= this.options.confirmMs || !refused
+    if (this.wanted === 'waits' || this.wanted === 'connects') return since >= this.options.confirmMs || !refused
     if (refused || this.unwell || this.badInARow > 0) return since >= this.options.confirmMs
-    if (this.wanted === 'soon') return since >= LEAST_PAUSE_MS && now >= this.trustedUntil
+    if (this.wanted === 'fails') return since >= LEAST_PAUSE_MS && !this.trust.fails.holds(now)
     return now - Math.max(this.heardAt, this.askedAt) >= this.options.idleMs
   }
 
   asked(now: number): void {
-    this.doubted = this.wanted !== 'no'
+    this.cause = this.wanted === 'no' ? null : this.wanted
     this.wanted = 'no'
     this.asking = true
     this.askedAt = now
@@ -148,7 +186,8 @@ export class Watched {
         this.badInARow = 0
         this.goodInARow++
         if (this.goodInARow >= 2) this.unwell = false
-        if (this.doubted) this.trust(now)
+        if (this.cause === 'waits' || this.cause === 'fails')
+          this.trust[this.cause].answered(now, now - this.askedAt < this.options.waitMs)
         break
       case 'bad':
         // Whoever answers badly is there.
@@ -159,15 +198,6 @@ export class Watched {
         break
     }
     this.heard(now)
-  }
-
-  /** A question because of its requests was answered well. */
-  private trust(now: number): void {
-    const atOnce = now - this.askedAt < this.options.waitMs
-    if (!atOnce || now - this.trustedUntil > TRUST_ENDS_MS) this.trustMs = LEAST_PAUSE_MS
-    if (!atOnce) return
-    this.trustedUntil = now + this.trustMs
-    this.trustMs = Math.min(2 * this.trustMs, LONGEST_TRUST_MS)
   }
 
   /** Nobody says that its process is gone, and its port has refused for longer than it may be silent. */
