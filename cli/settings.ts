@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { CoppiceError } from '../domain/errors.ts'
+import { withoutTrailing } from '../domain/trailing.ts'
 
 export type GlobalFlags = { home?: string; apiUrl?: string; token?: string; output?: 'text' | 'json' }
 
@@ -27,7 +28,7 @@ export function resolveSettings(flags: GlobalFlags, env: NodeJS.ProcessEnv): Set
     throw new CoppiceError('InvalidInput', `--api-url (COPPICE_API_URL): "${apiUrl}" is not an http URL`, {
       field: 'api-url',
     })
-  return { home, apiUrl: apiUrl.replace(/\/+$/, ''), token: flags.token ?? (env.COPPICE_TOKEN || readToken(home)) }
+  return { home, apiUrl: withoutTrailing(apiUrl, '/'), token: flags.token ?? (env.COPPICE_TOKEN || readToken(home)) }
 }
 
 export const stateFile = (home: string): string => join(home, 'run', 'state.json')

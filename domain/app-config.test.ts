@@ -67,6 +67,16 @@ env:
     expect(refusal('command: [a]\ncommand: [b]\n').message).toContain('line 2')
   })
 
+  it.each([
+    ['brackets without a beginning', ']'],
+    ['an alias', '*'],
+    ['a tag', '!'],
+  ])('R13.3 refuses a file full of %s with one error, which quotes little of it', (_, unit) => {
+    const { message } = refusal(unit.repeat(16 * 1024))
+    expect(message).toMatch(/^app\.yaml.*: \S/)
+    expect(message.length).toBeLessThan(9_000)
+  })
+
   it('does not let a few lines of aliases grow into gigabytes', () => {
     const lines = ['a0: &a0 [x,x,x,x,x,x,x,x,x,x]']
     for (let i = 1; i < 12; i++)

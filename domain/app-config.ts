@@ -1,4 +1,4 @@
-import { parseDocument } from 'yaml'
+import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { CoppiceError } from './errors.ts'
 import { byteLength, wordSchema } from './process-size.ts'
@@ -73,13 +73,14 @@ export function parseAppConfig(file: string, text: string): AppConfig {
   if (byteLength(text) > MAX_CONFIG_BYTES) {
     throw new CoppiceError('AppConfigInvalid', `${file} is larger than ${MAX_CONFIG_BYTES} bytes`, { file })
   }
-  const document = parseDocument(text, { schema: 'failsafe', prettyErrors: true })
+  // Errors made pretty quote the text, and a text can have as many of them as it has characters.
+  const lines = new LineCounter()
+  const document = parseDocument(text, { schema: 'failsafe', prettyErrors: false, lineCounter: lines })
   const syntax = document.errors[0]
   if (syntax !== undefined) {
-    const place = syntax.linePos?.[0]
-    const where = place === undefined ? '' : `, line ${place.line}, column ${place.col}`
-    const reason = syntax.message.split(/ at line \d+|:\n/)[0]
-    throw new CoppiceError('AppConfigInvalid', `${file}${where}: ${reason}`, { file, line: place?.line })
+    const { line, col } = lines.linePos(syntax.pos[0])
+    const words = `${file}, line ${line}, column ${col}: ${syntax.message}`
+    throw new CoppiceError('AppConfigInvalid', words, { file, line })
   }
   const result = appConfigSchema.safeParse(content(document, file))
   if (result.success) return result.data

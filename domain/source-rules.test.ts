@@ -109,7 +109,39 @@ describe('R13.3 links', () => {
   })
 })
 
+describe('R13.3 links that take long to follow', () => {
+  const link = (path: string, target: string) => ({ kind: 'link' as const, path, target })
+
+  it('are refused when their target is longer than a path, without being followed', () => {
+    expect(() => checkLinks([link('a', 'x/'.repeat(2_000_000))])).toThrow(/longer than 2048 bytes/)
+    expect(() => checkLinks([link('a', 'ü'.repeat(1025))])).toThrow(/longer than 2048 bytes/)
+  })
+
+  it('are followed within a bound: thousands of them that lead through one another do not hold anybody up', () => {
+    const chain = Array.from({ length: 39 }, (_, i) => link(`l${i}`, `${'x/../'.repeat(400)}l${i + 1}`))
+    const many = Array.from({ length: 19_000 }, (_, i) => link(`x${i}`, 'l0'))
+    expect(() => checkLinks([...chain, ...many])).toThrow(/one link too many/)
+  })
+
+  it('are taken where there are as many as a source may have, of usual length', () => {
+    checkLinks(
+      Array.from({ length: 20_000 }, (_, i) => link(`packages/p${i}/lib/index.js`, `../../shared/dist/m${i}/index.js`)),
+    )
+  })
+})
+
 describe('R13.3 paths', () => {
+  it('repeats no more of a path than one may have', () => {
+    const error = (() => {
+      try {
+        checkSourcePath('x'.repeat(5_000_000))
+      } catch (error) {
+        return error
+      }
+    })() as CoppiceError
+    expect(error.message.length + String(error.details.field).length).toBeLessThan(5_000)
+  })
+
   it.each(['', '/etc/passwd', '../x', 'a/../../x', 'a//b', './a', 'a/.', 'a\nb', 'a\0b', 'x'.repeat(3000)])(
     'refuses %j',
     (path) => {

@@ -1,5 +1,6 @@
 import ignore, { type Ignore } from 'ignore'
 import { CoppiceError } from './errors.ts'
+import { byteLength } from './process-size.ts'
 
 /**
  * Which files of a folder are the source of an app, and which make it refused (R3.8, R13.3). Shared by the CLI, which
@@ -43,6 +44,13 @@ const NEVER_TAKEN: ReadonlySet<string> = new Set([
 const MAX_PATH_BYTES = 2048
 /** As many links as Linux follows in one path. */
 const MAX_LINKS_FOLLOWED = 40
+/**
+ * Following all links of a source takes as many steps as their paths have parts, and each looks up the path so far: this
+ * is the sum of these lengths, and something for each step; about a second. Twenty thousand links of usual length take a
+ * tenth of it.
+ */
+const MAX_EFFORT_FOR_LINKS = 256 * 1024 * 1024
+const STEP_EFFORT = 16
 
 export type SourceFile = { kind: 'file'; path: string; bytes: number; executable: boolean }
 export type SourceLink = { kind: 'link'; path: string; target: string }
@@ -113,15 +121,20 @@ export function sourceMeter(limits: SourceLimits): (entry: SourceEntry) => Sourc
   }
 }
 
+/** Before anything else is done with a path: its length is chosen by whoever sends it. */
+export function checkPathLength(path: string): void {
+  if (path.length > MAX_PATH_BYTES || byteLength(path) > MAX_PATH_BYTES)
+    throw refused(path, `is longer than ${MAX_PATH_BYTES} bytes`)
+}
+
 /** Refuses paths that do not stay in the folder, or that would mean something else on another system. */
 export function checkSourcePath(path: string): void {
+  checkPathLength(path)
   const parts = path.split('/')
   if (path === '' || path.startsWith('/') || parts.includes('')) throw refused(path, 'is not a relative path')
   if (parts.includes('..') || parts.includes('.')) throw refused(path, 'leaves the source folder or is not normalised')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   if (/[\0-\x1f\x7f\ufffd]/.test(path)) throw refused(path, 'has a control character, or is not UTF-8')
-  if (new TextEncoder().encode(path).length > MAX_PATH_BYTES)
-    throw refused(path, `is longer than ${MAX_PATH_BYTES} bytes`)
 }
 
 /** True for what is never part of a source, wherever it lies. */
@@ -134,39 +147,48 @@ export function isNeverTaken(path: string): boolean {
  * links: comparing the text is not enough, because `a/up → .` makes `up/up/../..` end outside although it looks inside.
  */
 export function checkLinks(entries: readonly SourceEntry[]): void {
+  const effort = { left: MAX_EFFORT_FOR_LINKS }
   const links = new Map(
     entries.flatMap((entry) => (entry.kind === 'link' ? [[entry.path, entry.target] as const] : [])),
   )
   for (const [path, target] of links) {
-    if (!staysInside(path, links))
+    if (target.length > MAX_PATH_BYTES || byteLength(target) > MAX_PATH_BYTES)
+      throw refused(path, `is a link to a path longer than ${MAX_PATH_BYTES} bytes`)
+    if (!staysInside(path, links, effort))
       throw refused(path, `is a link that leaves the source folder, to ${target}`, { target })
+    if (effort.left < 0)
+      throw refused(path, 'is one link too many that leads through long paths and other links; make them shorter')
   }
 }
 
-function staysInside(path: string, links: ReadonlyMap<string, string>): boolean {
-  let at: string[] = []
-  let ahead = path.split('/')
+function staysInside(path: string, links: ReadonlyMap<string, string>, effort: { left: number }): boolean {
+  let at = ''
+  /** The next part is the last. */
+  const ahead = path.split('/').reverse()
   let followed = 0
-  for (let part = ahead.shift(); part !== undefined; part = ahead.shift()) {
+  for (let part = ahead.pop(); part !== undefined && effort.left >= 0; part = ahead.pop()) {
+    effort.left -= at.length + STEP_EFFORT
     if (part === '' || part === '.') continue
     if (part === '..') {
-      if (at.length === 0) return false
-      at = at.slice(0, -1)
+      if (at === '') return false
+      at = parent(at)
       continue
     }
-    at = [...at, part]
-    const target = links.get(at.join('/'))
+    at = join(at, part)
+    const target = links.get(at)
     if (target === undefined) continue
     followed += 1
     if (target.startsWith('/') || target === '' || followed > MAX_LINKS_FOLLOWED) return false
-    at = at.slice(0, -1)
-    ahead = [...target.split('/'), ...ahead]
+    at = parent(at)
+    effort.left -= target.length
+    for (const next of target.split('/').reverse()) ahead.push(next)
   }
   return true
 }
 
 export function refused(path: string, reason: string, details: Record<string, unknown> = {}): CoppiceError {
-  return new CoppiceError('SourceRefused', `The file ${JSON.stringify(path)} ${reason}`, { field: path, ...details })
+  const field = path.slice(0, MAX_PATH_BYTES)
+  return new CoppiceError('SourceRefused', `The file ${JSON.stringify(field)} ${reason}`, { field, ...details })
 }
 
 /** The order of a source: by code unit, so that it does not depend on a language. */
@@ -183,6 +205,10 @@ function isIgnored(path: string, isDirectory: boolean, files: readonly IgnoreFil
     if (verdict.ignored || verdict.unignored) return verdict.ignored
   }
   return false
+}
+
+function parent(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
 }
 
 function join(directory: string, name: string): string {

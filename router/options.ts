@@ -1,6 +1,7 @@
 import { availableParallelism, hostname } from 'node:os'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
+import { withoutTrailing } from '../domain/trailing.ts'
 import { LONGEST_TIMER_MS, type Range, wholeNumber } from '../domain/whole-number.ts'
 import type { Pem } from './self-signed.ts'
 
@@ -185,9 +186,10 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     return Array.isArray(given) ? given : (env[envName(flag)]?.split(',').filter(Boolean) ?? [])
   }
 
+  const controlPlane = text('control-plane')
   const options: RouterOptions = {
     listen: parseListen('listen', text('listen') ?? '127.0.0.1:8080'),
-    controlPlane: text('control-plane')?.replace(/\/+$/, '') ?? null,
+    controlPlane: controlPlane === undefined ? null : withoutTrailing(controlPlane, '/'),
     tokenFile: text('token-file') ?? null,
     routes: text('routes') ?? null,
     stateDir: text('state-dir') ?? null,

@@ -1,3 +1,5 @@
+import { withoutTrailing } from '../../domain/trailing.ts'
+
 /**
  * What a script can be told with `k6 run -e NAME=value`. Every one but APP_URL has a default, chosen for an app that
  * we know nothing about: GET only, no slow handlers, nothing but its URL.
@@ -91,7 +93,7 @@ export function readSettings(env: Env, drawSeed: () => number = () => Math.floor
   const namingKey = env.NAMING_KEY || null
   const namedBy = namingKey === null ? NAMED_BY_APP : NAMED_BY_ROUTER
   return {
-    urls: urls.map((url) => url.replace(/\/+$/, '')),
+    urls: urls.map((url) => withoutTrailing(url, '/')),
     host: env.APP_HOST || null,
     path: text('APP_PATH', '/'),
     wsPath: text('WS_PATH', '/'),

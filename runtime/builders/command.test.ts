@@ -69,7 +69,7 @@ function canGroup(): boolean {
 describe('a command', () => {
   it('gives its output as lines, without colours and overwritten progress', async () => {
     const lines: string[] = []
-    const script = 'printf "\\033[31mred\\033[0m\\n10%%\\r100%%\\n\\n"; echo wrong >&2; printf "no newline"'
+    const script = 'printf "\\033[31mred\\033[0m\\n10%%\\r50%%\\r100%%\\n\\n"; echo wrong >&2; printf "no newline"'
     await sh(script, { log: (line) => lines.push(line) })
     expect(lines.sort()).toEqual(['100%', 'no newline', 'red', 'wrong'])
   })
@@ -90,6 +90,13 @@ describe('a command', () => {
     await sh('head -c 600000000 /dev/zero | tr "\\0" x')
     expect(process.memoryUsage().rss - before).toBeLessThan(300_000_000)
   }, 60_000)
+
+  it('R14.4 may print lines of nothing but CR, and nothing stands still for it', async () => {
+    const lines: string[] = []
+    const line = `head -c 60000 /dev/zero | tr "\\0" "\\r"; printf "x\\n"`
+    await sh(`for i in 1 2 3 4 5 6 7 8 9; do ${line}; done`, { log: (line) => lines.push(line) })
+    expect(lines).toEqual(Array(9).fill('x'))
+  })
 
   it('R14.4 that prints without end leaves everything else its turn, and is ended when it is aborted', async () => {
     const controller = new AbortController()

@@ -2,7 +2,6 @@ import type { ChildProcess, SpawnOptions } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { stripVTControlCharacters } from 'node:util'
 import { CoppiceError } from '../../domain/errors.ts'
 import { systemClock } from '../clock.ts'
 import { saysDiskFull } from '../disk.ts'
@@ -10,6 +9,7 @@ import { HOME_VARIABLE } from '../providers/process/app-environment.ts'
 import { controlGroup } from '../providers/process/control-group.ts'
 import { endFamily, type FamilyOptions, stillThere } from '../providers/process/family.ts'
 import { systemProcessTable } from '../providers/process/process-table.ts'
+import { plainLine } from './plain-line.ts'
 
 /** Like `child_process.spawn`. */
 export type Spawn = (program: string, args: readonly string[], options: SpawnOptions) => ChildProcess
@@ -188,7 +188,6 @@ function readLines(stream: Readable | null, onLine: (line: string) => void, onTe
 }
 
 function emit(raw: string, onLine: (line: string) => void): void {
-  // A progress bar rewrites its line with CR; only its last state is worth a line.
-  const line = stripVTControlCharacters(raw.replace(/\r+$/, '').replace(/^.*\r/, '')).trimEnd()
+  const line = plainLine(raw)
   if (line !== '') onLine(line.slice(0, MAX_LINE_CHARS))
 }

@@ -130,13 +130,13 @@ export function parsePipConfig(text: string): Record<string, string> {
   for (const line of text.split('\n')) {
     if (/^\s*[#;]/.test(line) || line.trim() === '') continue
     const section = /^\[(.+)\]/.exec(line)
-    const entry = /^([\w-]+)\s*[=:]\s*(.*)$/.exec(line)
+    const entry = /^([\w-]+)\s*[=:]/.exec(line)
     if (section !== null) {
       counts = section[1] === 'global' || section[1] === 'install'
       last = ''
     } else if (entry !== null) {
       last = (entry[1] ?? '').replaceAll('_', '-')
-      if (counts) settings[last] = (entry[2] ?? '').trim()
+      if (counts) settings[last] = line.slice(entry[0].length).trim()
     } else if (counts && last !== '' && /^\s/.test(line)) {
       settings[last] = `${settings[last]} ${line.trim()}`.trim()
     }

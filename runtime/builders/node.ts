@@ -134,7 +134,7 @@ function npmUsage(): (line: string) => boolean {
 
 /** pnpm of the machine, else the version that the app names or that its lock was written by, from the registry. */
 async function pnpm(job: Job, packageJson: PackageJson, source: string): Promise<string[]> {
-  const named = /^pnpm@([\w.-]+)/.exec(packageJson.packageManager ?? '')?.[1]
+  const named = /^pnpm@([\w.-]{1,64})/.exec(packageJson.packageManager ?? '')?.[1]
   const installed = job.program('pnpm')
   if (named === undefined && installed !== null) return [installed]
   const lock = await readFile(join(source, 'pnpm-lock.yaml'), 'utf8')

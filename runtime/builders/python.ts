@@ -203,16 +203,18 @@ async function syncedLayer(
 
 /** What the declaration reaches in the source: path and digest. */
 async function digestsOf(source: string, { files, local }: Requirements): Promise<string[][]> {
-  return Promise.all(
-    [...files, ...local].map(async (path) => {
-      const digest = await digestInPlace(join(source, path)).catch(() => null)
-      if (digest !== null) return [path, digest]
+  const digests: string[][] = []
+  // One after the other: a file can name a million paths, and the first that is missing ends it.
+  for (const path of [...files, ...local]) {
+    const digest = await digestInPlace(join(source, path)).catch(() => null)
+    if (digest === null)
       throw new CoppiceError('BuildFailed', `requirements.txt names ${path}, which is not in the source`, {
         field: path,
         step: 'read requirements.txt',
       })
-    }),
-  )
+    digests.push([path, digest])
+  }
+  return digests
 }
 
 /** Packages are built where they lie, and a build writes beside what it builds: never into the source. */

@@ -54,6 +54,36 @@ vendor/pkg[extra] ; python_version > "3"
     expect(error.message).toMatch(reason)
   })
 
+  it('knows a package by its path without its extras', async () => {
+    const text = './lib[a,b]\n./[odd]x[a]\n./x]\n./y[a]b]\n./[z]\n'
+    const { local } = await read({ 'requirements.txt': text })
+    expect(local).toEqual(['lib', '[odd]x', 'x]', 'y[a]b]', ''])
+  })
+
+  it('reads what stands behind a lone CR, as uv does, so that no file hides there', async () => {
+    const files = { 'requirements.txt': 'flask # more\r-r more.txt \\\r\nrequests', 'more.txt': 'requests' }
+    expect((await read(files)).files).toEqual(['requirements.txt', 'more.txt'])
+  })
+
+  it.each([
+    ['beginnings of comments', `${' #'.repeat(500_000)}\u2028x`],
+    ['beginnings of extras', `./${'['.repeat(1_000_000)}]x`],
+    ['extras in extras', `./${'['.repeat(1_000_000)}[]x[]`],
+    ['blanks', `-e${' '.repeat(1_000_000)}\u2028${' '.repeat(1_000_000)}`],
+    ['names', `${'a-'.repeat(500_000)}${' '.repeat(500_000)}@`],
+    ['lines that go on', '\\\r'.repeat(500_000)],
+    ['packages in the source', Array.from({ length: 200_000 }, (_, i) => `./p${i}`).join('\n')],
+    ['files that are included again', '-r requirements.txt\n'.repeat(200_000)],
+  ])('R14.4 is read in time that grows with its length, full of %s', async (_, text) => {
+    const error = await read({ 'requirements.txt': text }).catch((error) => error)
+    expect(error instanceof CoppiceError || error.files.length === 1).toBe(true)
+  })
+
+  it('does not repeat a path that is longer than any of a source', async () => {
+    const error = await read({ 'requirements.txt': `-r ${'x'.repeat(5_000_000)}` }).catch((error) => error)
+    expect(error.message).toBe('requirements.txt names a path of 5000000 characters, which is not in the source')
+  })
+
   it('joins continued lines, and makes editable packages plain ones', () => {
     expect(requirementLines('a \\\n  b\n\n#c\nd#e')).toEqual(['a    b', 'd#e'])
     expect(withoutEditables('-e ./a\nb\n --editable=./c\n-ee\n')).toBe('./a\nb\n./c\n-ee\n')

@@ -13,38 +13,48 @@ export type Requirements = {
   hashes: boolean
 }
 
+/** No path of a source is longer. */
+const MAX_TARGET_CHARS = 4096
+
 /** Reads a text file of the source; undefined where there is none. */
 export type ReadText = (path: string) => Promise<string | undefined>
 
 /** Follows `-r` and `-c` from `file`. Throws BuildFailed for what is missing or lies outside of the source. */
 export async function readRequirements(file: string, read: ReadText): Promise<Requirements> {
-  const found: Requirements = { files: [], local: [], hashes: false }
+  const files = new Set<string>()
+  const local = new Set<string>()
+  let hashes = false
   const visit = async (path: string, from: string | null): Promise<void> => {
-    if (found.files.includes(path)) return
+    if (files.has(path)) return
     const text = await read(path)
     if (text === undefined)
       throw wrong(`${from ?? 'The source'} names ${path}, which is not in the source`, from ?? path)
-    found.files.push(path)
+    files.add(path)
     for (const line of requirementLines(text)) {
-      if (/(?:^|\s)--(?:hash|require-hashes)\b/.test(line)) found.hashes = true
+      if (/(?:^|\s)--(?:hash|require-hashes)\b/.test(line)) hashes = true
       const reference = referenceOf(line)
       if (reference === null) continue
       const target = within(reference.target, reference.kind === 'package' ? '' : path, path)
       if (reference.kind === 'file') await visit(target, path)
-      else if (!found.local.includes(target)) found.local.push(target)
+      else local.add(target)
     }
   }
   await visit(file, null)
-  return found
+  return { files: [...files], local: [...local], hashes }
 }
 
-/** Logical lines: comments out, continued lines joined. */
+/** Logical lines: comments out, continued lines joined. A lone CR ends one too, as pip and uv read it. */
 export function requirementLines(text: string): string[] {
   return text
-    .replace(/\\\r?\n/g, ' ')
-    .split(/\r?\n/)
-    .map((line) => line.replace(/(?:^|\s)#.*$/, '').trim())
+    .replace(/\\(?:\r\n|\r|\n)/g, ' ')
+    .split(/[\r\n]/)
+    .map((line) => withoutComment(line).trim())
     .filter((line) => line !== '')
+}
+
+function withoutComment(line: string): string {
+  const at = line.search(/(?:^|\s)#/)
+  return at === -1 ? line : line.slice(0, at)
 }
 
 /**
@@ -67,11 +77,20 @@ function referenceOf(line: string): { kind: 'file' | 'package'; target: string }
   const isPath =
     named.startsWith('file:') ||
     (!isUrl(named) && (/^\.{1,2}(?:\/|\[|$)|\//.test(path) || /\.(?:whl|zip|tar\.\w+)$/.test(path)))
-  return isPath ? { kind: 'package', target: path.replace(/\[[^\]]*\]$/, '') } : null
+  return isPath ? { kind: 'package', target: withoutExtras(path) } : null
+}
+
+/** `lib[extra]` is in `lib`. */
+function withoutExtras(path: string): string {
+  if (!path.endsWith(']')) return path
+  const open = path.indexOf('[', path.lastIndexOf(']', path.length - 2) + 1)
+  return open === -1 ? path : path.slice(0, open)
 }
 
 /** pip reads files relative to the file that names them, packages relative to where it was started. */
 function within(target: string, base: string, from: string): string {
+  if (target.length > MAX_TARGET_CHARS)
+    throw wrong(`${from} names a path of ${target.length} characters, which is not in the source`, from)
   if (target.startsWith('/')) throw wrong(`${from} names ${target}, which is not in the source`, from)
   const parts = base.split('/').slice(0, -1)
   for (const part of target.split('/')) {

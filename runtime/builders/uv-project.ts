@@ -34,22 +34,27 @@ export async function readUvProject(source: string): Promise<UvProject> {
   return {
     files,
     readsTheTree: /^source = \{ (?:editable|directory|path) = |^source = \{ virtual = "(?!\.")/m.test(lock ?? ''),
-    wantedPython: wantedPython(/^requires-python = "(.*)"/m.exec(lock ?? '')?.[1] ?? '>=3.9', pinned ?? null),
-    hasSettings: settings !== null || /^\s*\[\[?tool\.uv\b/m.test(pyproject ?? ''),
+    wantedPython: wantedPython(/^requires-python = "(.{0,256})"/m.exec(lock ?? '')?.[1] ?? '>=3.9', pinned ?? null),
+    hasSettings: settings !== null || /^[ \t]*\[\[?tool\.uv\b/m.test(pyproject ?? ''),
   }
 }
 
 /** The pinned version if it is there, else the one apps are promised if the project takes it, else any it takes. */
 function wantedPython(required: string, pinned: string | null): string[] {
-  const version = /^[\w.]+$/m.exec(pinned ?? '')?.[0]
+  const version = /^[\w.]{1,64}$/m.exec(pinned ?? '')?.[0]
   return [...(version === undefined ? [] : [version]), `${required},==3.11.*`, required]
 }
 
 /**
  * Whether a `pyproject.toml` names packages that the app needs to run: `dependencies` of the table `[project]`, with at
- * least one entry. Each line can be matched in one way only, so that no text takes long.
+ * least one entry. Line by line, because a pattern over all of them is slow or too deep for some text.
  */
 export function namesPackages(pyproject: string): boolean {
   const project = pyproject.split(/^(?=\[)/m).find((table) => /^\[project\]/.test(table)) ?? ''
-  return /^dependencies[ \t]*=[ \t]*\[(?:[ \t]*(?:#[^\r\n]*)?\r?\n)*[ \t]*["']/m.test(project)
+  const lines = project.split('\n')
+  const at = lines.findIndex((line) => /^dependencies[ \t]*=[ \t]*\[/.test(line))
+  if (at === -1) return false
+  const first = (lines[at] ?? '').replace(/^[^[]*\[/, '')
+  const entry = [first, ...lines.slice(at + 1)].find((line) => !/^[ \t\r]*(?:#|$)/.test(line))
+  return entry !== undefined && /^[ \t]*["']/.test(entry)
 }

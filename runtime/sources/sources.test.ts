@@ -190,6 +190,21 @@ describe('an upload', () => {
     expect(leftovers()).toEqual([])
   })
 
+  it.each([
+    // With a quadratic pattern a quarter of an hour.
+    ['a name of a million slashes', { name: `a${'/'.repeat(1_000_000)}x` }],
+    ['a name of a million points', { name: `${'./'.repeat(500_000)}x` }],
+    ['a name of more bytes than characters', { name: 'ü'.repeat(1025) }],
+    ['a link of a million parts', { name: 'a', type: 'symlink' as const, linkname: 'x/'.repeat(500_000) }],
+  ])('R13.3 with %s is refused at once, and leaves nothing', async (_, header) => {
+    // With attributes of its own, so that tar-stream does not try to split the name, which takes it minutes.
+    const archive = await tar([{ ...header, pax: {} }])
+    const error = await refusal(make().receive(chunked(archive, 65_536)))
+    expect(error.message).toMatch(/longer than 2048 bytes/)
+    expect(error.message.length).toBeLessThan(8_000)
+    expect(leftovers()).toEqual([])
+  })
+
   it('R3.8 that breaks off leaves nothing, wherever it breaks off', async () => {
     const sources = make()
     const plain = await tar([{ name: 'a' }, 'x'.repeat(600)], [{ name: 'b' }, 'y'.repeat(600)])

@@ -7,6 +7,7 @@ import { extract, type Header } from 'tar-stream'
 import { CoppiceError } from '../../domain/errors.ts'
 import {
   checkLinks,
+  checkPathLength,
   checkSourcePath,
   isNeverTaken,
   refused,
@@ -14,6 +15,7 @@ import {
   type SourceLimits,
   sourceMeter,
 } from '../../domain/source-rules.ts'
+import { withoutTrailing } from '../../domain/trailing.ts'
 import { sha256 } from '../artifacts/manifest.ts'
 
 /** A tar ends with two blocks of zeros; without them the upload was cut off between two files. */
@@ -39,7 +41,8 @@ export async function unpack(
   const maxBytes = limits.maxTotalBytes + limits.maxFiles * TAR_BYTES_PER_FILE
 
   const take = async (header: Header, body: AsyncIterable<Uint8Array>): Promise<void> => {
-    const path = header.name.replace(/^(?:\.\/)+/, '').replace(/\/+$/, '')
+    checkPathLength(header.name)
+    const path = withoutTrailing(header.name.replace(/^(?:\.\/)+/, ''), '/')
     if (header.type === 'directory' && (path === '' || path === '.')) return
     checkSourcePath(path)
     if (header.type === 'directory' || isNeverTaken(path)) return
