@@ -70,6 +70,8 @@ export async function startK6(options: {
       detached: true,
     },
   )
+  // Without a descriptor for it there is no process, and it has no streams.
+  await once(child, 'spawn')
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += String(chunk)))
   const exited = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>

@@ -188,6 +188,7 @@ async function startSecondRouter(
     detached: true,
   })
   closeSync(out)
+  await once(child, 'spawn')
   const api = platformApi(stack)
   for (const end = performance.now() + READY_TIMEOUT_MS; ; await sleep(50)) {
     if ((await api.routers()).some(({ name, counted }) => name === SECOND_ROUTER && counted)) break

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { CoppiceError } from '../../domain/errors.ts'
 import { removeTree } from '../artifacts/trees.ts'
@@ -130,6 +131,42 @@ describe('a command', () => {
 
   it('R12.8 that fails because the disk is full says so', async () => {
     await expect(sh('echo "cp: No space left on device"; exit 1')).rejects.toMatchObject({ code: 'DiskFull' })
+  })
+
+  it('R12.8 without a free descriptor says so, and leaves the worker alive', async () => {
+    const script = join(home, 'worker.ts')
+    writeFileSync(
+      script,
+      `import { spawn } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { askCommand, runCommand } from ${JSON.stringify(join(import.meta.dirname, 'command.ts'))}
+const options = {
+  cwd: '/', env: { PATH: '/usr/bin:/bin' }, signal: new AbortController().signal,
+  log: () => undefined, name: 'x', spawn, box: { prefix: [], homeId: 'test', folder: null },
+}
+const run = async () => {
+  await runCommand(['true'], options)
+  return askCommand(['echo', 'well again'], options)
+}
+await run()
+const taken = []
+const takeAll = () => { try { for (;;) taken.push(openSync('/dev/null')) } catch {} }
+const say = (words) => process.stdout.write(JSON.stringify(words) + '\\n')
+takeAll()
+for (const room of [0, 2, 4]) {
+  for (let i = 0; i < room; i++) closeSync(taken.pop())
+  say(await run().catch((error) => [error.code, error.message]))
+  takeAll()
+}
+for (const one of taken) closeSync(one)
+say(await run())`,
+    )
+    const worker = spawn('/bin/sh', ['-c', 'ulimit -n 100; exec "$@"', 'sh', process.execPath, script])
+    const [said, complaints] = await Promise.all([text(worker.stdout), text(worker.stderr)])
+    const none =
+      /^\["Unavailable","could not start a process: no file descriptor is left in this process: spawn .*EMFILE"\]$/
+    expect(complaints).toBe('')
+    expect(said.trim().split('\n')).toEqual([...Array(3).fill(expect.stringMatching(none)), '"well again\\n"'])
   })
 
   it('leaves nothing of its group behind when it ends', async () => {

@@ -9,6 +9,7 @@ import { HOME_VARIABLE } from '../providers/process/app-environment.ts'
 import { controlGroup } from '../providers/process/control-group.ts'
 import { endFamily, type FamilyOptions, stillThere } from '../providers/process/family.ts'
 import { systemProcessTable } from '../providers/process/process-table.ts'
+import { startFailure } from '../start-failure.ts'
 import { plainLine } from './plain-line.ts'
 
 /** Like `child_process.spawn`. */
@@ -66,7 +67,7 @@ const DIES_WITH_ITS_PARENT =
 /**
  * Runs a program in a process group of its own. It has ended when its process has, whoever still holds its pipes; then, or
  * when the signal is aborted, all that it started is ended. Throws BuildFailed with the last lines, DiskFull where they
- * say so, or the reason of the signal. However much it prints, no more of it than a line is kept here.
+ * say so, Unavailable where no process can be started, or the reason of the signal. However much it prints, no more of it than a line is kept here.
  */
 export function runCommand(argv: readonly string[], options: CommandOptions): Promise<void> {
   return execute(argv, options, () => undefined)
@@ -94,6 +95,7 @@ async function execute(
   signal.throwIfAborted()
   const id = `build-${randomUUID().slice(0, 13)}`
   const mark = { [BUILD_VARIABLE]: id, [HOME_VARIABLE]: box.homeId }
+  const group = buildGroup(box.homeId, id)
   const [file = '', ...args] = [...box.prefix, '/bin/sh', '-c', DIES_WITH_ITS_PARENT, 'build', ...argv]
   const child = options.spawn(file, args, {
     cwd: options.cwd,
@@ -101,7 +103,9 @@ async function execute(
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
   })
-  const group = buildGroup(box.homeId, id)
+  const ended = exited(child)
+  // Before anybody waits for it too: without a listener the event ends the worker.
+  ended.catch(() => undefined)
   const family: FamilyOptions = {
     table: systemProcessTable(),
     mark,
@@ -138,12 +142,12 @@ async function execute(
     signal.addEventListener('abort', () => resolve('aborted'), { once: true }),
   )
   try {
-    const gate = child.stdio[3] as Writable | undefined
+    const gate = child.stdio?.[3] as Writable | null | undefined
     // The child going first is no error.
     gate?.on('error', () => undefined)
     if (child.pid !== undefined) group?.take(child.pid)
     gate?.write('go\n')
-    const end = await Promise.race([exited(child), aborted])
+    const end = await Promise.race([ended, aborted])
     await endAll()
     if (end === 'aborted') throw signal.reason
     await Promise.race([closed, sleep(LAST_OUTPUT_MS, undefined, { ref: false })])
@@ -155,14 +159,15 @@ async function execute(
       throw new CoppiceError('DiskFull', `${options.name}: the disk is full`, { logLines: lines })
     throw new CoppiceError('BuildFailed', `${options.name} ${how}`, { step: options.name, logLines: lines })
   } finally {
-    for (const stream of child.stdio) stream?.destroy()
+    for (const stream of child.stdio ?? []) stream?.destroy()
     await group?.remove()
   }
 }
 
+/** Throws Unavailable when the machine has no room for another process. */
 function exited(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
   return new Promise((resolve, reject) => {
-    child.once('error', reject)
+    child.on('error', (error) => reject(startFailure(error)))
     child.once('exit', (code, signal) => resolve({ code, signal }))
   })
 }
@@ -171,7 +176,11 @@ function exited(child: ChildProcess): Promise<{ code: number | null; signal: Nod
  * Reads a piece, lets everything else have its turn, and reads on. A program that prints faster than lines can be handled
  * is held up by its pipe that way, and holds up nobody itself.
  */
-function readLines(stream: Readable | null, onLine: (line: string) => void, onText: (text: string) => void): void {
+function readLines(
+  stream: Readable | null | undefined,
+  onLine: (line: string) => void,
+  onText: (text: string) => void,
+): void {
   let rest = ''
   stream?.setEncoding('utf8')
   stream?.on('data', (text: string) => {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -52,6 +53,8 @@ async function build(go: string, options: GoInstall, places: NodeJS.ProcessEnv):
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...options.env, ...places, GOBIN: options.folder, GOOS: '', GOARCH: '', CGO_ENABLED: '0' },
   })
+  // Without a descriptor for it there is no process, and it has no streams.
+  await once(child, 'spawn')
   const last: string[] = []
   let packages = 0
   let told = Date.now()

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { CoppiceError } from '../../../domain/errors.ts'
 import { openLog } from '../../log-file.ts'
+import { startFailure } from '../../start-failure.ts'
 import { FALLBACK_PATH } from './app-environment.ts'
 
 /**
@@ -51,8 +51,7 @@ export async function launch(options: LaunchOptions): Promise<ChildProcess> {
       stdio: ['pipe', log.fd, log.fd],
     })
     await once(child, 'spawn').catch((error: NodeJS.ErrnoException) => {
-      const code = ['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE'].includes(error.code ?? '') ? 'Unavailable' : 'Internal'
-      throw new CoppiceError(code, `could not start a process: ${error.message}`, {}, { cause: error })
+      throw startFailure(error)
     })
   } finally {
     await log.close()
