@@ -9,6 +9,8 @@ export const DEFAULTS = {
   silenceMs: 15_000,
   /** How long one that was given up for that may go on before the worker starts it again. */
   restartSilentAfterMs: 120_000,
+  /** How long a build may take. GitLab gives a job an hour, Heroku a build 15 minutes; the step has 30. */
+  buildTimeoutMs: 25 * 60_000,
   /** kamal-proxy and Kubernetes both give 30 s. */
   drainTimeoutMs: 30_000,
   /** SIGTERM to SIGKILL, as in the runtime contract (docs/rules.md R3.6). */

@@ -169,7 +169,7 @@ export class InstanceActor {
     if (!record || record.desired === 'retired') throw this.#retired()
     this.#unwatch()
     try {
-      const spec = await inventory.spec(this.id, { signal, onProgress: report })
+      const spec = await this.#spec(signal, report, own)
       if (!spec) throw this.#retired()
       if ((await provider.observe(this.id)).state !== 'running') {
         // For people to see. That it cannot be written keeps nothing from running.
@@ -201,6 +201,29 @@ export class InstanceActor {
     } catch (error) {
       if (!signal.aborted) await this.#noteFailure(error)
       throw error
+    }
+  }
+
+  /** Making it ready may take minutes, of which a saga hears; of a restart of the worker's own the inventory tells. */
+  async #spec(signal: AbortSignal, report: (words: string) => void, own: boolean): Promise<InstanceSpec | null> {
+    const { inventory, provider, logger } = this.#context
+    let written: Promise<void> = Promise.resolve()
+    const write = (message: string) => {
+      written = written
+        .then(async () => {
+          if ((await provider.observe(this.id)).state === 'running') return
+          await inventory.observe(this.id, { observed: 'starting', restartAt: null, message })
+        })
+        .catch((err) => logger.warn({ err, instance: this.id }, 'could not write down what its start is at'))
+    }
+    const onProgress = (words: string) => {
+      report(words)
+      if (own) write(`Being started again: ${words}.`)
+    }
+    try {
+      return await inventory.spec(this.id, { signal, onProgress })
+    } finally {
+      await written
     }
   }
 
@@ -400,8 +423,10 @@ export class InstanceActor {
       }
       await provider.remove(this.id, { graceMs })
     }
-    const why = error instanceof CoppiceError ? error.message : 'It could not be started again.'
-    await this.#holdBack(record, record.crashes + 1, why, await provider.logLines(this.id, LOG_LINES))
+    const known = error instanceof CoppiceError ? error : null
+    // Of a build that failed, what that said last.
+    const logLines = known?.details.logLines ?? (await provider.logLines(this.id, LOG_LINES))
+    await this.#holdBack(record, record.crashes + 1, known?.message ?? 'It could not be started again.', logLines)
   }
 
   // ---- ailing --------------------------------------------------------------------------------------------------

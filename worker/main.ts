@@ -79,6 +79,7 @@ async function main(): Promise<void> {
     prefix: () => confined,
     homeId,
     preinstalledFile: options.preinstalledFile,
+    buildTimeoutMs: options.buildTimeoutMs,
   })
   const provider = createProcessProvider({
     home: ground.instances,

@@ -10,6 +10,12 @@ it('R3.6 a time from SIGTERM to SIGKILL that is no number is refused: NaN would 
     )
 })
 
+it('R3.6 a build may take 25 minutes, or what the variable says, and always less than the step of the saga', () => {
+  const limit = (text?: string) => workerOptionsFrom({ COPPICE_BUILD_TIMEOUT_MS: text }).buildTimeoutMs
+  expect([limit(), limit(''), limit('1000')]).toEqual([1_500_000, 1_500_000, 1_000])
+  for (const text of ['abc', '0', '999', '1800000']) expect(() => limit(text)).toThrow('COPPICE_BUILD_TIMEOUT_MS')
+})
+
 const read = (text?: string) => workerOptionsFrom({ COPPICE_RESTART_SILENT_AFTER_MS: text }).restartSilentAfterMs
 
 it('R12.2 what ails is started again after 120 s, or what the variable says, which cannot be nonsense', () => {

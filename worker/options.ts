@@ -30,10 +30,16 @@ export type WorkerOptions = {
    * to a day. Lower it where a deadlock is likelier than an app that computes for minutes.
    */
   restartSilentAfterMs: number
+  /**
+   * `COPPICE_BUILD_TIMEOUT_MS`: how long a build may take before it is given up; default 25 minutes, from a second to 28
+   * minutes, because the step of the saga has 30. Lower it where builds are short, so that one without an end fails sooner.
+   */
+  buildTimeoutMs: number
   /** `COPPICE_LOG_LEVEL`, a pino level; default `info`. */
   logLevel: string
 }
 
+const MINUTE_MS = 60_000
 const HOUR_MS = 3_600_000
 const PROGRAM = resolve(import.meta.dirname, '..')
 
@@ -53,6 +59,10 @@ export function workerOptionsFrom(env: NodeJS.ProcessEnv): WorkerOptions {
     restartSilentAfterMs: milliseconds(env, 'COPPICE_RESTART_SILENT_AFTER_MS', DEFAULTS.restartSilentAfterMs, {
       min: 1_000,
       max: 24 * HOUR_MS,
+    }),
+    buildTimeoutMs: milliseconds(env, 'COPPICE_BUILD_TIMEOUT_MS', DEFAULTS.buildTimeoutMs, {
+      min: 1_000,
+      max: 28 * MINUTE_MS,
     }),
     logLevel: env.COPPICE_LOG_LEVEL ?? 'info',
   }

@@ -1,9 +1,12 @@
 import { spawn as nodeSpawn } from 'node:child_process'
 import { CoppiceError } from '../../domain/errors.ts'
+import { DEFAULTS } from '../../domain/limits.ts'
 import { needsPython } from '../../domain/runtime-contract.ts'
 import { type ArtifactMeta, type ArtifactStore, inLayer } from '../artifacts/artifacts.ts'
 import { copyTree } from '../artifacts/trees.ts'
+import { type Clock, systemClock } from '../clock.ts'
 import type { Builder, BuildResult, Pins, RunSpec, Sources } from '../contracts.ts'
+import { limitBuild } from './build-limit.ts'
 import type { Spawn } from './command.ts'
 import { type Inspection, inspectSource } from './inspect.ts'
 import { installEnvironment } from './install-environment.ts'
@@ -27,6 +30,13 @@ export type BuilderOptions = PythonOptions & {
   prefix: () => Promise<string[]>
   /** Id of the data directory, which marks what builds start. */
   homeId: string
+  /**
+   * How long a build may take before it is given up, in ms; default DEFAULTS.buildTimeoutMs. Raise it for apps that compile
+   * for long, up to what the step of the saga has (workflows/proxies.ts).
+   */
+  buildTimeoutMs?: number
+  /** Default: the system's. */
+  clock?: Clock
   /** Default: child_process.spawn. */
   spawn?: Spawn
 }
@@ -36,11 +46,25 @@ export type BuilderOptions = PythonOptions & {
  * is there is built again (R4.1, R4.2).
  */
 export function createBuilder(options: BuilderOptions): Builder {
-  const { artifacts, sources, pins, tools, spawn = nodeSpawn } = options
+  const { artifacts, sources, pins, tools, spawn = nodeSpawn, clock = systemClock } = options
+  const { buildTimeoutMs = DEFAULTS.buildTimeoutMs } = options
   const share = createSingleFlight()
   const pythonLayers = createPythonBuilder(options)
 
   const build: Builder['build'] = async (request, caller) => {
+    const { limited, end } = limitBuild(caller, buildTimeoutMs, clock)
+    try {
+      return await make(request, limited)
+    } catch (error) {
+      // An abort shows up as whatever it broke, e.g. as a Python that was not found.
+      limited.signal.throwIfAborted()
+      throw error
+    } finally {
+      end()
+    }
+  }
+
+  const make: Builder['build'] = async (request, caller) => {
     const pin = (key: string) => pins.pin(key, request.holder)
     const environment = installEnvironment(options)
     const box = { prefix: await options.prefix(), homeId: options.homeId }

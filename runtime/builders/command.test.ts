@@ -8,6 +8,7 @@ import { CoppiceError } from '../../domain/errors.ts'
 import { removeTree } from '../artifacts/trees.ts'
 import { controlGroup } from '../providers/process/control-group.ts'
 import { askCommand, type CommandOptions, runCommand } from './command.ts'
+import { isGone } from './testing.ts'
 
 let home: string
 beforeEach(() => {
@@ -41,16 +42,6 @@ async function pidIn(directory: string): Promise<number> {
     },
     { timeout: 9000 },
   )
-}
-
-/** Gone, or dead and not yet collected by whoever has to. */
-function isGone(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return true
-  }
 }
 
 function canGroup(): boolean {

@@ -44,7 +44,7 @@ export type Box = {
 export const BUILD_VARIABLE = 'COPPICE_BUILD_ID'
 
 /** Lines kept for the message of a failure. */
-const LAST_LINES = 20
+export const LAST_LINES = 20
 /** A line may be a whole minified file. */
 const MAX_LINE_CHARS = 2000
 /** Answers are a line or two; what is longer is none. */

@@ -1,8 +1,11 @@
-import { appendFileSync, chmodSync, cpSync, mkdtempSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { appendFileSync, chmodSync, cpSync, mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
+import { isGone } from '../../runtime/builders/testing.ts'
+import { systemClock } from '../../runtime/clock.ts'
 import { createWorkbench, type Workbench } from './workbench.ts'
 
 // Small, without dependencies, and with versions that never change.
@@ -229,6 +232,60 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
     const error = await bench.build(path).catch((error) => error)
     expect(error).toMatchObject({ code: 'BuildFailed', message: expect.stringContaining(words) })
     expect([...bench.names('making'), ...bench.names('trash')]).toEqual([])
+  })
+
+  it('R3.6 whose build watches its files is given up with all that it started, and told what to look for', async () => {
+    const limits = new Map<number, () => void>()
+    const after = (ms: number, reached: () => void) => {
+      limits.set(ms, reached)
+      return () => limits.delete(ms)
+    }
+    const slow = createWorkbench({ cacheDir, clock: { ...systemClock, after } })
+    try {
+      const pidFile = join(slow.home, 'pid')
+      const build = `node -e 'require("fs").writeFileSync("${pidFile}", String(process.pid)); console.log("watching"); setInterval(() => 0, 1e6)'`
+      const path = slow.folder('app', {
+        'package.json': packageJson({ dependencies: {}, scripts: { build, start: 'true' } }),
+      })
+      const building = slow.build(path).catch((error) => error)
+      const pid = await vi.waitFor(() => Number(readFileSync(pidFile, 'utf8')) || expect.unreachable(), 60_000)
+      limits.get(25 * 60_000)?.()
+      const error = await building
+      expect(error).toMatchObject({ code: 'BuildFailed', details: { step: 'Running npm run build' } })
+      expect(error.message).toContain('The build did not end within 25 minutes')
+      expect(error.message).toContain('--watch')
+      expect(error.details.logLines).toContain('$ npm run build')
+      expect(isGone(pid)).toBe(true)
+      expect([...slow.names('kept'), ...slow.names('making'), ...slow.names('trash')]).toEqual([])
+      expect(limits.size).toBe(0)
+    } finally {
+      await slow.remove()
+    }
+  })
+
+  it('R3.6 whose Python is not found in time is not told that there is none', async () => {
+    let reach = () => {}
+    const after = (_ms: number, reached: () => void) => {
+      reach = reached
+      return () => {}
+    }
+    const asked = Promise.withResolvers<void>()
+    const slow = createWorkbench({
+      cacheDir,
+      clock: { ...systemClock, after },
+      spawn: (_program, _args, options) => {
+        asked.resolve()
+        return spawn('/bin/sh', ['-c', 'sleep 600'], options)
+      },
+    })
+    try {
+      const building = slow.build(slow.folder('app', { 'app.py': '', 'requirements.txt': '' })).catch((error) => error)
+      await asked.promise
+      reach()
+      expect((await building).message).toContain('The build did not end within 25 minutes')
+    } finally {
+      await slow.remove()
+    }
   })
 
   it('that cannot be built fails with the last lines and leaves nothing', async () => {

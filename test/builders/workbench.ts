@@ -8,6 +8,7 @@ import { createArtifacts } from '../../runtime/artifacts/artifacts.ts'
 import { copyTree, removeTree } from '../../runtime/artifacts/trees.ts'
 import { createBuilder } from '../../runtime/builders/builder.ts'
 import type { Spawn } from '../../runtime/builders/command.ts'
+import { type Clock, systemClock } from '../../runtime/clock.ts'
 import type { BuildRequest, BuildResult } from '../../runtime/contracts.ts'
 import { makeEnvironment } from '../../runtime/environment.ts'
 import { confinement } from '../../runtime/providers/process/confinement.ts'
@@ -29,7 +30,14 @@ const prefix = () =>
 export type Workbench = ReturnType<typeof createWorkbench>
 
 /** A data directory with real parts, and folders of apps to build in it. */
-export function createWorkbench(options: { cacheDir: string; preinstalled?: string; spawn?: Spawn; home?: string }) {
+export function createWorkbench(options: {
+  cacheDir: string
+  preinstalled?: string
+  spawn?: Spawn
+  home?: string
+  /** Of the limit of builds. */
+  clock?: Clock
+}) {
   let home = options.home ?? mkdtempSync(join(tmpdir(), 'coppice-build-'))
   // Others may look in, so that what keeps them from writing is the seal and nothing else.
   chmodSync(home, 0o755)
@@ -55,6 +63,7 @@ export function createWorkbench(options: { cacheDir: string; preinstalled?: stri
       toolPath: toolPath(process.execPath, process.env),
       tools: { uv: async () => (await resolveTool('uv')).path },
       prefix,
+      clock: options.clock ?? systemClock,
       homeId: `test-${randomUUID().slice(0, 8)}`,
       spawn: (program, args, spawnOptions) => {
         commands.push(args.slice(args.indexOf('build') + 1))

@@ -296,6 +296,30 @@ describe('a crash', () => {
     expect(await get(inventory.record(ID).address ?? '')).toContain('"SECRET":"rotated"')
   })
 
+  it('R12.9 whose artifact has to be built again says so meanwhile, and why and after which lines that failed', async () => {
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    const { address } = await instances.start(ID)
+    const building = Promise.withResolvers<never>()
+    inventory.spec = (_id, { onProgress }) => {
+      onProgress('its artifact was damaged and is built again: Running npm run build')
+      return building.promise
+    }
+    await crash(address)
+    await until(() => inventory.record(ID).restartAt !== null)
+    clock.advance(1_000)
+    await until(() => inventory.record(ID).message?.includes('Running npm run build') === true)
+    expect(inventory.record(ID)).toMatchObject({
+      observed: 'starting',
+      restartAt: null,
+      message: 'Being started again: its artifact was damaged and is built again: Running npm run build.',
+    })
+    const why = 'The build did not end within 25 minutes.'
+    building.reject(new CoppiceError('BuildFailed', why, { logLines: ['watching'] }))
+    await until(() => inventory.record(ID).restartAt !== null)
+    expect(inventory.record(ID)).toMatchObject({ message: expect.stringContaining(why), logLines: ['watching'] })
+    expect(inventory.record(ID).message).toMatch(/minutes\. Crash 2 in a row; next start in 2 s\.$/)
+  })
+
   it('R12.9 is forgotten when the instance was up for 10 minutes', async () => {
     inventory.add(await bench.spec(apps.wellBehaved), { ...SERVING, crashes: 3 })
     await instances.start(ID)

@@ -1,4 +1,10 @@
-import type { InstanceInventory, InstanceRecord, InstanceSpec, ObservedPatch } from '../../runtime/contracts.ts'
+import type {
+  InstanceInventory,
+  InstanceRecord,
+  InstanceSpec,
+  ObservedPatch,
+  SpecCaller,
+} from '../../runtime/contracts.ts'
 
 type Event = Parameters<InstanceInventory['event']>[0]
 
@@ -77,7 +83,7 @@ export class MemoryInventory implements InstanceInventory {
     this.forgotten.push(id)
   }
 
-  async spec(id: string): Promise<InstanceSpec | null> {
+  async spec(id: string, _caller: SpecCaller): Promise<InstanceSpec | null> {
     this.failing('spec', id)
     return this.specs.get(id) ?? null
   }
