@@ -45,7 +45,12 @@ async function main(): Promise<void> {
     hasSource: async (digest) => (await sources.path(digest)) !== null,
     resolveSource: (path) => resolveSource(options.sourceRoots, path),
     kept: createKeptThings(artifacts, sources),
-    runtimeChecks: () => runtimeChecks(home, store.homeId),
+    runtimeChecks: () =>
+      runtimeChecks({
+        home,
+        homeId: store.homeId,
+        instances: async () => new Set((await store.instances.records()).map(({ id }) => id)),
+      }),
     // Processes share the machine: nothing holds one to its size (DESIGN D18).
     computeLimits: 'advisory',
   })

@@ -1,14 +1,21 @@
 /** What the doctor is told of the trees and processes of apps (R14.3). */
-import { readdir, stat } from 'node:fs/promises'
+import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { packagesAbove } from './ground.ts'
-import { trashOf } from './providers/process/instance-directory.ts'
+import { isId, trashOf } from './providers/process/instance-directory.ts'
 import { undying } from './undying.ts'
 
 type Check = { name: string; ok: boolean; message: string; hint?: string }
 
-export async function runtimeChecks(home: string, homeId: string): Promise<Check[]> {
-  return [packagesOfApps(home), await setAside(home), await processes(homeId)]
+export type RuntimeFacts = {
+  home: string
+  homeId: string
+  /** Ids of all instances that the inventory has now. */
+  instances: () => Promise<ReadonlySet<string>>
+}
+
+export async function runtimeChecks({ home, homeId, instances }: RuntimeFacts): Promise<Check[]> {
+  return [packagesOfApps(home), await leftovers(home, instances), await processes(homeId)]
 }
 
 async function processes(homeId: string): Promise<Check> {
@@ -39,25 +46,50 @@ function packagesOfApps(home: string): Check {
 /** To delete what is in the trash of a store takes seconds, and it is looked at again every ten minutes. */
 const TRASH_MS = 15 * 60_000
 
-async function setAside(home: string): Promise<Check> {
+async function leftovers(home: string, instances: RuntimeFacts['instances']): Promise<Check> {
   const name = 'set aside'
-  const stuck = await entriesOf(trashOf(join(home, 'instances')), 0)
-  for (const store of ['artifacts', 'sources']) stuck.push(...(await entriesOf(join(home, store, 'trash'), TRASH_MS)))
-  if (stuck.length === 0) return { name, ok: true, message: 'everything that was to be removed is removed' }
+  const folder = join(home, 'instances')
+  const stuck: string[] = []
+  const unread: string[] = []
+  const look = async (path: string): Promise<Entry[]> =>
+    entriesOf(path).catch((error: Error) => {
+      unread.push(error.message)
+      return []
+    })
+  // An instance is written down before anything of it exists, so the folder is read first.
+  const there = (await look(folder)).filter((entry) => isId(entry.name))
+  const known = await instances()
+  // One that is on its way out goes before its record does, and may have gone meanwhile.
+  for (const { name: id, path } of there) if (!known.has(id) && (await ageOf(path)) !== null) stuck.push(path)
+  stuck.push(...(await look(trashOf(folder))).map(({ path }) => path))
+  for (const store of ['artifacts', 'sources'])
+    for (const { path } of await look(join(home, store, 'trash')))
+      if (((await ageOf(path)) ?? 0) >= TRASH_MS) stuck.push(path)
+  if (stuck.length + unread.length === 0)
+    return { name, ok: true, message: 'everything that was to be removed is removed' }
+  const some = `${stuck.slice(0, 5).join(', ')}${stuck.length > 5 ? `, and ${stuck.length - 5} more` : ''}`
   return {
     name,
     ok: false,
-    message: `could not be removed: ${stuck.slice(0, 5).join(', ')}${stuck.length > 5 ? `, and ${stuck.length - 5} more` : ''}`,
-    hint: 'See what holds it (rm -r says so; a mount, another owner); it is tried again every ten minutes.',
+    message: [...(stuck.length > 0 ? [`could not be removed: ${some}`] : []), ...unread].join('; '),
+    hint: 'See what holds it (rm -r says so; a mount, another owner, a folder or a disk that cannot be written); it is tried again every ten minutes.',
   }
 }
 
-async function entriesOf(trash: string, minAgeMs: number): Promise<string[]> {
-  const found: string[] = []
-  for (const entry of await readdir(trash).catch(() => [])) {
-    const path = join(trash, entry)
-    const stats = await stat(path).catch(() => null)
-    if (stats !== null && Date.now() - stats.ctimeMs >= minAgeMs) found.push(path)
-  }
-  return found
+type Entry = { name: string; path: string }
+
+async function entriesOf(folder: string): Promise<Entry[]> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []
+    throw error
+  })
+  return names.map((name) => ({ name, path: join(folder, name) }))
+}
+
+/** How long ago it was last changed or moved, in ms; null when it is not there any more. */
+async function ageOf(path: string): Promise<number | null> {
+  return lstat(path).then(
+    ({ ctimeMs }) => Date.now() - ctimeMs,
+    (error: NodeJS.ErrnoException) => (error.code === 'ENOENT' ? null : Number.POSITIVE_INFINITY),
+  )
 }

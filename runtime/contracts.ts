@@ -60,7 +60,10 @@ export interface Provider {
   observe(id: string): Promise<Observation>
   /** SIGTERM, `graceMs`, SIGKILL, of everything that belongs to it; then its directory and its port go too. */
   remove(id: string, options: { graceMs: number }): Promise<Removal>
-  /** Ids of everything that is there in any form: processes, directories, intents. */
+  /**
+   * Ids of everything that is there in any form: processes, directories, intents. But for what `remove` has lately told as
+   * left: it is tried again at times, and not at each look.
+   */
   list(): Promise<string[]>
   /** Addresses on which the processes of the instance listen, as `host:port`. */
   listeners(id: string): Promise<string[]>
@@ -73,7 +76,10 @@ export interface Provider {
   onChange(listener: (id: string) => void): () => void
 }
 
-/** What could not be taken away (R13.8), in words; it has been set aside and stands in nobody's way. Null as a rule. */
+/**
+ * What could not be taken away (R13.8), in words: it has been set aside, or stays where it is. It stands in nobody's way.
+ * Null as a rule.
+ */
 export type Removal = { left: string | null }
 
 /** Ports that are written down before they are used and rest in quarantine afterwards; kept by the store. */

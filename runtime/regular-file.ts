@@ -1,8 +1,10 @@
 import { constants } from 'node:fs'
 import { chmod, type FileHandle, lstat, open } from 'node:fs/promises'
 
-/** Errors that say something of who opens, or of the disk; all others say something of the file. */
-const SAYS_OURS = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOSPC', 'EDQUOT'])
+const OURS = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOSPC', 'EDQUOT'])
+
+/** Whether an error says something of who opens, or of the disk; all others say something of the file. */
+export const saysOurs = ({ code = '' }: NodeJS.ErrnoException): boolean => OURS.has(code)
 
 /**
  * Opens a file in a place where an app can put something else: apps run as our user. A named pipe would hold a thread of
@@ -29,9 +31,8 @@ async function tryRegular(path: string, flags: number, mode?: number): Promise<F
     // A regular file takes no notice of O_NONBLOCK, now or later.
     file = await open(path, flags | constants.O_NOFOLLOW | constants.O_NONBLOCK, mode)
   } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException
-    if (SAYS_OURS.has(code)) throw error
-    return code === 'EACCES' ? code : null
+    if (saysOurs(error as NodeJS.ErrnoException)) throw error
+    return (error as NodeJS.ErrnoException).code === 'EACCES' ? 'EACCES' : null
   }
   try {
     if ((await file.stat()).isFile()) return file

@@ -43,5 +43,15 @@ it('R13.8 what cannot be removed is set aside under its name, and tried again', 
   expect(readdirSync(folder)).toEqual(['.trash'])
   expect(grave).toMatch(/\/\.trash\/stuck-[0-9a-f]{8}$/)
   await emptyTrash(trash)
-  expect(existsSync(grave)).toBe(false)
+  expect(readdirSync(trash)).toEqual([])
+})
+
+it('R13.8 what can be neither removed nor moved stays where it is and is told so, wherever the obstacle lies', async () => {
+  const stuck = join(folder, 'stuck')
+  mkdirSync(stuck)
+  writeFileSync(join(folder, 'file'), '')
+  for (const trash of [join(folder, 'file'), join(folder, 'file', '.trash'), join(stuck, '.trash')])
+    expect(await setAside(stuck, trash)).toBeNull()
+  expect(await setAside(join(folder, 'never'), join(folder, '.trash'))).toBeNull()
+  expect(existsSync(stuck)).toBe(true)
 })

@@ -92,15 +92,17 @@ export async function removeTree(path: string): Promise<void> {
 /**
  * Puts what cannot be removed where it is in nobody's way, for `emptyTrash` to try again.
  *
- * @returns where it is now; at its place when it cannot even be renamed.
+ * @returns where it is now; null when it cannot be moved either, and stays where it was.
  */
-export async function setAside(path: string, trash: string): Promise<string> {
+export async function setAside(path: string, trash: string): Promise<string | null> {
   const grave = join(trash, `${basename(path)}-${randomUUID().slice(0, 8)}`)
-  await mkdir(trash, { recursive: true, mode: 0o700 })
-  return rename(path, grave).then(
-    () => grave,
-    () => path,
-  )
+  try {
+    await mkdir(trash, { recursive: true, mode: 0o700 })
+    await rename(path, grave)
+    return grave
+  } catch {
+    return null
+  }
 }
 
 export async function emptyTrash(trash: string): Promise<void> {

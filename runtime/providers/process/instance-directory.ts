@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { lstat, mkdir, open, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { CoppiceError } from '../../../domain/errors.ts'
 import { copyTree, removeTree, setAside } from '../../artifacts/trees.ts'
 import { openRegular, readAt } from '../../regular-file.ts'
 
@@ -40,6 +41,9 @@ export function instanceDirectory(home: string, id: string) {
 }
 
 export const trashOf = (home: string): string => join(home, '.trash')
+
+/** Ids become names of files, so they are held to what a file name may safely be. */
+export const isId = (text: string): boolean => /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/.test(text)
 
 /** Ours has some 150 bytes. */
 const MAX_RECORD_BYTES = 4_096
@@ -88,7 +92,8 @@ export async function isGone(directory: InstanceDirectory): Promise<boolean> {
  * behind goes as a whole, because each name in it may be something else by now than what we made.
  */
 export async function beginAnew(directory: InstanceDirectory, id: string): Promise<void> {
-  await removeDirectory(directory)
+  const left = await removeDirectory(directory)
+  if (left?.inPlace) throw new CoppiceError('Unavailable', left.words)
   await mkdir(directory.path, { recursive: true, mode: 0o700 })
   await writeRecord(directory, { phase: 'intent', id })
 }
@@ -152,16 +157,25 @@ async function fill(
   }
 }
 
-/** @returns why it could not be removed, and where it is now; null as a rule. */
-export function removeDirectory(directory: InstanceDirectory): Promise<string | null> {
+/** What could not be removed: why, and where it is now. */
+export type LeftDirectory = {
+  words: string
+  /** It could not be moved either: a folder or a disk that nobody may write, a mount. */
+  inPlace: boolean
+}
+
+/** @returns null as a rule. */
+export function removeDirectory(directory: InstanceDirectory): Promise<LeftDirectory | null> {
   return removeOrSetAside(directory.path, directory.trash)
 }
 
-async function removeOrSetAside(path: string, trash: string): Promise<string | null> {
+async function removeOrSetAside(path: string, trash: string): Promise<LeftDirectory | null> {
   try {
     await removeTree(path)
     return null
   } catch (error) {
-    return `${(error as Error).message}; it was set aside as ${await setAside(path, trash)}`
+    const grave = await setAside(path, trash)
+    const where = grave === null ? 'it cannot be moved either and stays where it is' : `it was set aside as ${grave}`
+    return { words: `${(error as Error).message}; ${where}`, inPlace: grave === null }
   }
 }

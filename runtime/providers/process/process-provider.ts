@@ -10,6 +10,7 @@ import { diskFull } from '../../disk.ts'
 import { eachApart } from '../../each-apart.ts'
 import { type FindListeners, systemListeners } from '../../listeners.ts'
 import { lastLines, pruneLogs, rotateLog } from '../../log-file.ts'
+import { saysOurs } from '../../regular-file.ts'
 import {
   commandOf,
   environmentOf,
@@ -27,6 +28,7 @@ import {
   furnish,
   instanceDirectory,
   isGone,
+  isId,
   readRecord,
   removeDirectory,
   trashOf,
@@ -102,6 +104,8 @@ class ProcessProvider implements Provider {
   readonly #suspensions: Suspensions
   readonly #suspended = new Set<string>()
   readonly #unsure = new Set<string>()
+  /** Of which a directory alone is left, that can be neither removed nor moved: tried again with the trash. */
+  readonly #immovable = new Set<string>()
   /** Looks are taken one after the other; who asks for one while another goes on shares the next. */
   #lastLook: Promise<void> = Promise.resolve()
   #nextLook: Promise<void> | null = null
@@ -135,6 +139,7 @@ class ProcessProvider implements Provider {
       this.#every(TRASH_INTERVAL_MS, async () => {
         sweepControlGroups(options.homeId)
         await emptyTrash(trashOf(options.home))
+        this.#immovable.clear()
       }),
     ]
   }
@@ -187,7 +192,8 @@ class ProcessProvider implements Provider {
         await this.#options.ports.release(id)
         const directory = await removeDirectory(this.#directory(id))
         this.#forget(id)
-        const left = [...(living.length > 0 ? [stillThere(living)] : []), ...(directory === null ? [] : [directory])]
+        if (directory?.inPlace) this.#immovable.add(id)
+        const left = [...(living.length > 0 ? [stillThere(living)] : []), ...(directory ? [directory.words] : [])]
         for (const words of left) this.#options.logger.warn({ instance: id }, words)
         return { left: left.length === 0 ? null : left.join('; ') }
       } finally {
@@ -199,7 +205,7 @@ class ProcessProvider implements Provider {
   async list(): Promise<string[]> {
     const { home } = this.#options
     const homeId = this.#options.homeId
-    const directories = await readdir(home).catch(nothingThere)
+    const directories = (await readdir(home).catch(nothingThere)).filter((id) => !this.#immovable.has(id))
     // Nothing can be done about those, and nothing has to be: they end by themselves.
     const doomed = new Set((await this.#table.rows()).flatMap((row) => (row.doomed ? [row.pid] : [])))
     const tagged = (await this.#table.tagged([HOME_VARIABLE, INSTANCE_VARIABLE])).filter(({ pid }) => !doomed.has(pid))
@@ -334,6 +340,7 @@ class ProcessProvider implements Provider {
     this.#adopted.delete(id)
     this.#suspended.delete(id)
     this.#unsure.delete(id)
+    this.#immovable.delete(id)
   }
 
   #tell(id: string): void {
@@ -438,15 +445,13 @@ function mark(set: Set<string>, id: string, member: boolean): boolean {
   return true
 }
 
-/** Somebody may remove the whole folder while instances run: then they are known by their marks only. */
+/**
+ * Somebody may remove the whole folder while instances run, or lock it away: then they are known by their marks only.
+ * The doctor tells of a folder that cannot be read.
+ */
 function nothingThere(error: NodeJS.ErrnoException): string[] {
-  if (error.code === 'ENOENT') return []
-  throw error
-}
-
-/** Ids become names of files, so they are held to what a file name may safely be. */
-function isId(text: string): boolean {
-  return /^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$/.test(text)
+  if (saysOurs(error)) throw error
+  return []
 }
 
 function once<T>(make: () => Promise<T>): () => Promise<T> {

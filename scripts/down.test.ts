@@ -1,0 +1,40 @@
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { removeTree } from '../runtime/artifacts/trees.ts'
+import { heldByPermissions } from '../runtime/providers/process/testing.ts'
+import { openStore } from '../store/store.ts'
+
+let folder: string
+let home: string
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'coppice-down-'))
+  home = join(folder, 'home')
+  await (await openStore({ home })).close()
+  mkdirSync(join(home, 'instances', 'shop-1-0', 'work'), { recursive: true })
+  writeFileSync(join(home, 'instances', 'shop-1-0', 'work', 'file'), 'x')
+  chmodSync(join(home, 'instances'), 0o555)
+})
+afterEach(() => removeTree(folder))
+
+async function down(...args: string[]) {
+  const command = [process.execPath, join(import.meta.dirname, 'down.ts'), '--home', home, ...args]
+  const [program = '', ...rest] = [...(await heldByPermissions()), ...command]
+  const { status, stderr } = spawnSync(program, rest, { encoding: 'utf8' })
+  return { status, stderr }
+}
+
+it('R14.3 down says what of an instance can be neither removed nor moved, and is not kept from ending the rest', async () => {
+  const ran = await down()
+  expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: expect.stringContaining('Stopped. The apps are kept in') })
+  expect(ran.stderr).toMatch(/Of shop-1-0 something is left: .* stays where it is/)
+  expect(existsSync(join(home, 'instances', 'shop-1-0'))).toBe(true)
+})
+
+it('R14.3 down --purge removes what nothing but the permissions of a folder held', async () => {
+  const ran = await down('--purge')
+  expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: expect.stringContaining(`${home} is removed`) })
+  expect(existsSync(home)).toBe(false)
+})
