@@ -68,6 +68,22 @@ it('R14.4 prunes logs of instances that are no more by age and by count, and nev
   expect((await readdir(folder)).sort()).toEqual(['new.log', 'new.log.1', 'used.log', 'used.log.1'])
 })
 
+it('R14.4 logs that were written while the clock was ahead go first, and push out none of the right time', async () => {
+  const now = Date.now()
+  for (const [name, at] of [
+    ['ahead-1', now + 9e7],
+    ['ahead-2', now + 9.1e7],
+    ['old', now - 9_000],
+    ['new', now],
+  ] as const) {
+    const path = join(folder, `${name}.log`)
+    await writeFile(path, name)
+    await utimes(path, new Date(at), new Date(at))
+  }
+  await pruneLogs(folder, { inUse: new Set(), maxAgeMs: 60_000, maxFiles: 2, now })
+  expect((await readdir(folder)).sort()).toEqual(['new.log', 'old.log'])
+})
+
 describe('R13.8 what an app can put in the place of its log', () => {
   const pipe = async (path: string) => void execFileSync('mkfifo', [path])
   const folderWithFile = async (path: string) => {

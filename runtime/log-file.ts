@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, rename } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { asDiskFull } from '../domain/disk-full.ts'
+import { newestFirst } from '../domain/spans.ts'
 import { removeTree } from './artifacts/trees.ts'
 import { eachApart } from './each-apart.ts'
 import { openRegular, readAt } from './regular-file.ts'
@@ -143,20 +144,19 @@ export async function pruneLogs(
 ): Promise<void> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.log'))
   const idle = names.filter((name) => !options.inUse.has(name.slice(0, -'.log'.length)))
-  const aged = await Promise.all(
+  const dated = await Promise.all(
     idle.map(async (name) => {
       const path = join(folder, name)
-      const age =
-        options.now -
-        (await lstat(path).then(
-          (found) => found.mtimeMs,
-          () => options.now,
-        ))
-      return { path, age }
+      const at = await lstat(path).then(
+        (found) => found.mtimeMs,
+        () => options.now,
+      )
+      return { path, at }
     }),
   )
-  aged.sort((a, b) => a.age - b.age)
-  const doomed = aged.filter(({ age }, rank) => age > options.maxAgeMs || rank >= options.maxFiles)
+  const byTime = newestFirst(options.now)
+  dated.sort((a, b) => byTime(a.at, b.at))
+  const doomed = dated.filter(({ at }, rank) => options.now - at > options.maxAgeMs || rank >= options.maxFiles)
   const paths = doomed.flatMap(({ path }) => [path, olderLog(path)])
   await eachApart(paths, removeTree)
 }

@@ -10,7 +10,7 @@ const { values, positionals } = parseArgs({ options: { home: { type: 'string' } 
 
 try {
   const home = resolve(values.home ?? join(ROOT, '.coppice'))
-  const { file, kept, missing } = await backUp(home, positionals[0] ?? null, Date.now(), backupBoundsFrom(process.env))
+  const { file, kept, missing } = await backUp(home, positionals[0] ?? null, Date.now, backupBoundsFrom(process.env))
   process.stderr.write(`Backed up the inventory, its key, the token and ${kept} artifacts and sources.\n`)
   process.stderr.write('Whoever has this file can do everything that you can, and read every secret.\n')
   if (positionals[0] === undefined)

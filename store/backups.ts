@@ -1,9 +1,13 @@
 /** Copies of the inventory: whole and consistent, whatever writes to it meanwhile. */
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { newestFirst } from '../domain/spans.ts'
 
-/** What stays in the folder of backups (R14.4). The newest of each kind stays whatever its age and size. */
+/**
+ * What stays in the folder of backups (R14.4). The newest of each kind stays whatever its size, and the newest
+ * `KEPT_AT_ANY_AGE` whatever their age.
+ */
 export type BackupBounds = {
   /** Of each kind. */
   maxCount: number
@@ -16,6 +20,8 @@ export const BACKUP_BOUNDS: BackupBounds = { maxCount: 5, maxBytes: 10 * 2 ** 30
 
 /** Before a migration; of the whole data directory. By the names that we give: what somebody named himself is his. */
 const KINDS = [/^inventory-v\d+-\d{8}T\d{9}Z\.db$/, /^coppice-\d{8}T\d{9}Z\.tar\.gz$/]
+/** A clock that is wrong for a while makes everything old, and backups are what people fall back to (R14.3). */
+const KEPT_AT_ANY_AGE = 3
 /** What a process that died has left half written. */
 const STALE_MS = 3_600_000
 
@@ -38,8 +44,17 @@ export function backUpInventory(
     for (const path of [draft, `${draft}-journal`]) rmSync(path, { force: true })
     throw error
   }
-  pruneBackups(folder, bounds, now)
+  makeRoom(file, bounds, now)
   return file
+}
+
+/** For one that was made just now. What cannot be removed is housekeeping's to tell: the backup is there all the same. */
+export function makeRoom(made: string, bounds: BackupBounds, now: number): void {
+  try {
+    pruneBackups(dirname(made), bounds, { now, made })
+  } catch {
+    // Tried again, and told, every ten minutes.
+  }
 }
 
 /**
@@ -58,9 +73,18 @@ export function copyInventory(home: string, to: string): void {
   }
 }
 
-/** Removes what goes past the bounds, oldest first, and drafts of processes that died. */
-export function pruneBackups(folder: string, bounds: BackupBounds, now: number): void {
+/**
+ * Removes what goes past the bounds, oldest first, and drafts of processes that died. Throws when all had their turn.
+ *
+ * @param made the one that was made just now, if one was: the newest of its kind, whatever the clock says.
+ */
+export function pruneBackups(
+  folder: string,
+  bounds: BackupBounds,
+  { now, made = null }: { now: number; made?: string | null },
+): void {
   if (!existsSync(folder)) return
+  const byTime = newestFirst(now)
   const files = readdirSync(folder)
     .flatMap((name) => {
       const path = join(folder, name)
@@ -68,17 +92,30 @@ export function pruneBackups(folder: string, bounds: BackupBounds, now: number):
       const found = statSync(path, { throwIfNoEntry: false })
       return found === undefined ? [] : [{ path, name, at: found.mtimeMs, size: found.size }]
     })
-    .sort((a, b) => b.at - a.at || b.name.localeCompare(a.name))
+    .sort((a, b) => Number(b.path === made) - Number(a.path === made) || byTime(a.at, b.at) || byName(b, a))
   const kinds = KINDS.map((kind) => files.filter(({ name }) => kind.test(name)))
+  const doomed: string[] = []
   let bytes = kinds.reduce((sum, [newest]) => sum + (newest?.size ?? 0), 0)
   const older = kinds.flatMap((kind) => kind.slice(1).map((file, index) => ({ ...file, rank: index + 1 })))
-  for (const { path, at, size, rank } of older.sort((a, b) => b.at - a.at)) {
+  for (const { path, at, size, rank } of older.sort((a, b) => byTime(a.at, b.at))) {
     bytes += size
-    if (rank >= bounds.maxCount || bytes > bounds.maxBytes || now - at > bounds.maxAgeMs) rmSync(path, { force: true })
+    const isOld = now - at > bounds.maxAgeMs && rank >= KEPT_AT_ANY_AGE
+    if (rank >= bounds.maxCount || bytes > bounds.maxBytes || isOld) doomed.push(path)
   }
   for (const { path, name, at } of files)
-    if (/\.new(-journal)?$/.test(name) && now - at > STALE_MS) rmSync(path, { force: true })
+    if (/\.new(-journal)?$/.test(name) && Math.abs(now - at) > STALE_MS) doomed.push(path)
+  const failures: unknown[] = []
+  for (const path of doomed) {
+    try {
+      rmSync(path, { force: true })
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw failures[0]
 }
+
+const byName = (a: { name: string }, b: { name: string }): number => a.name.localeCompare(b.name)
 
 /** `20260102T030405678Z`: sorts by time and is a file name everywhere. */
 export const stamp = (ms: number): string => new Date(ms).toISOString().replaceAll(/[-:.]/g, '')

@@ -1,9 +1,10 @@
-import { existsSync, mkdtempSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
+import { stamp } from './backups.ts'
 import { MIGRATIONS, migrate, schemaVersion } from './migrations.ts'
 import { openStore } from './store.ts'
 
@@ -82,6 +83,21 @@ describe('R14.2 the inventory', () => {
     }
     const newest = [2, 3, 4, 5, 6].map((i) => `v${MIGRATIONS.length + i}`)
     expect(backups().map((name) => name.split('-')[1])).toEqual(newest.toSorted())
+  })
+
+  it('R14.3 is migrated with its copy beside it, also when earlier copies were made while the clock was ahead', async () => {
+    await openAndClose()
+    const folder = join(home, 'backups')
+    mkdirSync(folder)
+    for (let i = 0; i < 5; i++) {
+      const ahead = Date.now() + 400 * 24 * 3_600_000 + i
+      const file = join(folder, `inventory-v1-${stamp(ahead)}.db`)
+      writeFileSync(file, '')
+      utimesSync(file, new Date(ahead), new Date(ahead))
+    }
+    await (await openStore({ home, migrations: [...MIGRATIONS, 'create table more (x)'] })).close()
+    expect(backups().filter((name) => name.startsWith(`inventory-v${MIGRATIONS.length}-`))).toHaveLength(1)
+    expect(backups()).toHaveLength(5)
   })
 })
 

@@ -24,7 +24,7 @@ const DAY_MS = 24 * 3_600_000
  * | COPPICE_COMPUTE_SIZES | MEDIUM:2:6,LARGE:4:12 | instances may take other shares of this machine: vCPU, memory in GB |
  * | COPPICE_BACKUPS | 5 | of each kind, so many backups stay in the data directory |
  * | COPPICE_BACKUP_GB | 10 | all of these together may take more of the disk, or less |
- * | COPPICE_BACKUP_DAYS | 30 | they are to go sooner, or later; the newest of each kind always stays |
+ * | COPPICE_BACKUP_DAYS | 30 | they are to go sooner, or later; the three newest of each kind stay whatever their age |
  *
  * @throws CoppiceError InvalidInput with the variable and what it takes.
  */

@@ -80,7 +80,7 @@ export async function keepHouse(options: HousekeepingOptions): Promise<void> {
     'trim deployments': () => store.deployments.trim(),
     'trim events': () => store.events.trim(KEEP_EVENTS),
     'prune build logs': () => pruneLogs(buildLogs, now() - KEEP_MS),
-    'prune backups': async () => pruneBackups(backups.folder, backups.bounds, now()),
+    'prune backups': async () => pruneBackups(backups.folder, backups.bounds, { now: now() }),
   })
   if (done.removed + done.deployments + done.operations > 0) logger.info(done, 'kept house')
 }

@@ -333,6 +333,20 @@ describe('what is half built', () => {
 describe('the collector', () => {
   const keep = { maxCount: 100, maxBytes: 1e9, maxAgeMs: 1e9 }
 
+  it('R13.8 takes what was used while the clock was ahead before what a right clock dates', async () => {
+    const store = make()
+    for (const [key, at] of [
+      ['ahead', clock + 9e7],
+      ['old', clock - 5_000],
+      ['new', clock],
+    ] as const) {
+      await put(store, key)
+      utimesSync(join(home, 'kept', key, 'manifest'), at / 1_000, at / 1_000)
+    }
+    expect((await store.collect({ ...keep, maxCount: 2 })).removed).toEqual(['ahead'])
+    expect((await store.collect({ ...keep, maxCount: 1 })).removed).toEqual(['old'])
+  })
+
   it('takes the least recently used first, until count and bytes are within their limits', async () => {
     const store = make()
     for (const key of ['a', 'b', 'c', 'd']) {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
+import { newestFirst } from '../../domain/spans.ts'
 import type { Pins } from '../contracts.ts'
 import {
   checkTree,
@@ -190,7 +191,8 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     standsOn: (meta: unknown) => string[] = () => [],
   ): Promise<Collected> {
     await sweep()
-    const all = (await list()).sort((a, b) => a.usedAt - b.usedAt)
+    const byTime = newestFirst(now())
+    const all = (await list()).sort((a, b) => byTime(b.usedAt, a.usedAt))
     const remaining = new Map(all.map((entry) => [entry.key, entry]))
     let bytes = all.reduce((sum, entry) => sum + entry.bytes, 0)
     const removed: string[] = []

@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -56,8 +65,20 @@ it('R14.3 the next backup into the same folder removes what a killed one of anot
   await removeTree(join(home, 'run'))
   const mine = ['mine.backing-up-2026', 'mine.new']
   for (const name of mine) writeFileSync(join(elsewhere, name), '')
-  await backUp(home, join(elsewhere, 'next.tar.gz'), Date.now(), BACKUP_BOUNDS)
+  await backUp(home, join(elsewhere, 'next.tar.gz'), Date.now, BACKUP_BOUNDS)
   expect(readdirSync(elsewhere).sort()).toEqual([...mine, 'next.tar.gz'])
   expect(statSync(join(elsewhere, 'next.tar.gz')).mode & 0o777).toBe(0o600)
   expect(existsSync(join(home, 'run', 'backing-up')) && readdirSync(join(home, 'run', 'backing-up'))).toEqual([])
+})
+
+it('R14.3 a backup that was made after the clock was set right is there, beside those that were made while it was ahead', async () => {
+  const make = async (now: number) => {
+    const { file } = await backUp(home, null, () => now, BACKUP_BOUNDS)
+    utimesSync(file, new Date(now), new Date(now))
+    return file
+  }
+  const ahead = Date.now() + 400 * 24 * 3_600_000
+  for (let i = 0; i < 5; i++) await make(ahead + i)
+  for (let i = 0; i < 3; i++) expect(existsSync(await make(Date.now() + i))).toBe(true)
+  expect(readdirSync(join(home, 'backups'))).toHaveLength(5)
 })

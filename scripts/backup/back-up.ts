@@ -3,7 +3,7 @@ import { mkdir, rename } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { CoppiceError } from '../../domain/errors.ts'
-import { type BackupBounds, backupsFolder, copyInventory, pruneBackups, stamp } from '../../store/backups.ts'
+import { type BackupBounds, backupsFolder, copyInventory, makeRoom, stamp } from '../../store/backups.ts'
 import { schemaVersion } from '../../store/migrations.ts'
 import { writeArchive } from './archive.ts'
 import { backupDraft, sweepDrafts } from './drafts.ts'
@@ -22,12 +22,19 @@ export type BackedUp = {
  * Copies what a data directory cannot do without into one file; the platform may run meanwhile.
  *
  * @param to the file; null puts it into the data directory, where `bounds` say what stays.
+ * @param now Unix ms.
  * @throws CoppiceError InvalidInput
  */
-export async function backUp(home: string, to: string | null, now: number, bounds: BackupBounds): Promise<BackedUp> {
+export async function backUp(
+  home: string,
+  to: string | null,
+  now: () => number,
+  bounds: BackupBounds,
+): Promise<BackedUp> {
   if (!existsSync(join(home, 'inventory.db')))
     throw new CoppiceError('InvalidInput', `${home} is not a data directory of Coppice`, { field: 'home' })
-  const file = resolve(to ?? join(backupsFolder(home), `coppice-${stamp(now)}${SUFFIX}`))
+  const begunAt = now()
+  const file = resolve(to ?? join(backupsFolder(home), `coppice-${stamp(begunAt)}${SUFFIX}`))
   if (existsSync(file)) throw new CoppiceError('InvalidInput', `${file} is there already`, { field: 'file' })
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
   await sweepDrafts(home, dirname(file))
@@ -45,7 +52,7 @@ export async function backUp(home: string, to: string | null, now: number, bound
       })),
     )
     const present = candidates.filter(({ path }) => existsSync(join(path, 'manifest')))
-    await writeArchive(draft, { format: 1, createdAt: new Date(now).toISOString(), schema }, [
+    await writeArchive(draft, { format: 1, createdAt: new Date(begunAt).toISOString(), schema }, [
       { name: 'inventory.db', path: copy },
       ...['secret.key', 'token']
         .map((name) => ({ name, path: join(home, name) }))
@@ -53,7 +60,7 @@ export async function backUp(home: string, to: string | null, now: number, bound
       ...present,
     ])
     await rename(draft, file)
-    if (to === null) pruneBackups(backupsFolder(home), bounds, now)
+    if (to === null) makeRoom(file, bounds, now())
     const there = new Set(present.map(({ key }) => key))
     return { file, kept: present.length, missing: keys.filter((key) => !there.has(key)) }
   } finally {
