@@ -20,6 +20,8 @@ import { InstanceLogs } from './logs.ts'
 import { resolveOptions } from './options.ts'
 import { openTemporal } from './temporal.ts'
 
+const SWEEP_MS = 10 * 60_000
+
 async function main(): Promise<void> {
   const options = resolveOptions(process.argv.slice(2), process.env)
   const { home } = options.store
@@ -54,6 +56,10 @@ async function main(): Promise<void> {
     // Processes share the machine: nothing holds one to its size (DESIGN D18).
     computeLimits: 'advisory',
   })
+  // What this process could not remove; the worker sees to the rest.
+  const sweeping = setInterval(() => {
+    for (const kept of [artifacts, sources]) void kept.sweep()
+  }, SWEEP_MS)
   log.info({ url: control.url, home, temporal: options.temporal.address }, 'the control plane listens')
 
   let stopping = false
@@ -61,6 +67,7 @@ async function main(): Promise<void> {
     if (stopping) return
     stopping = true
     log.info({ signal }, 'the control plane stops')
+    clearInterval(sweeping)
     await control.stop()
     await temporal.close()
     await store.close()

@@ -1,7 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { ownerTag } from './artifacts/owners.ts'
 import { removeTree } from './artifacts/trees.ts'
 import { runtimeChecks } from './checks.ts'
 
@@ -12,7 +13,10 @@ beforeEach(() => {
   instances = join(home, 'instances')
   mkdirSync(instances)
 })
-afterEach(() => removeTree(home))
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await removeTree(home)
+})
 
 const setAside = async (known: () => string[] = () => []) => {
   const checks = await runtimeChecks({ home, homeId: 'none', instances: async () => new Set(known()) })
@@ -45,4 +49,20 @@ it('R13.8 the doctor says so when it cannot look: it does not say that all is re
   expect(await setAside()).toMatchObject({ ok: true })
   symlinkSync('instances', instances)
   expect(await setAside()).toMatchObject({ ok: false, message: expect.stringContaining('ELOOP') })
+})
+
+it('R13.8 the doctor names what of the stores stays for longer than its removal takes, and not what is being built', async () => {
+  for (const store of ['artifacts', 'sources']) {
+    mkdirSync(join(home, store, 'trash', `${ownerTag()}-taken-out`), { recursive: true })
+    for (const owner of [ownerTag(), '1.1'])
+      mkdirSync(join(home, store, 'making', `${owner}-half`), { recursive: true })
+  }
+  expect(await setAside()).toMatchObject({ ok: true })
+  const later = Date.now() + 16 * 60_000
+  vi.spyOn(Date, 'now').mockReturnValue(later)
+  const stuck = ['artifacts', 'sources'].flatMap((store) => [
+    join(home, store, 'trash', `${ownerTag()}-taken-out`),
+    join(home, store, 'making', '1.1-half'),
+  ])
+  expect(await setAside()).toMatchObject({ ok: false, message: `could not be removed: ${stuck.join(', ')}` })
 })

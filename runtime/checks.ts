@@ -1,6 +1,7 @@
 /** What the doctor is told of the trees and processes of apps (R14.3). */
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ownerIsGone } from './artifacts/owners.ts'
 import { packagesAbove } from './ground.ts'
 import { isId, trashOf } from './providers/process/instance-directory.ts'
 import { undying } from './undying.ts'
@@ -43,7 +44,7 @@ function packagesOfApps(home: string): Check {
   }
 }
 
-/** To delete what is in the trash of a store takes seconds, and it is looked at again every ten minutes. */
+/** To delete what a store has taken out, or a dead process left half built, takes seconds, and it is looked at again every ten minutes. */
 const TRASH_MS = 15 * 60_000
 
 async function leftovers(home: string, instances: RuntimeFacts['instances']): Promise<Check> {
@@ -62,9 +63,11 @@ async function leftovers(home: string, instances: RuntimeFacts['instances']): Pr
   // One that is on its way out goes before its record does, and may have gone meanwhile.
   for (const { name: id, path } of there) if (!known.has(id) && (await ageOf(path)) !== null) stuck.push(path)
   stuck.push(...(await look(trashOf(folder))).map(({ path }) => path))
-  for (const store of ['artifacts', 'sources'])
-    for (const { path } of await look(join(home, store, 'trash')))
+  for (const store of ['artifacts', 'sources']) {
+    const halfBuilt = (await look(join(home, store, 'making'))).filter((entry) => ownerIsGone(entry.name))
+    for (const { path } of [...(await look(join(home, store, 'trash'))), ...halfBuilt])
       if (((await ageOf(path)) ?? 0) >= TRASH_MS) stuck.push(path)
+  }
   if (stuck.length + unread.length === 0)
     return { name, ok: true, message: 'everything that was to be removed is removed' }
   const some = `${stuck.slice(0, 5).join(', ')}${stuck.length > 5 ? `, and ${stuck.length - 5} more` : ''}`

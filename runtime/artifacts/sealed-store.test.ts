@@ -26,6 +26,14 @@ vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>()
   return { ...real, stat: vi.fn(real.stat) }
 })
+/** As a mount would in each of them. */
+const removing = vi.hoisted(() => ({ isHeld: false }))
+vi.mock('./trees.ts', async (original) => {
+  const trees = await original<typeof import('./trees.ts')>()
+  const removeTree = (path: string) =>
+    removing.isHeld ? Promise.reject(new Error(`EBUSY: ${path}`)) : trees.removeTree(path)
+  return { ...trees, removeTree }
+})
 const real = await vi.importActual<typeof import('node:fs/promises')>('node:fs/promises')
 
 let home: string
@@ -38,6 +46,7 @@ beforeEach(() => {
   pinned = new Set()
 })
 afterEach(async () => {
+  removing.isHeld = false
   vi.mocked(stat).mockImplementation(real.stat)
   await removeTree(home)
 })
@@ -381,6 +390,46 @@ describe('the collector', () => {
     pinned.delete('artifact')
     expect((await store.collect({ ...keep, maxAgeMs: 5000 }, standsOn)).removed.sort()).toEqual(['artifact', 'layer'])
     expect(list('kept')).toEqual(['pinned'])
+  })
+
+  it('R13.8 tries again what it could not remove, also what was half built, while its process lives, and leaves alone what it is at', async () => {
+    const store = make()
+    const other = make()
+    await put(store, 'k1')
+    const failed = await store.stage()
+    const [mine, theirs] = [await store.stage(), await other.stage()]
+    removing.isHeld = true
+    expect((await store.collect({ ...keep, maxCount: 0 })).removed).toEqual(['k1'])
+    await failed.discard()
+    expect(list('trash')).toHaveLength(2)
+    await store.sweep()
+    expect(list('trash')).toHaveLength(2)
+    removing.isHeld = false
+    await other.sweep()
+    expect(list('trash')).toHaveLength(2)
+    await store.sweep()
+    expect(list('trash')).toEqual([])
+    for (const { tree } of [mine, theirs]) expect(existsSync(tree)).toBe(true)
+    for (const stage of [mine, theirs]) await stage.discard()
+  })
+
+  it('R4.3 puts back what it took out when nobody can say any more whether it is needed', async () => {
+    let asked = 0
+    const store = createSealedStore({
+      directory: home,
+      now: () => clock,
+      pins: {
+        isPinned: async () => {
+          if (++asked === 2) throw new Error('cannot say')
+          return false
+        },
+      },
+    })
+    await put(store, 'k1')
+    const stuck = [{ key: 'k1', reason: 'cannot say' }]
+    expect(await store.collect({ ...keep, maxCount: 0 })).toEqual({ removed: [], kept: 1, stuck })
+    expect(await store.open('k1')).not.toBeNull()
+    expect(list('trash')).toEqual([])
   })
 
   it('gives back what was pinned while it was being taken', async () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { newestFirst } from '../../domain/spans.ts'
 import type { Pins } from '../contracts.ts'
 import {
@@ -22,8 +22,11 @@ import { removeTree, setAside } from './trees.ts'
  * change is a rename:
  *
  *   kept/<key>/tree, manifest    sealed; complete whenever it is there
- *   making/<owner>-<random>/     half built; removed when its owner is gone
- *   trash/<random>/              taken out, being deleted
+ *   making/<owner>-<random>/     half built
+ *   trash/<owner>-<random>/      taken out, being deleted
+ *
+ * Half built and taken out is what its owner is at, and nobody else's while that lives. What the owner could not remove he
+ * tries again at each sweep; when he is gone anybody does.
  */
 export type SealedStoreOptions = {
   /** Absolute path; made when first needed. */
@@ -72,6 +75,15 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
   const trash = join(directory, 'trash')
   const entryOf = (key: string) => join(kept, checkedKey(key))
   const treeOf = (key: string) => join(entryOf(key), 'tree')
+  /** Another store of this process may use the same directory. */
+  const own = `${ownerTag()}-${randomUUID().slice(0, 8)}`
+  /** Names in `making` and `trash` that this store is at. */
+  const busy = new Set<string>()
+  const newName = (): string => {
+    const name = `${own}-${randomUUID()}`
+    busy.add(name)
+    return name
+  }
 
   /** Checks under way: the instances of an app start together and share one walk. */
   const checks = new Map<string, Promise<OpenSealed | null>>()
@@ -119,11 +131,16 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
   }
 
   async function stage(): Promise<Stage> {
-    const home = join(making, `${ownerTag()}-${randomUUID()}`)
+    const home = join(making, newName())
     const tree = join(home, 'entry', 'tree')
     const scratch = join(home, 'scratch')
-    await mkdir(tree, { recursive: true })
-    await mkdir(scratch)
+    try {
+      await mkdir(tree, { recursive: true })
+      await mkdir(scratch)
+    } catch (error) {
+      await discard(home)
+      throw error
+    }
     return {
       tree,
       scratch,
@@ -163,14 +180,31 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
    */
   async function takeOut(key: string, stillUnwanted: (taken: string) => Promise<boolean>): Promise<boolean> {
     await mkdir(trash, { recursive: true })
-    const grave = join(trash, `${ownerTag()}-${randomUUID()}`)
+    const name = newName()
+    try {
+      return await bury(key, join(trash, name), stillUnwanted)
+    } finally {
+      busy.delete(name)
+    }
+  }
+
+  async function bury(
+    key: string,
+    grave: string,
+    stillUnwanted: (taken: string) => Promise<boolean>,
+  ): Promise<boolean> {
     try {
       await rename(entryOf(key), grave)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
       throw error
     }
-    if (!(await stillUnwanted(grave))) {
+    const unwanted = await stillUnwanted(grave).catch(async (error) => {
+      // Nobody can say, so it is not for the sweep.
+      await rename(grave, entryOf(key)).catch(() => undefined)
+      throw error
+    })
+    if (!unwanted) {
       const back = await rename(grave, entryOf(key)).then(
         () => true,
         (error) => isTaken(error),
@@ -245,13 +279,15 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
   /** What cannot be removed must not hold up what is made; it stays in the trash, for the sweep and the doctor. */
   async function discard(stage: string): Promise<void> {
     await removeTree(stage).catch(() => setAside(stage, trash))
+    busy.delete(basename(stage))
   }
 
-  /** Removes what processes that are gone were making or deleting, as far as it can be removed. */
+  /** Removes what nobody is at any more, as far as it can be removed. */
   async function sweep(): Promise<void> {
+    const isLeft = (name: string) => ownerIsGone(name) || (name.startsWith(`${own}-`) && !busy.has(name))
     for (const place of [making, trash]) {
       for (const name of await namesIn(place))
-        if (ownerIsGone(name)) await removeTree(join(place, name)).catch(() => undefined)
+        if (isLeft(name)) await removeTree(join(place, name)).catch(() => undefined)
     }
   }
 
