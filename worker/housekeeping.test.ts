@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
@@ -72,6 +72,36 @@ it('R14.4 build logs go when they are too old, whatever else lies among them', a
   expect(warned).not.toHaveBeenCalled()
   for (const app of ['before', 'later']) expect(readdirSync(join(buildLogs, app))).toEqual(['a-link', 'build-2.log'])
   expect(readdirSync(buildLogs)).toContain('foreign')
+})
+
+it('R14.4 build logs are bounded in the sum of their sizes: the newest stay, also beside those of a clock that was ahead', async () => {
+  const now = Date.now()
+  const buildLogs = join(home, 'builds')
+  const add = (app: string, name: string, at: number) => {
+    mkdirSync(join(buildLogs, app), { recursive: true })
+    const file = join(buildLogs, app, name)
+    writeFileSync(file, '')
+    truncateSync(file, 400 * 2 ** 20)
+    utimesSync(file, new Date(at), new Date(at))
+  }
+  add('shop', 'new.log', now)
+  add('shop', 'older.log', now - 2_000)
+  add('other', 'old.log', now - 1_000)
+  add('other', 'ahead.log', now + 9e7)
+  const none = { sweep: async () => {}, collect: async () => ({ removed: [], stuck: [] }), open: async () => null }
+  await keepHouse({
+    store,
+    artifacts: none,
+    sources: none,
+    buildLogs,
+    backups: { folder: join(home, 'backups'), bounds: BACKUP_BOUNDS },
+    logger: createLogger('silent'),
+    now: () => now,
+  })
+  expect([readdirSync(join(buildLogs, 'shop')), readdirSync(join(buildLogs, 'other'))]).toEqual([
+    ['new.log'],
+    ['old.log'],
+  ])
 })
 
 it('R14.4 a chore that fails is named, and keeps none of the others from being done', async () => {

@@ -5,6 +5,7 @@
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { secretsNeeded } from '../domain/app-config.ts'
+import { newestFirst } from '../domain/spans.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import type { Artifacts } from '../runtime/contracts.ts'
 import { eachApart } from '../runtime/each-apart.ts'
@@ -41,6 +42,8 @@ const KEEP_MS = 30 * DAY_MS
 const KEEP_OPERATIONS: OperationBounds = { perApp: 1_000, total: 10_000, maxAgeMs: 365 * DAY_MS }
 /** Of what nothing needs: a day's work comes back from it without a build. */
 const LIMITS = { maxCount: 100, maxBytes: 20 * 2 ** 30, maxAgeMs: KEEP_MS }
+/** Of all apps together: 200 that are as long as one can be. */
+const BUILD_LOGS_BYTES = 2 ** 30
 const EVERY_MS = 10 * 60_000
 
 /** Runs now and every ten minutes. @returns the way to stop it. */
@@ -79,7 +82,7 @@ export async function keepHouse(options: HousekeepingOptions): Promise<void> {
     },
     'trim deployments': () => store.deployments.trim(),
     'trim events': () => store.events.trim(KEEP_EVENTS),
-    'prune build logs': () => pruneLogs(buildLogs, now() - KEEP_MS),
+    'prune build logs': () => pruneLogs(buildLogs, now()),
     'prune backups': async () => pruneBackups(backups.folder, backups.bounds, { now: now() }),
   })
   if (done.removed + done.deployments + done.operations > 0) logger.info(done, 'kept house')
@@ -100,12 +103,28 @@ async function noteSecrets({ store, artifacts }: HousekeepingOptions): Promise<v
   }
 }
 
-async function pruneLogs(folder: string, before: number): Promise<void> {
+/** By age, and by the sum of their sizes: the newest stay. */
+async function pruneLogs(folder: string, now: number): Promise<void> {
   const apps = (await readdir(folder, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isDirectory())
-  await eachApart(apps, async ({ name: app }) => {
-    const paths = (await readdir(join(folder, app))).map((name) => join(folder, app, name))
-    await eachApart(paths, async (path) => {
-      if ((await lstat(path)).mtimeMs < before) await removeTree(path)
-    })
-  })
+  const logs: Array<{ path: string; at: number; size: number }> = []
+  const look = ({ name: app }: { name: string }) =>
+    readdir(join(folder, app)).then((names) =>
+      eachApart(names, async (name) => {
+        const path = join(folder, app, name)
+        const { mtimeMs, size } = await lstat(path)
+        logs.push({ path, at: mtimeMs, size })
+      }),
+    )
+  const prune = () => {
+    const byTime = newestFirst(now)
+    let bytes = 0
+    return eachApart(
+      logs.sort((a, b) => byTime(a.at, b.at)),
+      async ({ path, at, size }) => {
+        bytes += size
+        if (now - at > KEEP_MS || bytes > BUILD_LOGS_BYTES) await removeTree(path)
+      },
+    )
+  }
+  await eachApart([() => eachApart(apps, look), prune], (chore) => chore())
 }
