@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { heldByPermissions } from '../runtime/providers/process/testing.ts'
 import { openStore } from '../store/store.ts'
+import { homePaths } from './stack-options.ts'
 
 let folder: string
 let home: string
@@ -13,6 +14,7 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'coppice-down-'))
   home = join(folder, 'home')
   await (await openStore({ home })).close()
+  mkdirSync(dirname(homePaths(home).state))
   mkdirSync(join(home, 'instances', 'shop-1-0', 'work'), { recursive: true })
   writeFileSync(join(home, 'instances', 'shop-1-0', 'work', 'file'), 'x')
   chmodSync(join(home, 'instances'), 0o555)
@@ -31,6 +33,15 @@ it('R14.3 down says what of an instance can be neither removed nor moved, and is
   expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: expect.stringContaining('Stopped. The apps are kept in') })
   expect(ran.stderr).toMatch(/Of shop-1-0 something is left: .* stays where it is/)
   expect(existsSync(join(home, 'instances', 'shop-1-0'))).toBe(true)
+})
+
+it('R14.3 down is not kept from its work by a record of what ran that cannot be removed', async () => {
+  const { state, lock } = homePaths(home)
+  for (const file of [state, lock]) writeFileSync(file, '')
+  chmodSync(dirname(state), 0o555)
+  const ran = await down()
+  expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: expect.stringContaining(`unlink '${state}'`) })
+  expect(await down('--purge')).toMatchObject({ status: 0, stderr: expect.stringContaining(`${home} is removed`) })
 })
 
 it('R14.3 down --purge removes what nothing but the permissions of a folder held', async () => {

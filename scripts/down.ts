@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -46,7 +46,10 @@ async function endPlatform(home: string): Promise<'ended'> {
   const paths = homePaths(home)
   const state = readState(paths.state)
   if (state !== null) await endStarter(state)
-  const lock = await takeOver(home)
+  // On such a disk nobody gets the lock, so nothing starts there either; what runs there is ended all the same.
+  const readOnly = isReadOnly(home)
+  if (readOnly) say(`The disk of ${home} is read-only: nothing can be removed or written down there.`)
+  const lock = readOnly ? null : await takeOver(home)
   try {
     const left = readState(paths.state)?.processes ?? {}
     for (const name of [...PROCESS_NAMES].reverse()) {
@@ -57,9 +60,10 @@ async function endPlatform(home: string): Promise<'ended'> {
     }
     await endStrays(home, say)
     await removeInstances(home, say)
-    rmSync(paths.state, { force: true })
+    // Those that it names are gone, so it misleads nobody where it cannot be removed.
+    await removeTree(paths.state).catch((error: Error) => say(`Something is left: ${error.message}`))
   } finally {
-    lock.release()
+    lock?.release()
   }
   return 'ended'
 }
@@ -122,6 +126,15 @@ async function endStarter({ starter }: StackState): Promise<void> {
   if (!(await isAlive(systemProcessTable(), starter.pid, starter.startTime))) return
   say(`Stopping ${named({ name: 'starter', pid: starter.pid })}`)
   await endRecorded(starter, stopping('starter'))
+}
+
+function isReadOnly(home: string): boolean {
+  try {
+    accessSync(home, constants.W_OK)
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS'
+  }
 }
 
 /** Nothing may start on the directory while it is being emptied. */

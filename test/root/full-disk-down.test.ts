@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { openStore } from '../../store/store.ts'
@@ -31,5 +31,32 @@ it('R14.3 down and down --purge need no room on the disk: they end the instances
     expect(ran, ran.err).toMatchObject({ code: 0, err: expect.stringContaining('shop-1-a') })
     expect(isRunning(pid as number)).toBe(false)
   }
+  expect(existsSync(home)).toBe(false)
+})
+
+it('R14.3 down ends what runs on a disk that became read-only, and down --purge names what it could not remove there', async () => {
+  const store = await openStore({ home })
+  const { homeId } = store
+  await store.close()
+  mkdirSync(join(home, 'instances', 'shop-1-a', 'work'), { recursive: true })
+  const { pid } = spawn('sleep', ['300'], {
+    detached: true,
+    stdio: 'ignore',
+    env: { PATH: process.env.PATH, HOME: '/', COPPICE_INSTANCE_ID: 'shop-1-a', COPPICE_HOME_ID: homeId },
+  })
+  execFileSync('mount', ['--bind', home, home])
+  execFileSync('mount', ['-o', 'remount,ro,bind', home])
+  try {
+    const ended = await coppice(['down'], { home }).ended
+    expect(ended, ended.err).toMatchObject({ code: 0, err: expect.stringContaining('Of shop-1-a something is left') })
+    expect(isRunning(pid as number)).toBe(false)
+    const purged = await coppice(['down', '--purge'], { home }).ended
+    expect(purged, purged.err).toMatchObject({ code: 1, err: expect.stringContaining('removed but for this') })
+    expect(purged.err).not.toContain('    at ')
+  } finally {
+    execFileSync('umount', [home])
+  }
+  const purged = await coppice(['down', '--purge'], { home }).ended
+  expect(purged, purged.err).toMatchObject({ code: 0 })
   expect(existsSync(home)).toBe(false)
 })
