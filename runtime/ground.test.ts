@@ -27,12 +27,22 @@ vi.mock('node:fs/promises', async (original) => {
   return { ...fs, rename: vi.fn(fs.rename) }
 })
 
+/** As with a mount in it. */
+const removing = vi.hoisted(() => ({ held: '' }))
+vi.mock('./artifacts/trees.ts', async (original) => {
+  const trees = await original<typeof import('./artifacts/trees.ts')>()
+  const removeTree = (path: string) =>
+    path === removing.held ? Promise.reject(new Error(`EBUSY: ${path}`)) : trees.removeTree(path)
+  return { ...trees, removeTree }
+})
+
 let folder: string
 let clone: string
 let home: string
 const logger = { info: vi.fn(), warn: vi.fn() }
 beforeEach(() => {
   vi.clearAllMocks()
+  removing.held = ''
   folder = realpathSync(mkdtempSync(join(tmpdir(), 'coppice-ground-')))
   clone = join(folder, 'clone')
   home = join(clone, '.coppice')
@@ -141,6 +151,22 @@ it('R14.3 is found and removed when the data directory was removed, and not when
   expect(groundsOf(home, lookup())).toEqual([ground])
   await removeGrounds(home, lookup())
   expect(existsSync(ground)).toBe(false)
+})
+
+it('R13.8 of another data directory that cannot be removed takes nobody his place, and keeps no other from being removed', async () => {
+  const old = dirname((await settle()).instances)
+  // Made before the first one goes, or it could get the inode by which that is known.
+  const other = join(clone, 'other')
+  mkdirSync(other)
+  await removeTree(home)
+  const monthsAgo = new Date(Date.now() - 60 * 24 * 3_600_000)
+  utimesSync(join(old, 'owner.json'), monthsAgo, monthsAgo)
+  removing.held = old
+  expect((await settle(other)).instances.startsWith(join(folder, 'state'))).toBe(true)
+  const second = join(folder, 'state', 'second')
+  cpSync(old, second, { recursive: true })
+  await expect(removeGrounds(home, lookup())).rejects.toThrow('EBUSY')
+  expect([existsSync(old), existsSync(second)]).toEqual([true, false])
 })
 
 it('is made again where it was lost, and leaves alone what somebody has put onto another disk', async () => {

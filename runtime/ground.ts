@@ -7,6 +7,7 @@ import { basename, dirname, isAbsolute, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Logger } from 'pino'
 import { removeTree } from './artifacts/trees.ts'
+import { eachApart } from './each-apart.ts'
 
 const run = promisify(execFile)
 
@@ -84,7 +85,7 @@ export function groundsOf(home: string, { env, places: given }: Pick<GroundOptio
 
 /** Takes the grounds of a data directory away, with all that is in them. */
 export async function removeGrounds(home: string, options: Pick<GroundOptions, 'env' | 'places'>): Promise<void> {
-  for (const ground of groundsOf(home, options)) await removeTree(ground)
+  await eachApart(groundsOf(home, options), removeTree)
 }
 
 /** Where it is, or would be if it were there. */
@@ -186,7 +187,9 @@ async function sweepGrounds(place: string): Promise<void> {
     const ground = join(place, name)
     const owner = ownerOf(ground)
     if (owner === null || statSync(join(ground, OWNER)).mtimeMs > Date.now() - KEEP_MS) continue
-    if (!existsSync(owner.home) || statSync(owner.home).ino !== owner.inode) await removeTree(ground)
+    // One that cannot be removed makes the place no worse for the others.
+    if (!existsSync(owner.home) || statSync(owner.home).ino !== owner.inode)
+      await removeTree(ground).catch(() => undefined)
   }
 }
 

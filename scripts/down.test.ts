@@ -1,12 +1,15 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { heldByPermissions } from '../runtime/providers/process/testing.ts'
 import { openStore } from '../store/store.ts'
 import { homePaths } from './stack-options.ts'
+
+// Each starts processes.
+vi.setConfig({ testTimeout: 60_000 })
 
 let folder: string
 let home: string
@@ -48,4 +51,21 @@ it('R14.3 down --purge removes what nothing but the permissions of a folder held
   const ran = await down('--purge')
   expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: expect.stringContaining(`${home} is removed`) })
   expect(existsSync(home)).toBe(false)
+})
+
+it('R14.3 down --purge of a data directory whose own folder must stay removes all that is in it, and says so', async () => {
+  chmodSync(folder, 0o555)
+  const ran = await down('--purge')
+  expect(ran, ran.stderr).toMatchObject({ status: 0, stderr: expect.stringContaining('the folder itself stays') })
+  expect(readdirSync(home)).toEqual([])
+})
+
+it('R14.3 down --purge names what it could not remove, and keeps the inventory, by which the next one knows the folder', async () => {
+  chmodSync(home, 0o555)
+  const ran = await down('--purge')
+  expect(ran, ran.stderr).toMatchObject({ status: 1, stderr: expect.stringContaining('removed but for this') })
+  expect(ran.stderr).not.toContain('    at ')
+  for (const name of ['instances', 'run']) expect(ran.stderr).toContain(join(home, name))
+  chmodSync(home, 0o755)
+  expect(await down('--purge')).toMatchObject({ status: 0, stderr: expect.stringContaining(`${home} is removed`) })
 })

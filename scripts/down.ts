@@ -35,7 +35,7 @@ async function down(home: string, purge: boolean): Promise<void> {
   // What was on its way out may have written there once more.
   if (purge && existsSync(home)) return purgeFolder(home)
   if (purge) {
-    await removeGrounds(home, process)
+    await removeGrounds(home, process).catch((error: Error) => butFor([error.message]))
     return say(`Stopped; ${home} was gone already.`)
   }
   if (!ours) return say(`Stopped. The apps are lost with what was in ${home}.`)
@@ -108,14 +108,22 @@ async function purgeFolder(home: string): Promise<void> {
   for (const name of names.filter((name) => OURS.has(name) && name !== INVENTORY))
     await attempt(removeTree(join(home, name)))
   // By it the next attempt knows that the folder is one of ours.
-  if (failures.length > 0)
-    throw new CoppiceError('Unavailable', `Stopped, and removed but for this:\n  ${failures.join('\n  ')}`)
-  await removeTree(join(home, INVENTORY))
+  if (failures.length === 0) await attempt(removeTree(join(home, INVENTORY)))
+  if (failures.length > 0) butFor(failures)
   const foreign = names.filter((name) => !OURS.has(name))
   if (foreign.length > 0)
     return say(`Stopped and removed. What is not Coppice's stays in ${home}: ${foreign.join(', ')}`)
-  rmdirSync(home)
+  try {
+    rmdirSync(home)
+  } catch (error) {
+    // A disk of its own, or in a folder that is not ours to write.
+    return say(`Stopped, and all in ${home} is removed; the folder itself stays: ${(error as Error).message}`)
+  }
   say(`Stopped, and ${home} is removed.`)
+}
+
+function butFor(failures: string[]): never {
+  throw new CoppiceError('Unavailable', `Stopped, and removed but for this:\n  ${failures.join('\n  ')}`)
 }
 
 /**

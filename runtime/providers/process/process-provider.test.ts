@@ -2,11 +2,14 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from '../../artifacts/trees.ts'
 import { heldByPermissions } from './testing.ts'
 
 const ID = 'shop-1-0'
+
+// Each starts processes.
+vi.setConfig({ testTimeout: 60_000 })
 
 let home: string
 beforeEach(() => {
