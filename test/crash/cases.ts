@@ -77,9 +77,9 @@ export function endOf({ operation, kind, moment, fault, cause }: CrashCase): End
     // Where nothing lies between admission and pivot, the worker does both before it asks the server for more.
     return kind === 'admit' && next === 'commit' && fault === 'terminate' ? 'by its record' : 'old'
   }
-  // A cancel of the pivot is too late. A workflow that is ended leaves the pivot to the worker that has it in hand, if
-  // that is quicker than the repair.
-  return fault === 'terminate' && moment === 'before' ? 'by its record' : 'new'
+  // The worker has the pivot in hand, and a cancel or the end of the workflow is too late. Unless the worker is so busy that
+  // its task times out, and the workflow sees the cancel first; or that the repair is quicker. Both fence the pivot off.
+  return moment === 'before' ? 'by its record' : 'new'
 }
 
 export const nameOf = ({ operation, kind, moment, fault, cause }: CrashCase): string =>
