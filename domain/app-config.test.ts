@@ -64,7 +64,10 @@ env:
 
   it('says where the syntax is wrong', () => {
     expect(refusal('command: [python\nenv: []\n').message).toMatch(/^app\.yaml, line \d+, column \d+: \S/)
-    expect(refusal('command: [a]\ncommand: [b]\n').message).toContain('line 2')
+    expect(refusal('command: [a]\ncommand: [b]\n').message).toBe('app.yaml, line 2, column 1: Map keys must be unique')
+    expect(refusal('env:\n  - {name: A,\n     name: B}\n').message).toContain(
+      'line 3, column 6: Map keys must be unique',
+    )
   })
 
   it.each([
@@ -75,6 +78,12 @@ env:
     const { message } = refusal(unit.repeat(16 * 1024))
     expect(message).toMatch(/^app\.yaml.*: \S/)
     expect(message.length).toBeLessThan(9_000)
+  })
+
+  it('R13.3 refuses a file of thousands of keys as one of a few', () => {
+    const keys = Array.from({ length: 7_000 }, (_, i) => `k${i}: 1`)
+    expect(refusal(keys.join('\n')).details.field).toBe('k0')
+    expect(refusal([...keys, 'k0: 2'].join('\n')).message).toContain('line 7001, column 1: Map keys')
   })
 
   it('does not let a few lines of aliases grow into gigabytes', () => {

@@ -1,4 +1,4 @@
-import { LineCounter, parseDocument } from 'yaml'
+import { type Document, isScalar, LineCounter, parseDocument, visit } from 'yaml'
 import { z } from 'zod'
 import { CoppiceError } from './errors.ts'
 import { byteLength, wordSchema } from './process-size.ts'
@@ -75,11 +75,14 @@ export function parseAppConfig(file: string, text: string): AppConfig {
   }
   // Errors made pretty quote the text, and a text can have as many of them as it has characters.
   const lines = new LineCounter()
-  const document = parseDocument(text, { schema: 'failsafe', prettyErrors: false, lineCounter: lines })
-  const syntax = document.errors[0]
-  if (syntax !== undefined) {
-    const { line, col } = lines.linePos(syntax.pos[0])
-    const words = `${file}, line ${line}, column ${col}: ${syntax.message}`
+  // Nor does the library look for keys that are there twice: it compares each with all before it.
+  const options = { schema: 'failsafe', prettyErrors: false, uniqueKeys: false, lineCounter: lines } as const
+  const document = parseDocument(text, options)
+  const [syntax] = document.errors
+  const wrong = syntax === undefined ? repeatedKey(document) : { at: syntax.pos[0], reason: syntax.message }
+  if (wrong !== null) {
+    const { line, col } = lines.linePos(wrong.at)
+    const words = `${file}, line ${line}, column ${col}: ${wrong.reason}`
     throw new CoppiceError('AppConfigInvalid', words, { file, line })
   }
   const result = appConfigSchema.safeParse(content(document, file))
@@ -90,6 +93,25 @@ export function parseAppConfig(file: string, text: string): AppConfig {
   const field = fieldName([...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])])
   const reason = unknown === undefined ? issue?.message : unknownField(unknown)
   throw new CoppiceError('AppConfigInvalid', `${file}: ${field === '' ? 'the file' : field} ${reason}`, { file, field })
+}
+
+/** The first key that its mapping has already, and where it stands in the text. */
+function repeatedKey(document: Document.Parsed): { at: number; reason: string } | null {
+  let at: number | null = null
+  visit(document, {
+    Map(_, { items }) {
+      const seen = new Set<unknown>()
+      for (const { key } of items) {
+        if (!isScalar(key)) continue
+        if (seen.has(key.value)) {
+          at = key.range?.[0] ?? 0
+          return visit.BREAK
+        }
+        seen.add(key.value)
+      }
+    },
+  })
+  return at === null ? null : { at, reason: 'Map keys must be unique' }
 }
 
 function content(document: ReturnType<typeof parseDocument>, file: string): unknown {
