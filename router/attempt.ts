@@ -29,7 +29,8 @@ export type Outcome =
   | { kind: 'notSent'; error: Error }
   /**
    * It was sent and not answered. `repeatable`: whoever got it is not still at it, as far as anybody knows. `stale`: its
-   * connection had been idle before, and was too old for an instance that wakes up: that it was lost tells nothing.
+   * connection had been idle before, and may have been too old for an instance that wakes up: that it was lost may tell
+   * nothing.
    */
   | { kind: 'unanswered'; error: Error; repeatable: boolean; stale: boolean }
   /** It was answered, but nobody can make use of the answer: another try would only carry it out once more. */
@@ -267,7 +268,8 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   // ---- ----
 
   private isStale(): boolean {
-    return this.control?.reused === true && this.endpoint.isWaking(performance.now())
+    const { control, endpoint } = this
+    return control?.reused === true && !endpoint.ejected && endpoint.mayBeWaking(performance.now())
   }
 
   private answered(): void {

@@ -1,6 +1,7 @@
 import type { Endpoint as EndpointRow } from '../domain/route-table.ts'
 import { formatServedBy } from '../domain/served-by.ts'
 import type { Timeouts } from './options.ts'
+import { Question } from './question.ts'
 import { Connections } from './upstream/connections.ts'
 import type { UpstreamHandler, UpstreamRequest } from './upstream/upstream.ts'
 
@@ -64,6 +65,8 @@ export class Endpoint {
   private connections: Connections | null = null
   private toldAt = Number.NEGATIVE_INFINITY
   private onIdle: (() => void) | null = null
+  /** Who waits for the answer to the question under way. */
+  private readonly doubters: ((lives: boolean) => void)[] = []
 
   /** @param onSpeaks called with the first byte of one that let others wait */
   constructor(row: EndpointRow, timeouts: Timeouts, onSpeaks: (endpoint: Endpoint) => void) {
@@ -133,10 +136,28 @@ export class Endpoint {
 
   /**
    * It lets everybody wait, or did so a moment ago. A server that wakes up closes the connections that by its clock were
-   * idle for too long, with all that was sent on them meanwhile; Node's first sends the answer that it was at.
+   * idle for too long, with all that was sent on them meanwhile; Node's first sends the answer that it was at. It need not
+   * be one: all answers of a quiet app may be slow.
    */
-  isWaking(now: number): boolean {
+  mayBeWaking(now: number): boolean {
     return this.silentMs(now) >= SILENT_MS || now - this.wokeAt < WAKING_MS
+  }
+
+  /**
+   * Asks it, once for all who want to know at the same time. One that lets the question wait lives: it is blocked again,
+   * or slow; so does one that this process has no descriptor for.
+   */
+  asksWhetherItLives(healthPath: string | null, onAnswer: (lives: boolean) => void): void {
+    if (this.doubters.push(onAnswer) > 1) return
+    const tell = (lives: boolean) => {
+      clearTimeout(timer)
+      for (const doubter of this.doubters.splice(0)) doubter(lives)
+    }
+    const question = new Question(this.address, healthPath, (reply) => tell(reply === 'good' || reply === 'none'))
+    const timer = setTimeout(() => {
+      question.cancel()
+      tell(true)
+    }, SILENT_MS)
   }
 
   /** From now on this may be recalled. */

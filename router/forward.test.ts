@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Chooser } from './choose.ts'
 import { Endpoint } from './endpoint.ts'
 import { Exchange } from './exchange.ts'
@@ -38,6 +38,8 @@ let chosenWithout: number[][]
 let endpoints: Endpoint[]
 /** What becomes of a request at each slot: an error before it has left, one after that, or nothing. */
 let fate: Record<number, { before?: Error; after?: Error }>
+/** The connection of what is sent has carried something before. */
+let reused: boolean
 
 beforeEach(() => {
   metrics = new Metrics()
@@ -46,6 +48,7 @@ beforeEach(() => {
   suspected = []
   chosenWithout = []
   fate = {}
+  reused = false
   endpoints = [0, 1, 2].map((slot) => {
     const row = { instance: `i${slot}`, slot, address: `127.0.0.1:${slot + 1}`, state: 'serving' as const, up: true }
     const endpoint = new Endpoint(row, DEFAULT_TIMEOUTS, () => undefined)
@@ -53,7 +56,7 @@ beforeEach(() => {
       sent.push({ to: slot, request, repeatable })
       const { before, after } = fate[slot] ?? {}
       if (before !== undefined) return handler.onError(before)
-      handler.onSent({ reused: false, pause: () => undefined, resume: () => undefined, abort: () => undefined })
+      handler.onSent({ reused, pause: () => undefined, resume: () => undefined, abort: () => undefined })
       if (after !== undefined) handler.onError(after)
     }
     return endpoint
@@ -141,6 +144,61 @@ describe('R12.2 a request that was sent and not answered', () => {
     fate = { 0: { after: error } }
     await go(more)
     expect([slots(), client.status]).toEqual([[0], status])
+  })
+})
+
+describe('R12.1 a request that was lost on an old connection by an instance that let everybody wait', () => {
+  let asked: ((lives: boolean) => void)[]
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    reused = true
+    fate = { 0: { after: lost() } }
+    asked = []
+    const victim = endpoints[0] as Endpoint
+    victim.mayBeWaking = () => true
+    victim.asksWhetherItLives = (_, onAnswer) => asked.push(onAnswer)
+  })
+  afterEach(() => vi.useRealTimers())
+  const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+  it('waits until one that dies would have died, and goes elsewhere if it did', async () => {
+    const { runs } = await go()
+    expect([slots(), runs, asked.length, suspected]).toEqual([[0], 1, 0, [0]])
+    vi.advanceTimersByTime(100)
+    expect(slots()).toEqual([0])
+    asked[0]?.(false)
+    await turn()
+    expect([slots(), chosenWithout]).toEqual([[0, 1], [[0]]])
+  })
+
+  it('goes there again if it lives, and nowhere when that one loses it, too', async () => {
+    const exchange = await go()
+    vi.advanceTimersByTime(100)
+    asked[0]?.(true)
+    await turn()
+    expect([slots(), chosenWithout, exchange.runs, client.status]).toEqual([[0, 0], [[]], 2, 502])
+    vi.advanceTimersByTime(10_000)
+    expect([asked.length, slots()]).toEqual([1, [0, 0]])
+  })
+
+  it.each([
+    ['before anybody was asked', 0],
+    ['before the answer', 100],
+  ])('goes nowhere when its client goes %s', async (_, ms) => {
+    const exchange = await go()
+    vi.advanceTimersByTime(ms)
+    client.emit('close')
+    expect(exchange.clientGone).toBe(true)
+    vi.advanceTimersByTime(100)
+    asked[0]?.(true)
+    await turn()
+    expect([slots(), asked.length, metrics.app('app').retries, endpoints[0]?.inFlight]).toEqual([[0], ms / 100, 0, 0])
+  })
+
+  it('goes elsewhere at once when that is known to be dead', async () => {
+    ;(endpoints[0] as Endpoint).ejected = true
+    await go()
+    expect([slots(), asked.length]).toEqual([[0, 1], 0])
   })
 })
 

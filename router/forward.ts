@@ -15,6 +15,8 @@ import type { WaitingRoom } from './waiting-room.ts'
 
 /** An endpoint that refused a connection is asked last for so long; the active check, asked at once, decides the rest. */
 const SUSPECT_MS = 1000
+/** Longer than the processes of an instance that are killed together outlive each other. */
+const DYING_MS = 100
 /** Of those that leave for an instance; connects that fail have no such bound. */
 const MAX_RUNS = 2
 
@@ -143,8 +145,8 @@ class Turn implements AttemptOwner {
         if (LOST.has(codeOf(outcome.error))) {
           this.parts.suspect(endpoint)
           if (outcome.repeatable && exchange.idempotent && exchange.runs < MAX_RUNS) {
-            // One that dies loses connections a moment before it refuses new ones, and would lose the second run as well.
-            this.retry(outcome.stale ? null : endpoint)
+            if (outcome.stale) this.retryWhereItWas(endpoint)
+            else this.retry(endpoint)
             return
           }
         }
@@ -166,6 +168,18 @@ class Turn implements AttemptOwner {
     if (refusal === null) return false
     this.refuse(refusal)
     return true
+  }
+
+  /**
+   * It is at home there, unless the instance dies: one that does loses connections a moment before it refuses new ones, or
+   * one process after the other, and would lose the second run as well. So not at once, and not unasked.
+   */
+  private retryWhereItWas(endpoint: Endpoint): void {
+    setTimeout(() => {
+      if (this.exchange.clientGone) return
+      const healthPath = this.exchange.app?.row.healthPath ?? null
+      endpoint.asksWhetherItLives(healthPath, (lives) => this.retry(lives ? null : endpoint))
+    }, DYING_MS)
   }
 
   /** @param endpoint that shall not have it again; null where nothing speaks against it, so that a session stays at home */
