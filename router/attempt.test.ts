@@ -204,6 +204,39 @@ describe('R12.2 without an answer', () => {
     expect(outcomes.slice(1)).toMatchObject([{ kind: 'unanswered', repeatable: true }])
   })
 
+  it('what still waits for a connection to one that is silent stays, and leaves only when that is given up or dead', () => {
+    const { attempt, exchange, sent } = start()
+    const other = start().attempt
+    endpoint.keepAll()
+    expect([outcomes, endpoint.inFlight]).toEqual([[], 2])
+    // Once it has left it is never repeated.
+    sent()
+    expect(attempt.place).toBe(-1)
+    attempt.onError(lost)
+    expect([outcomes.splice(0), exchange.runs]).toMatchObject([[{ kind: 'unanswered', repeatable: false }], 1])
+    endpoint.ejected = true
+    endpoint.keepAll()
+    expect(outcomes.splice(0)).toMatchObject([{ kind: 'notSent' }])
+    expect(other.place).toBe(-1)
+    endpoint.ejected = false
+    start()
+    endpoint.keepAll()
+    endpoint.recallAll()
+    expect(outcomes).toMatchObject([{ kind: 'notSent' }])
+    expect(endpoint.inFlight).toBe(0)
+  })
+
+  it('what had left, or was taken back, waits for the next instance anew; what could not connect has waited already', () => {
+    const waited = { waitUntil: 5 }
+    const sent = start(waited)
+    sent.sent()
+    const recalled = start(waited)
+    recalled.attempt.recall()
+    const refused = start(waited)
+    refused.attempt.onError(Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }))
+    expect([sent, recalled, refused].map(({ exchange }) => exchange.waitUntil)).toEqual([0, 0, 5])
+  })
+
   it('what nobody can read is unusable, and a client that has gone ends it at the instance', () => {
     start().sent().onError(new UpstreamError('UPSTREAM_MALFORMED', 'nonsense'))
     expect(outcomes).toMatchObject([{ kind: 'unusable' }])

@@ -100,14 +100,16 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
   }
 
   recall(): void {
+    // Should it find no other instance, it waits for one from now on.
+    this.exchange.waitUntil = 0
     this.onError(new UpstreamError('UPSTREAM_CLOSED', 'the instance is dead'))
   }
 
   keep(): void {
-    // What has not left yet can go elsewhere without any risk.
-    if (this.state === 'waiting') this.recall()
-    this.endpoint.delist(this)
     this.kept = true
+    if (this.state !== 'waiting') this.endpoint.delist(this)
+    // What has not left yet can go elsewhere without any risk; it does where its session does, too (D10).
+    else if (this.endpoint.ejected) this.recall()
   }
 
   /** The endpoint drains and its time is up: an event stream ends behind an event, so that the client reconnects. */
@@ -127,7 +129,8 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     this.state = 'sent'
     this.request = null
     this.exchange.runs++
-    if (!this.exchange.idempotent) this.endpoint.delist(this)
+    this.exchange.waitUntil = 0
+    if (this.kept || !this.exchange.idempotent) this.endpoint.delist(this)
   }
 
   onHead(status: number, reason: string, received: string[]): void {

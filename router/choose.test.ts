@@ -79,6 +79,8 @@ describe('a session', () => {
     const key = keyOf(0, 1, 2)
     health({ givenUp: ['i0'], busy: ['i0'] })
     expect(choose(key).slot()).toBe(1)
+    // What waited for a connection to it has left it a moment ago.
+    endpoint(0).suspectUntil = performance.now() + 60_000
     endpoint(0).heard()
     expect(choose(key)).toMatchObject({ exchange: { newHome: null, endpoint: { slot: 0 } } })
     health({ givenUp: ['i0'], busy: ['i0', 'i1'] })

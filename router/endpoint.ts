@@ -16,7 +16,10 @@ const WAKING_MS = 3_000
 export type Repeatable = {
   /** The instance is dead: somebody else shall answer. */
   recall(): void
-  /** The instance was given up for its silence, and may well carry the request out: it stays here whatever happens. */
+  /**
+   * The instance is silent past its limit, and may well carry the request out: what has left stays here whatever happens,
+   * and so does the rest until the instance is given up or dead.
+   */
   keep(): void
   /** Where it is in the list of its endpoint; -1 while it is in none. Kept by the endpoint. */
   place: number
@@ -181,7 +184,7 @@ export class Endpoint {
     for (const attempt of [...this.repeatable]) attempt.recall()
   }
 
-  /** What it has was sent for the last time. */
+  /** What it has was sent for the last time; what it has not yet leaves it if it is ejected. */
   keepAll(): void {
     for (const attempt of [...this.repeatable]) attempt.keep()
   }

@@ -38,7 +38,10 @@ export class Exchange {
   tried: Endpoint[] | null = null
   /** Slot in which the session lives from now on, with the key that replaces the old one, if one does. */
   newHome: { slot: number; key: string; cause: 'moved' | 'rebalanced' } | null = null
-  /** ms of performance.now() after which it does not wait for an instance any more; 0 while it has not waited. */
+  /**
+   * ms of performance.now() after which it does not wait for an instance any more; 0 while it has not waited, or not since
+   * an instance had it or it was taken back from one.
+   */
   waitUntil = 0
 
   // forward

@@ -183,6 +183,7 @@ export class Routes {
   private speaks(endpoint: Endpoint): void {
     endpoint.busy = false
     if (!this.health.dead.includes(endpoint.instance)) {
+      if (endpoint.ejected) endpoint.suspectUntil = 0
       endpoint.ejected = false
       for (const app of this.apps.values()) app.healthChanged()
     }

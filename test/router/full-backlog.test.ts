@@ -87,6 +87,32 @@ it.each([
   },
 )
 
+it('R12.2 a session that waits for a connection to an instance that is silent, and not given up because too many are, waits on with those that come later', async () => {
+  const waiting = methods.map((method) => inSession('/mine', method))
+  await until(() => (router.told.findLast((one) => one.type === 'beat')?.beat.silentMs.i1 ?? 0) > 1000)
+  router.setHealth({ busy: ['i1'] })
+  router.keep(['i1'])
+  waiting.push(inSession('/mine', 'GET'))
+  const before = suspects()
+  await until(() => suspects() >= before + 2)
+  expect(served()).toEqual([])
+  blocked.goOn()
+  for (const { status, text } of await Promise.all(waiting)) expect([status, text]).toEqual([200, 'i1'])
+  expect(served()).toEqual([])
+})
+
+it('R12.2 a session that waits for a connection to a silent instance moves when that is given up after all', async () => {
+  const waiting = methods.map((method) => inSession('/mine', method))
+  await until(() => suspects() >= 1)
+  router.keep(['i1'])
+  router.setHealth({ givenUp: ['i1'], busy: ['i1'] })
+  for (const answer of await Promise.all(waiting)) expect(['i0', 'i2']).toContain(answer.json.instance)
+  blocked.goOn()
+  router.setHealth({})
+  await until(async () => (await inSession('/later', 'GET')).text === 'i1')
+  expect(blocked.seen).not.toContain('GET /mine')
+})
+
 it('R3.4 a session that waits for a connection to an instance that drains goes to the next version', async () => {
   const waiting = inSession('/mine', 'POST')
   await until(() => suspects() >= 1)

@@ -15,6 +15,8 @@ export type InProcess = {
   log: { status: number; path: string; clientGone: boolean; instance: string | null; attempts: number }[]
   setRoutes(table: RouteTable): Promise<void>
   setHealth(change: Partial<Health>): void
+  /** Tells who is silent past the app's limit, whether ejected or not. */
+  keep(instances: string[]): void
   beat(): Beat
   /** As it was at most a second ago. */
   gauge(name: string): number | undefined
@@ -38,6 +40,7 @@ export async function startInProcess(first: RouteTable, args: string[] = []): Pr
       await until(() => router.told.some(isTable))
     },
     setHealth: (change) => tell({ type: 'health', health: { ...ALL_WELL, ...change } }),
+    keep: (instances) => tell({ type: 'keep', instances }),
     beat: () => beats().at(-1) as Beat,
     gauge: (name) => beats().findLast((one) => one.metrics !== undefined)?.metrics?.gauges[name],
     stop: (graceMs = 0) => tell({ type: 'stop', graceMs }),
