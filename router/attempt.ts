@@ -118,6 +118,11 @@ export class Attempt implements UpstreamHandler, Repeatable, LongLived {
     setTimeout(() => this.endStream(), 1000).unref()
   }
 
+  /** Of an event stream nobody knows when its next event is due. */
+  unansweredSince(): number {
+    return Number.POSITIVE_INFINITY
+  }
+
   // ---- called by the upstream ----
 
   onSent(control: UpstreamControl): void {

@@ -25,7 +25,11 @@ export type Repeatable = {
   place: number
 }
 /** A WebSocket or event stream that has to be told when its instance leaves. */
-export type LongLived = { leave(): void }
+export type LongLived = {
+  leave(): void
+  /** ms of performance.now() since when its client waits for a byte; Infinity where it is not known to. */
+  unansweredSince(now: number): number
+}
 
 /**
  * An instance as one process of the router sees it: where it is, whether it may be used, what it has in flight.
@@ -127,13 +131,20 @@ export class Endpoint {
 
   heard(): void {
     const now = performance.now()
-    if (this.silentMs(now) >= SILENT_MS) this.wokeAt = now
+    if (this.unansweredMs(now) >= SILENT_MS) this.wokeAt = now
     this.heardAt = now
     if (this.busy) this.onSpeaks(this)
   }
 
-  /** For how many ms requests have waited without a byte for anybody; 0 if none waits. */
+  /** For how many ms requests, or clients of WebSockets, have waited without a byte for anybody; 0 if none waits. */
   silentMs(now: number): number {
+    let since = now
+    for (const one of this.longLived) since = Math.min(since, one.unansweredSince(now))
+    return Math.max(this.unansweredMs(now), now - Math.max(this.heardAt, since))
+  }
+
+  /** The same of requests alone: what each byte asks must not take longer the more WebSockets there are. */
+  private unansweredMs(now: number): number {
     return this.unanswered === 0 ? 0 : now - Math.max(this.heardAt, this.unansweredSince)
   }
 
@@ -143,7 +154,7 @@ export class Endpoint {
    * be one: all answers of a quiet app may be slow.
    */
   mayBeWaking(now: number): boolean {
-    return this.silentMs(now) >= SILENT_MS || now - this.wokeAt < WAKING_MS
+    return this.unansweredMs(now) >= SILENT_MS || now - this.wokeAt < WAKING_MS
   }
 
   /**

@@ -10,6 +10,12 @@ const CLOSE_1012 = Buffer.from([0x88, 0x02, 0x03, 0xf4])
 /** How long the peers have to say goodbye after it. */
 const GOODBYE_MS = 2000
 
+/**
+ * What a client says counts for so long as a sign that its instance is silent: longer than the primary believes one that
+ * answered a question (watched.ts), so that it causes one, and then no more: many a message has no answer.
+ */
+const WORTH_A_QUESTION_MS = 11_000
+
 /** One end of a tunnel. */
 type End = Socket & { tunnel: Tunnel; other: End }
 
@@ -28,6 +34,8 @@ export class Tunnel implements LongLived {
   private ended = false
   private leaving = false
   private readonly frames = new FrameFollower()
+  /** ms of performance.now(): when the client said the first of what nothing has come back for. */
+  private saidAt = Number.NEGATIVE_INFINITY
 
   constructor(exchange: Exchange, endpoint: Endpoint, instance: Socket, bulk: Bulk, onEnd: () => void) {
     this.bulk = bulk
@@ -83,13 +91,25 @@ export class Tunnel implements LongLived {
     }, GOODBYE_MS).unref()
   }
 
+  unansweredSince(now: number): number {
+    // Of a paused instance nothing is read: its answer may be here, and it is the client that is slow.
+    return this.isWorthAQuestion(now) && !this.instance.isPaused() ? this.saidAt : Number.POSITIVE_INFINITY
+  }
+
+  private isWorthAQuestion(now: number): boolean {
+    return now - this.saidAt < WORTH_A_QUESTION_MS
+  }
+
   fromClient(chunk: Buffer): void {
+    const now = performance.now()
+    if (!this.isWorthAQuestion(now) && !isPong(chunk)) this.saidAt = now
     this.bulk.relayed(chunk.length)
     if (!this.instance.write(chunk)) this.client?.pause()
   }
 
   fromInstance(chunk: Buffer): void {
     const client = this.client as Socket
+    this.saidAt = Number.NEGATIVE_INFINITY
     this.endpoint.heard()
     this.exchange.bytesSent += chunk.length
     this.bulk.relayed(chunk.length)
@@ -116,6 +136,11 @@ export class Tunnel implements LongLived {
     // The chain goes on by this event, as after any answer.
     this.exchange.res.emit('close')
   }
+}
+
+/** One pong and no more: it answers, and waits for nothing (RFC 6455 5.5.3). Clients mask their frames. */
+function isPong(chunk: Buffer): boolean {
+  return chunk[0] === 0x8a && chunk.length === 6 + ((chunk[1] as number) & 0x7f)
 }
 
 function fromClient(this: Socket, chunk: Buffer): void {

@@ -3,6 +3,7 @@ import { Agent } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
+import { WebSocket } from 'ws'
 import { isMinted } from '../../domain/affinity.ts'
 import { ROUTER_COOKIE } from '../../domain/product.ts'
 import type { RouteTable } from '../../domain/route-table.ts'
@@ -193,6 +194,31 @@ describe('an instance that is busy', () => {
       for (const i of behind.keys()) expect(await executions(origins, `GET /behind-${i}`)).toBe(1)
     },
   )
+
+  it('R12.2 is noticed within seconds by what its WebSockets say to it, though nobody asks for anything else', async () => {
+    const { router, origins, session, status } = await stage(15_000)
+    const release = await releaser()
+    const ws = new WebSocket(`ws://127.0.0.1:${router.port}/`, {
+      headers: { host: 'app.localhost', cookie: `${ROUTER_COOKIE}=${session}` },
+    })
+    cleanups.push(async () => ws.terminate())
+    const heard: string[] = []
+    ws.on('message', (data) => heard.push(String(data)))
+    await until(() => heard.length === 1)
+    // Not by way of the router, which has no request for it.
+    const blocked = fetch(`http://${origins[1]?.address}${release.path}`)
+    // Some of it may still be answered.
+    await until(async () => {
+      ws.send('click')
+      return (await status()).busy.join() === 'i1'
+    })
+    expect((await status()).down).toEqual([])
+    await release.now()
+    await blocked
+    ws.send('last')
+    await until(() => heard.at(-1) === 'last')
+    await until(async () => (await status()).busy.length === 0)
+  })
 
   it('R12.2 who answers requests is asked nothing', async () => {
     const { router, origins } = await stage(15_000)
