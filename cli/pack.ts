@@ -1,5 +1,6 @@
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { createGzip } from 'node:zlib'
 import { pack } from 'tar-stream'
 import { type FolderReader, refused, SOURCE_LIMITS, type SourceEntry, selectSource } from '../domain/source-rules.ts'
@@ -58,5 +59,6 @@ function folderReader(folder: string): FolderReader {
     },
     readLink: (path) => readlink(join(folder, path)),
     readText: (path) => readFile(join(folder, path), 'utf8'),
+    pause: () => setImmediate(),
   }
 }

@@ -21,6 +21,7 @@ function reader(files: Fake): FolderReader {
     stat: async (path) => ({ bytes: String(files[path]).length, executable: path.endsWith('.sh') }),
     readLink: async (path) => (files[path] as { link: string }).link,
     readText: async (path) => String(files[path]),
+    pause: async () => {},
   }
 }
 
@@ -85,6 +86,21 @@ describe('R3.8 what is taken of a folder', () => {
 
   it('refuses devices, sockets and pipes', async () => {
     expect((await refusal({ pipe: { other: true } })).message).toContain('"pipe" is a device')
+  })
+})
+
+describe('R14.4 a .gitignore', () => {
+  it('that is far longer than any is refused', async () => {
+    const error = await refusal({ 'a/.gitignore': 'x\n'.repeat(40_000), 'a/b': '' })
+    expect(error.message).toContain('"a/.gitignore" is longer than 65536 characters')
+  })
+
+  it('of many rules in a folder of many names leaves everything else its turn', async () => {
+    const files = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`x${i}`, '']))
+    let pauses = 0
+    const folder = { ...reader({ ...files, '.gitignore': 'x*\n' }), pause: async () => void pauses++ }
+    expect(await selectSource(folder, SOURCE_LIMITS)).toMatchObject([{ path: '.gitignore' }])
+    expect(pauses).toBe(50)
   })
 })
 

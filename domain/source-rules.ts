@@ -1,5 +1,5 @@
-import ignore, { type Ignore } from 'ignore'
 import { CoppiceError } from './errors.ts'
+import { type IgnoreFile, readIgnoreFile } from './ignore-file.ts'
 import { byteLength } from './process-size.ts'
 
 /**
@@ -42,6 +42,10 @@ const NEVER_TAKEN: ReadonlySet<string> = new Set([
 
 /** Linux refuses longer paths (PATH_MAX less room for where the source is put). */
 const MAX_PATH_BYTES = 2048
+/** Every name of the source is compared with all of its rules. */
+const MAX_IGNORE_FILE_CHARS = 64 * 1024
+/** What is not taken is only looked at, of which there may be very much. */
+const IGNORED_IN_A_TURN = 20
 /** As many links as Linux follows in one path. */
 const MAX_LINKS_FOLLOWED = 40
 /**
@@ -62,6 +66,8 @@ export type FolderReader = {
   stat(path: string): Promise<{ bytes: number; executable: boolean }>
   readLink(path: string): Promise<string>
   readText(path: string): Promise<string>
+  /** Lets everything else have its turn. */
+  pause(): Promise<void>
 }
 
 /**
@@ -72,16 +78,20 @@ export type FolderReader = {
 export async function selectSource(reader: FolderReader, limits: SourceLimits): Promise<SourceEntry[]> {
   const entries: SourceEntry[] = []
   const meter = sourceMeter(limits)
+  let ignored = 0
 
-  const visit = async (directory: string, outer: readonly IgnoreFile[]): Promise<void> => {
+  const visit = async (directory: string, outer: readonly PlacedIgnoreFile[]): Promise<void> => {
     const children = await reader.list(directory)
     const hasRules = children.some((child) => child.name === '.gitignore' && child.kind === 'file')
-    const rules = hasRules
-      ? [...outer, { base: directory, rules: ignore().add(await reader.readText(join(directory, '.gitignore'))) }]
-      : outer
+    const rules = hasRules ? [...outer, { base: directory, file: await ignoreFileIn(reader, directory) }] : outer
     for (const { name, kind } of children.sort((a, b) => compare(a.name, b.name))) {
       const path = join(directory, name)
-      if (NEVER_TAKEN.has(name) || isIgnored(path, kind === 'directory', rules)) continue
+      if (NEVER_TAKEN.has(name)) continue
+      if (isIgnored(path, kind === 'directory', rules)) {
+        ignored += 1
+        if (ignored % IGNORED_IN_A_TURN === 0) await reader.pause()
+        continue
+      }
       checkSourcePath(path)
       if (kind === 'directory') await visit(path, rules)
       else entries.push(meter(await entryOf(reader, path, kind)))
@@ -90,6 +100,13 @@ export async function selectSource(reader: FolderReader, limits: SourceLimits): 
   await visit('', [])
   checkLinks(entries)
   return entries.sort((a, b) => compare(a.path, b.path))
+}
+
+async function ignoreFileIn(reader: FolderReader, directory: string): Promise<IgnoreFile> {
+  const path = join(directory, '.gitignore')
+  const text = await reader.readText(path)
+  if (text.length > MAX_IGNORE_FILE_CHARS) throw refused(path, `is longer than ${MAX_IGNORE_FILE_CHARS} characters`)
+  return readIgnoreFile(text)
 }
 
 async function entryOf(reader: FolderReader, path: string, kind: 'file' | 'link' | 'other'): Promise<SourceEntry> {
@@ -196,13 +213,12 @@ export function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-type IgnoreFile = { base: string; rules: Ignore }
+type PlacedIgnoreFile = { base: string; file: IgnoreFile }
 
-function isIgnored(path: string, isDirectory: boolean, files: readonly IgnoreFile[]): boolean {
-  for (const { base, rules } of files.toReversed()) {
-    const relative = base === '' ? path : path.slice(base.length + 1)
-    const verdict = rules.test(isDirectory ? `${relative}/` : relative)
-    if (verdict.ignored || verdict.unignored) return verdict.ignored
+function isIgnored(path: string, isDirectory: boolean, files: readonly PlacedIgnoreFile[]): boolean {
+  for (const { base, file } of files.toReversed()) {
+    const verdict = file.verdict(base === '' ? path : path.slice(base.length + 1), isDirectory)
+    if (verdict !== null) return verdict === 'ignored'
   }
   return false
 }

@@ -1,5 +1,6 @@
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import type { FolderReader } from '../../domain/source-rules.ts'
 
 /** A folder of this machine, for domain/source-rules.ts. Links are never followed. */
@@ -16,5 +17,6 @@ export function folderReader(folder: string): FolderReader {
     },
     readLink: (path) => readlink(join(folder, path)),
     readText: (path) => readFile(join(folder, path), 'utf8'),
+    pause: () => setImmediate(),
   }
 }
