@@ -4,6 +4,7 @@
  */
 import { CoppiceError } from '../domain/errors.ts'
 import { type Db, type StoreContext, write } from './context.ts'
+import { routeVersion } from './routes.ts'
 
 export type PortRange = { first: number; last: number }
 
@@ -95,13 +96,7 @@ export class Ports {
   }
 
   async #freeRested(tx: Db): Promise<void> {
-    const now = this.#context.now()
-    await tx
-      .deleteFrom('ports')
-      .where('state', '=', 'foreign')
-      // Past its rest, or before it began: then the clock was set back.
-      .where((eb) => eb.or([eb('until', '<=', now), eb('until', '>', now + FOREIGN_REST_MS)]))
-      .execute()
+    await this.#restForeign(tx)
     const routers = await tx.selectFrom('routers').select('version').execute()
     const everywhere = Math.min(...routers.map((router) => router.version), Number.MAX_SAFE_INTEGER)
     await tx
@@ -109,6 +104,30 @@ export class Ports {
       .where('state', '=', 'resting')
       .where('rests_until_version', 'is not', null)
       .where('rests_until_version', '<=', everywhere)
+      .execute()
+  }
+
+  /**
+   * A foreign port on which an instance served before is known to routers until they have acknowledged a table without it:
+   * the current one is, as soon as no instance is at that address any more.
+   */
+  async #restForeign(tx: Db): Promise<void> {
+    const now = this.#context.now()
+    const past = await tx
+      .selectFrom('ports')
+      .select('port')
+      .where('state', '=', 'foreign')
+      // Past its rest, or before it began: then the clock was set back.
+      .where((eb) => eb.or([eb('until', '<=', now), eb('until', '>', now + FOREIGN_REST_MS)]))
+      .execute()
+    if (past.length === 0) return
+    const rows = await tx.selectFrom('instances').select('address').where('address', 'is not', null).execute()
+    const served = new Set(rows.map(({ address }) => Number(address?.slice(address.lastIndexOf(':') + 1))))
+    const left = past.map(({ port }) => port).filter((port) => !served.has(port))
+    await tx
+      .updateTable('ports')
+      .set({ state: 'resting', rests_until_version: await routeVersion(tx), until: null })
+      .where('port', 'in', left)
       .execute()
   }
 }

@@ -309,6 +309,19 @@ describe('ports', () => {
     },
   )
 
+  it('R12.10 from which something foreign drove an instance are not free before every router knows its new address', async () => {
+    const { id, port } = await servedApp()
+    await report('stale', await store.routes.version())
+    const next = await store.ports.replace(id, port)
+    store.clock.now += 61_000
+    expect(await store.ports.acquire('other-1')).not.toBe(port)
+    await store.instances.observe(id, { observed: 'running', address: `127.0.0.1:${next}` })
+    expect(await store.ports.acquire('other-2')).not.toBe(port)
+    expect(await store.ports.heldBackBy(await store.routes.version())).toBe(0)
+    await report('stale', await store.routes.version())
+    expect(await store.ports.acquire('other-3')).toBe(port)
+  })
+
   it('that only a router still knows that will not come back are free when an operator has removed it', async () => {
     const { id, port, stop } = await servedApp()
     await report('stale', await store.routes.version(), { leaving: true })
