@@ -11,22 +11,28 @@ export class Certificates {
   private readonly files: { cert: string; key: string }
   private readonly onChange: (context: SecureContextOptions) => void
   private readonly onProblem: (message: string | null) => void
+  private readonly read: (path: string) => Buffer
   private stamp = ''
 
   constructor(
     files: { cert: string; key: string },
     onChange: (context: SecureContextOptions) => void,
     onProblem: (message: string | null) => void,
+    read: (path: string) => Buffer = readFileSync,
   ) {
     this.files = files
     this.onChange = onChange
     this.onProblem = onProblem
+    this.read = read
   }
 
   /** @throws what is wrong with the files; without a first pair there is nothing to serve */
   load(): SecureContextOptions {
-    this.stamp = this.look()
-    return certificateContext({ cert: readFileSync(this.files.cert), key: readFileSync(this.files.key) })
+    const stamp = this.look()
+    const context = certificateContext({ cert: this.read(this.files.cert), key: this.read(this.files.key) })
+    // Only now: what could not be read may be readable later without any sign of that (`chmod` changes no time).
+    this.stamp = stamp
+    return context
   }
 
   watch(): void {

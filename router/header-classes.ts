@@ -1,8 +1,4 @@
-/**
- * What becomes of a header on its way through. The names come as people write them, so each spelling is classified
- * once and remembered in a bounded map: that saves lower-casing 15 names for every request.
- */
-
+/** What becomes of a header of a request on its way through. */
 import { NAMING_KEY_HEADER } from '../domain/served-by.ts'
 
 export type HeaderClass =
@@ -54,21 +50,7 @@ const EXACT = new Map<string, HeaderClass>([
   ['forwarded', 'forwarded'],
 ])
 
-const MAX_SPELLINGS = 1024
-
-export class HeaderClasses {
-  private readonly spellings = new Map<string, HeaderClass>()
-
-  of(name: string): HeaderClass {
-    const known = this.spellings.get(name)
-    if (known !== undefined) return known
-    const found = classify(name)
-    if (this.spellings.size < MAX_SPELLINGS) this.spellings.set(name, found)
-    return found
-  }
-}
-
-function classify(name: string): HeaderClass {
+export function headerClassOf(name: string): HeaderClass {
   const lower = name.toLowerCase()
   const exact = EXACT.get(lower)
   if (exact !== undefined) return exact

@@ -33,6 +33,8 @@ async function startWorker(options: RouterOptions): Promise<void> {
   // Ctrl-C reaches the whole group; it is the primary that tells when to stop.
   process.on('SIGINT', () => undefined)
   process.on('SIGTERM', () => undefined)
+  // So does what means all processes of a name; it is the primary that replaces them one by one.
+  process.on('SIGHUP', () => undefined)
   process.on('disconnect', () => process.exit(1))
   const { runWorker } = await import('./worker.ts')
   const base = { part: 'router', router: options.name, pid: process.pid }
@@ -56,6 +58,9 @@ async function startWorker(options: RouterOptions): Promise<void> {
 }
 
 async function startPrimary(): Promise<void> {
+  // One that comes before there is anything to replace is done with: what starts now is new.
+  let replace = (): void => undefined
+  process.on('SIGHUP', () => replace())
   const log = createLogger({ base: { part: 'router', pid: process.pid } })
   try {
     const options = resolveOptions(process.argv.slice(2), process.env)
@@ -80,7 +85,7 @@ async function startPrimary(): Promise<void> {
     }
     process.on('SIGTERM', stop)
     process.on('SIGINT', stop)
-    process.on('SIGHUP', () => void primary.replaceProcesses())
+    replace = () => void primary.replaceProcesses()
     await primary.start()
     readyFile(process.env.COPPICE_READY_FILE).sayReady()
     setTimeout(flushCompileCache, FLUSH_AFTER_MS)

@@ -1,6 +1,7 @@
-import { type HeaderClass, HeaderClasses } from './header-classes.ts'
+import { type HeaderClass, headerClassOf } from './header-classes.ts'
 import type { Limits } from './options.ts'
 import { badRequest, REFUSALS, type Refusal } from './refusal.ts'
+import { Spellings } from './spellings.ts'
 
 /** The head of a request, read in one pass: what is forwarded is exactly what was judged here (R13.1). */
 export type RequestHead = {
@@ -26,7 +27,7 @@ export type RequestHead = {
 export type ParsedRequest = { method?: string; url?: string; httpVersion: string; rawHeaders: string[] }
 
 export class HeadReader {
-  private readonly classes = new HeaderClasses()
+  private readonly classes = new Spellings(headerClassOf)
   private readonly limits: Limits
 
   constructor(limits: Limits) {

@@ -5,6 +5,7 @@ import type { Exchange } from './exchange.ts'
 import { isSecure } from './identify.ts'
 import { OWN_ANSWER_HEADER } from './refusal.ts'
 import type { RouterCookies } from './router-cookie.ts'
+import { Spellings } from './spellings.ts'
 
 type HeaderClass =
   | 'pass'
@@ -37,8 +38,6 @@ const CLASSES = new Map<string, HeaderClass>([
   ['upgrade', 'upgrade'],
 ])
 
-const MAX_SPELLINGS = 1024
-
 /** What the client gets of the head of an answer. */
 export type ResponseHead = {
   headers: string[]
@@ -48,7 +47,7 @@ export type ResponseHead = {
 }
 
 export class ResponseHeads {
-  private readonly spellings = new Map<string, HeaderClass>()
+  private readonly classes = new Spellings<HeaderClass>((name) => CLASSES.get(name.toLowerCase()) ?? 'pass')
   private readonly cookies: RouterCookies
 
   constructor(cookies: RouterCookies) {
@@ -81,7 +80,7 @@ export class ResponseHeads {
     for (let i = 0; i < received.length; i += 2) {
       const name = received[i] as string
       const value = received[i + 1] as string
-      switch (this.classOf(name)) {
+      switch (this.classes.of(name)) {
         case 'pass':
           out.push(name, value)
           break
@@ -143,20 +142,12 @@ export class ResponseHeads {
     for (let i = 0; i < received.length; i += 2) {
       const name = received[i] as string
       const value = received[i + 1] as string
-      const kind = this.classOf(name)
+      const kind = this.classes.of(name)
       const passes =
         kind === 'pass' || (kind === 'setCookie' && !this.cookies.setBy(value)) || (kind === 'servedBy' && !told)
       if (passes) out.push(name, value)
     }
     return out
-  }
-
-  private classOf(name: string): HeaderClass {
-    const known = this.spellings.get(name)
-    if (known !== undefined) return known
-    const found = CLASSES.get(name.toLowerCase()) ?? 'pass'
-    if (this.spellings.size < MAX_SPELLINGS) this.spellings.set(name, found)
-    return found
   }
 }
 

@@ -48,6 +48,15 @@ it('forgets a session that was not seen for 30 minutes', () => {
   expect(countSessions([sessions.sample(31)]).sessions).toEqual({})
 })
 
+it('R13.8 forgets what it saw by a clock that was ahead as soon as the rest, and sees where that goes on', () => {
+  const sessions = new Sessions()
+  for (const key of [1, 2]) sessions.seen(key, 'a', 500_000, NOT_MINTED)
+  expect(countSessions([sessions.sample(10)]).sessions).toEqual({ a: 2 })
+  sessions.seen(1, 'b', 11, NOT_MINTED)
+  expect(countSessions([sessions.sample(11)]).sessions).toEqual({ a: 1, b: 1 })
+  expect(countSessions([sessions.sample(41)]).sessions).toEqual({ b: 1 })
+})
+
 it('stays within its bound and estimates beyond it, also when processes sample at different rates', () => {
   const [full, small] = [new Sessions(1024), new Sessions(1024)]
   for (let i = 0; i < 50_000; i++) full.seen(digestKey(`k${i}`).a, i % 4 === 0 ? 'a' : 'b', 1, NOT_MINTED)

@@ -70,6 +70,8 @@ export class Sessions {
     const index = new Map<string, number>()
     const rows: SessionSample['rows'] = []
     for (const [hash, row] of this.rows) {
+      // Seen by a clock that was ahead: until that time nothing new would count.
+      row.minute = Math.min(row.minute, minute)
       if (row.minute < minute - WINDOW_MS / 60_000) continue
       let i = index.get(row.instance)
       if (i === undefined) {

@@ -10,6 +10,8 @@ import { Tunnel } from './tunnel.ts'
 class End extends EventEmitter {
   destroyed = false
   errored = null
+  /** It was to end when it had sent what it had. */
+  soon = false
   /** What it makes of a write: whether it takes more. */
   takes = true
   private paused = true
@@ -31,6 +33,7 @@ class End extends EventEmitter {
     this.emit('close')
   }
   destroySoon() {
+    this.soon = true
     this.destroy()
   }
   setTimeout() {}
@@ -122,5 +125,18 @@ describe('R12.2 an instance whose clients have WebSockets', () => {
     client.emit('data', CLICK)
     pass(2_000)
     expect(endpoint.mayBeWaking(performance.now())).toBe(false)
+  })
+
+  it('R1.6 is read no faster than its client takes, also while that is told to leave in the middle of a frame', () => {
+    const { client, instance, tunnel } = open()
+    // The head of a frame of 2^40 bytes, and its first ones.
+    const frame = Buffer.from([0x82, 0x7f, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3])
+    instance.emit('data', frame)
+    tunnel.leave()
+    client.takes = false
+    instance.emit('data', Buffer.alloc(1_000))
+    expect(instance.isPaused()).toBe(true)
+    pass(2_000)
+    expect([client.destroyed, instance.destroyed, client.soon]).toEqual([true, true, false])
   })
 })

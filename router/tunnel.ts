@@ -86,7 +86,9 @@ export class Tunnel implements LongLived {
     this.leaving = true
     if (this.frames.atBoundary) this.sayGoodbye()
     setTimeout(() => {
-      this.client?.destroySoon()
+      // Half a frame is worth nothing to anybody, and a client that takes nothing would keep it in memory.
+      if (this.frames.atBoundary) this.client?.destroySoon()
+      else this.client?.destroy()
       this.instance.destroy()
     }, GOODBYE_MS).unref()
   }
@@ -121,7 +123,7 @@ export class Tunnel implements LongLived {
     if (this.frames.atBoundary) return
     // Only up to the end of the frame that was under way.
     const boundary = this.frames.followToBoundary(chunk)
-    client.write(boundary === -1 ? chunk : chunk.subarray(0, boundary))
+    if (!client.write(boundary === -1 ? chunk : chunk.subarray(0, boundary))) this.instance.pause()
     if (boundary !== -1) this.sayGoodbye()
   }
 
