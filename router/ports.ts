@@ -3,6 +3,9 @@ import type { SecureContextOptions, Server as TlsServer } from 'node:tls'
 import { listenOn } from './listener.ts'
 import type { Listen } from './options.ts'
 
+/** To open a port takes milliseconds. */
+const OPEN_MS = 5_000
+
 /** The open listeners of one process: the common one, and one for each app that has a port of its own (D13). */
 export class Ports {
   private readonly open = new Map<number, Server>()
@@ -10,6 +13,7 @@ export class Ports {
   private readonly create: () => Server
   private readonly host: string
   private readonly problem: (key: string, message: string | null) => void
+  private readonly stuck: () => void
   private mainPort = 0
   /** Closed, but perhaps with connections that were in the middle of a request. */
   private readonly closing = new Set<Server>()
@@ -20,10 +24,16 @@ export class Ports {
     host: string,
     /** A port could not be opened, or could after all. */
     problem: (key: string, message: string | null) => void,
+    /**
+     * A port is neither opened nor refused: this process had no descriptor for the socket that the primary sent, and Node
+     * tells nobody. It would apply no further table.
+     */
+    stuck: () => void,
   ) {
     this.create = create
     this.host = host
     this.problem = problem
+    this.stuck = stuck
     this.main = create()
   }
 
@@ -49,12 +59,18 @@ export class Ports {
   private async add(port: number): Promise<void> {
     const server = this.create()
     this.open.set(port, server)
+    const late = setTimeout(() => {
+      this.problem(`port-${port}`, `port ${port} cannot be opened: nothing was heard of it for ${OPEN_MS} ms`)
+      this.stuck()
+    }, OPEN_MS)
     try {
       await listenOn(server, { host: this.host, port })
       this.problem(`port-${port}`, null)
     } catch (error) {
       // It stays in `open`: a second attempt would end this process, see port-guard.ts.
       this.problem(`port-${port}`, `port ${port} cannot be opened: ${(error as Error).message}`)
+    } finally {
+      clearTimeout(late)
     }
   }
 

@@ -82,7 +82,12 @@ export function runWorker(
   const turnedAway = new TurnedAway(maxDescriptors(), metrics, log)
   const create = () =>
     createListener({ options, metrics, tls, pipeline: chain, requestId: () => randomUUID(), turnedAway })
-  const ports = new Ports(create, host, problem)
+  const ports = new Ports(create, host, problem, leaveSoon)
+
+  /** The primary starts another one; what is said leaves first. */
+  function leaveSoon(): void {
+    setTimeout(() => exit(1), 50)
+  }
 
   function problem(key: string, message: string | null): void {
     channel.send({ type: 'problem', key, message })
@@ -137,7 +142,7 @@ export function runWorker(
       const message = `cannot listen on ${where}: ${(error as Error).message}`
       problem('listen', `${message}; choose another with --listen or COPPICE_ROUTER_LISTEN`)
       // Not tried again here: see port-guard.ts.
-      setTimeout(() => exit(1), 50)
+      leaveSoon()
       await new Promise(() => undefined)
     }
   }

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -115,6 +115,22 @@ describe('a supervised process', () => {
     ])
     await thing.stop()
     expect(await alive(first)).toBe(false)
+  })
+
+  it('R12.3 that was killed leaves nobody of its group, who may be stopped and hold its port, when it is started again', async () => {
+    const started = join(folder, 'started')
+    const children = spec(`sleep 64 & kill -STOP $!; echo $! >> started; exec sleep 65`, {
+      ready: (signal) => until(() => existsSync(started), signal),
+    })
+    const thing = new Supervised(children, { record: async () => {}, onEvent: () => {} })
+    await thing.start()
+    const first = thing.pid as number
+    const child = Number(readFileSync(started, 'utf8'))
+    expect(await alive(child)).toBe(true)
+    thing.kill('SIGKILL')
+    await until(() => thing.pid !== null && thing.pid !== first, AbortSignal.timeout(8_000))
+    await until(async () => !(await alive(child)), AbortSignal.timeout(8_000))
+    await thing.stop()
   })
 
   it('is not asked any more once it shall be down, and an answer that never comes is a no', async () => {

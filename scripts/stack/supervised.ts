@@ -294,6 +294,9 @@ export class Supervised {
     })
     await running.exited
     exited.abort()
+    // What it started and did not detach, and what is stopped cannot know that it is over: the port that it still holds
+    // would keep the next one from starting.
+    sendSignal(-running.pid, 'SIGKILL')
   }
 
   async #end(signal: NodeJS.Signals): Promise<'ended' | 'killed'> {
