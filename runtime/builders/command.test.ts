@@ -141,13 +141,21 @@ const run = async () => {
 }
 await run()
 const taken = []
-const takeAll = () => { try { for (;;) taken.push(openSync('/dev/null')) } catch {} }
+// Until there is none for some turns: what a child had is closed only then.
+const takeAll = async () => {
+  for (let calm = 0; calm < 10; ) {
+    const before = taken.length
+    try { for (;;) taken.push(openSync('/dev/null')) } catch {}
+    calm = taken.length === before ? calm + 1 : 0
+    await new Promise(setImmediate)
+  }
+}
 const say = (words) => process.stdout.write(JSON.stringify(words) + '\\n')
-takeAll()
+await takeAll()
 for (const room of [0, 2, 4]) {
   for (let i = 0; i < room; i++) closeSync(taken.pop())
   say(await run().catch((error) => [error.code, error.message]))
-  takeAll()
+  await takeAll()
 }
 for (const one of taken) closeSync(one)
 say(await run())`,
