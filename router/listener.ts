@@ -107,12 +107,29 @@ export function createListener(parts: ListenerParts): Server {
     const client = socket as RefusedSocket
     if (error.code === 'HPE_PAUSED') client.connection?.hold(error as never)
     else if (error.code === 'ECONNRESET' || !client.writable) client.destroy()
+    else if (isUnused(client, error)) endUnlessUsed(client, timeouts.clientKeepAliveMs - timeouts.requestHeadMs)
     else if (client.coppiceRefused !== true) {
       client.coppiceRefused = true
       cannotRead(parts, client, refusalFor(error))
     }
   })
   return server
+}
+
+/**
+ * Clients connect ahead: Go's opens a connection for a request that then goes out on another one, browsers for what may come.
+ * Node counts the time for a head from there. A 408 would be taken for the answer to whatever comes first on it, and a
+ * request was lost by that in three of 96,000 on a busy machine. So it is idle, like one that
+ * was used before; the time for its head begins with its first byte.
+ */
+const isUnused = (client: ClientSocket, error: NodeJS.ErrnoException): boolean =>
+  error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && client.bytesRead === 0
+
+function endUnlessUsed(client: ClientSocket, afterMs: number): void {
+  const timer = setTimeout(() => {
+    if (client.bytesRead === 0) client.destroy()
+  }, afterMs)
+  client.once('close', () => clearTimeout(timer))
 }
 
 /** What the client sends is no request, or no body of the request under way. */

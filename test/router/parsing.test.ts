@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { ask, raw } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
@@ -197,6 +198,38 @@ describe('R13.1 what is not clearly one request is refused, closed and never for
     const body = await raw(router, `POST / HTTP/1.1\r\n${HOST}Content-Length: 10\r\n\r\nabc`, 5000)
     expect(body.text).toMatch(/^HTTP\/1\.1 408 /)
     expect(body.closed).toBe(true)
+  })
+
+  it('R1.2 a connection on which nothing was asked yet is idle: its first request may come late, and it ends without a word', async () => {
+    const timeouts = ['requestHeadMs=500', 'clientKeepAliveMs=4000'].flatMap((one) => ['--timeout', one])
+    const patient = await startRouter({
+      routes: table(1, app('app', [origin], { affinity: false })),
+      args: ['--processes', '1', ...timeouts],
+    })
+    const opened = () => {
+      const socket = connect(patient.port, '127.0.0.1')
+      const text = new Promise<string>((resolve) => {
+        let all = ''
+        socket.on('data', (chunk) => {
+          all += chunk
+        })
+        socket.on('close', () => resolve(all))
+      })
+      return { socket, text }
+    }
+    try {
+      const [late, trickling, unused] = [opened(), opened(), opened()]
+      // Opened after those, and given up: the deadline for a head has passed for them, too.
+      const begun = await raw(patient, `GET / HTTP/1.1\r\n${HOST}X: `, 5_000)
+      expect(begun.text).toMatch(/^HTTP\/1\.1 408 /)
+      late.socket.write(`GET / HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`)
+      expect(await late.text).toMatch(/^HTTP\/1\.1 200 /)
+      trickling.socket.write('GET / HTTP/1.1\r\n')
+      expect(await trickling.text).toMatch(/^HTTP\/1\.1 408 /)
+      expect(await unused.text).toBe('')
+    } finally {
+      await patient.stop()
+    }
   })
 
   const ACCEPTED: [name: string, bytes: string, url: string][] = [
