@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { portOf } from './address.ts'
 import { SHED_RANKS } from './affinity.ts'
 import { healthPathSchema } from './health-check.ts'
 import { DEFAULTS } from './limits.ts'
@@ -24,7 +25,7 @@ export const endpointSchema = z.object({
   address: z
     .string()
     .regex(/^(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}$/, 'must be host:port')
-    .refine((address) => Number(address.slice(address.lastIndexOf(':') + 1)) <= 65_535, 'has a port above 65535'),
+    .refine((address) => portOf(address) <= 65_535, 'has a port above 65535'),
   /** `serving` gets sessions; `draining` finishes what it has and gets nothing new. */
   state: z.enum(['serving', 'draining']),
   /** What the answer of this endpoint counts as, e.g. in metrics. */

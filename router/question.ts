@@ -1,4 +1,5 @@
 import { Agent, type ClientRequest, request } from 'node:http'
+import { hostAndPort } from '../domain/address.ts'
 import { isOwnError } from './own-errors.ts'
 
 /**
@@ -30,11 +31,9 @@ export class Question {
       onReply(reply)
     }
     const ask = (): ClientRequest => {
-      const colon = address.lastIndexOf(':')
       const asked = request({
         agent,
-        host: address.slice(0, colon).replace(/^\[|\]$/g, ''),
-        port: Number(address.slice(colon + 1)),
+        ...hostAndPort(address),
         path: path ?? '/',
         headers: { host: address, 'user-agent': 'coppice-router-check', accept: '*/*' },
       })

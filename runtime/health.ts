@@ -1,9 +1,10 @@
+import { portOf } from '../domain/address.ts'
 import { CoppiceError, type ErrorCode } from '../domain/errors.ts'
 import { remainingMs } from '../domain/spans.ts'
 import { assertNever } from '../domain/states.ts'
 import { type Clock, sleep } from './clock.ts'
 import type { InstanceSpec, Observation, Provider } from './contracts.ts'
-import { isLoopback, portOf } from './listeners.ts'
+import { isLoopback } from './listeners.ts'
 import { type Answer, type Ask, askHttp, beyondLoopback, type CanConnect, canConnect } from './probe.ts'
 
 /**

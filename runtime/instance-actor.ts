@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { portOf } from '../domain/address.ts'
 import { type BackOff, CRASH_LOOP_FROM, crashesInARow, restartDelayMs } from '../domain/back-off.ts'
 import { CoppiceError } from '../domain/errors.ts'
 import { elapsedMs, remainingMs } from '../domain/spans.ts'
@@ -17,7 +18,6 @@ import type {
   Removal,
 } from './contracts.ts'
 import { ASK_LIMIT_MS, crashInWords, type HealthOptions, isFinding, LOG_LINES, waitUntilHealthy } from './health.ts'
-import { portOf } from './listeners.ts'
 import { askHttp, canConnect } from './probe.ts'
 import type { Slots } from './slots.ts'
 

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { portOf } from '../domain/address.ts'
 import { type BackOff, DEFAULT_BACK_OFF } from '../domain/back-off.ts'
 import { CoppiceError } from '../domain/errors.ts'
 import { DEFAULTS } from '../domain/limits.ts'
@@ -15,7 +16,6 @@ import type {
 } from './contracts.ts'
 import { crashInWords, LOG_LINES } from './health.ts'
 import { type ActorContext, InstanceActor } from './instance-actor.ts'
-import { portOf } from './listeners.ts'
 import { verdict } from './reconcile.ts'
 import { Slots } from './slots.ts'
 

@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import { expect, it } from 'vitest'
-import { isLoopback, parseLsof, parseProcNet, portOf, systemListeners } from './listeners.ts'
+import { portOf } from '../domain/address.ts'
+import { isLoopback, parseLsof, parseProcNet, systemListeners } from './listeners.ts'
 
 it('finds what a process listens on, by address and port, and not what others listen on', async () => {
   const server = createServer().listen(0, '127.0.0.1')

@@ -15,10 +15,6 @@ export function isLoopback(address: string): boolean {
   return /^(127\.|\[::1\]|\[::ffff:127\.)/.test(address)
 }
 
-export function portOf(address: string): number {
-  return Number(address.slice(address.lastIndexOf(':') + 1))
-}
-
 /**
  * The sockets of the processes are found by the inodes of their descriptors. Sockets are looked up second: one that
  * is opened in between is missed, one that is closed in between is not made up.

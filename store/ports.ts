@@ -2,6 +2,7 @@
  * Ports that are written down before they are used and rest afterwards (DESIGN D7, D11): a router that is behind must
  * never reach another app at an address that it still knows.
  */
+import { portOf } from '../domain/address.ts'
 import { CoppiceError } from '../domain/errors.ts'
 import { type Db, type StoreContext, write } from './context.ts'
 import { routeVersion } from './routes.ts'
@@ -122,7 +123,7 @@ export class Ports {
       .execute()
     if (past.length === 0) return
     const rows = await tx.selectFrom('instances').select('address').where('address', 'is not', null).execute()
-    const served = new Set(rows.map(({ address }) => Number(address?.slice(address.lastIndexOf(':') + 1))))
+    const served = new Set(rows.map(({ address }) => portOf(address as string)))
     const left = past.map(({ port }) => port).filter((port) => !served.has(port))
     await tx
       .updateTable('ports')

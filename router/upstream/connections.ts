@@ -1,3 +1,4 @@
+import { hostAndPort } from '../../domain/address.ts'
 import type { Timeouts } from '../options.ts'
 import { Connection, type ConnectionOwner } from './connection.ts'
 import type { UpstreamHandler, UpstreamRequest } from './upstream.ts'
@@ -20,9 +21,9 @@ export class Connections implements ConnectionOwner {
 
   /** @param address `host:port`, IPv6 hosts in brackets */
   constructor(address: string, timeouts: Pick<Timeouts, 'connectMs' | 'firstByteMs'>) {
-    const colon = address.lastIndexOf(':')
-    this.host = address.slice(0, colon).replace(/^\[|\]$/g, '')
-    this.port = Number(address.slice(colon + 1))
+    const { host, port } = hostAndPort(address)
+    this.host = host
+    this.port = port
     this.timeouts = timeouts
   }
 

@@ -1,4 +1,5 @@
-import { type FindListeners, portOf } from '../../listeners.ts'
+import { portOf } from '../../../domain/address.ts'
+import type { FindListeners } from '../../listeners.ts'
 import type { Leader } from './family.ts'
 import { Members } from './members.ts'
 import type { ProcessRow, ProcessTable } from './process-table.ts'
