@@ -270,12 +270,11 @@ export interface Artifacts {
   /** Absolute path of a sealed artifact that has passed its check, or null: it has to be built again. */
   open(key: string): Promise<{ path: string; run: RunSpec } | null>
   /** Removes what nothing needs; see DESIGN D6 for the order of steps. */
-  collect(options: {
-    maxCount: number
-    maxBytes: number
-    maxAgeMs: number
-  }): Promise<{ removed: string[]; kept: number; stuck: Array<{ key: string; reason: string }> }>
+  collect(options: { maxCount: number; maxBytes: number; maxAgeMs: number }): Promise<Collected>
 }
+
+/** `stuck`: what nothing needs as far as is known, and could not be judged or taken out. */
+export type Collected = { removed: string[]; kept: number; stuck: Array<{ key: string; reason: string }> }
 
 /** Who needs which artifact, layer or source; kept by the store. */
 export interface Pins {

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { BACKUP_BOUNDS, stamp } from '../store/backups.ts'
 import { openStore, type Store } from '../store/store.ts'
-import { keepHouse } from './housekeeping.ts'
+import { type HousekeepingOptions, keepHouse } from './housekeeping.ts'
 import { createLogger } from './logger.ts'
 
 let home: string
@@ -19,6 +19,25 @@ afterEach(async () => {
   await removeTree(home)
 })
 
+/** A house in which nothing is kept but what a test puts there. */
+function house(more: Partial<HousekeepingOptions>): HousekeepingOptions {
+  const none = {
+    sweep: async () => {},
+    collect: async () => ({ removed: [], kept: 0, stuck: [] }),
+    open: async () => null,
+  }
+  return {
+    store,
+    artifacts: none,
+    sources: none,
+    buildLogs: join(home, 'builds'),
+    backups: { folder: join(home, 'backups'), bounds: BACKUP_BOUNDS },
+    logger: createLogger('silent'),
+    now: Date.now,
+    ...more,
+  }
+}
+
 it('R14.4 backups go when they are too old, also while nobody makes another one', async () => {
   const folder = join(home, 'backups')
   mkdirSync(folder)
@@ -30,16 +49,7 @@ it('R14.4 backups go when they are too old, also while nobody makes another one'
     writeFileSync(file, 'x')
     utimesSync(file, new Date(at), new Date(at))
   }
-  const none = { sweep: async () => {}, collect: async () => ({ removed: [], stuck: [] }), open: async () => null }
-  await keepHouse({
-    store,
-    artifacts: none,
-    sources: none,
-    buildLogs: join(home, 'builds'),
-    backups: { folder, bounds: BACKUP_BOUNDS },
-    logger: createLogger('silent'),
-    now: () => now,
-  })
+  await keepHouse(house({ backups: { folder, bounds: BACKUP_BOUNDS }, now: () => now }))
   expect(readdirSync(folder).sort()).toEqual([29, 2, 1].map((days) => name(now - days * 24 * 3_600_000)))
 })
 
@@ -59,16 +69,7 @@ it('R14.4 build logs go when they are too old, whatever else lies among them', a
   }
   writeFileSync(join(buildLogs, 'foreign'), 'x')
   const warned = vi.fn()
-  const none = { sweep: async () => {}, collect: async () => ({ removed: [], stuck: [] }), open: async () => null }
-  await keepHouse({
-    store,
-    artifacts: none,
-    sources: none,
-    buildLogs,
-    backups: { folder: join(home, 'backups'), bounds: BACKUP_BOUNDS },
-    logger: { ...createLogger('silent'), warn: warned } as never,
-    now: () => now,
-  })
+  await keepHouse(house({ logger: { ...createLogger('silent'), warn: warned } as never, now: () => now }))
   expect(warned).not.toHaveBeenCalled()
   for (const app of ['before', 'later']) expect(readdirSync(join(buildLogs, app))).toEqual(['a-link', 'build-2.log'])
   expect(readdirSync(buildLogs)).toContain('foreign')
@@ -88,16 +89,7 @@ it('R14.4 build logs are bounded in the sum of their sizes: the newest stay, als
   add('shop', 'older.log', now - 2_000)
   add('other', 'old.log', now - 1_000)
   add('other', 'ahead.log', now + 9e7)
-  const none = { sweep: async () => {}, collect: async () => ({ removed: [], stuck: [] }), open: async () => null }
-  await keepHouse({
-    store,
-    artifacts: none,
-    sources: none,
-    buildLogs,
-    backups: { folder: join(home, 'backups'), bounds: BACKUP_BOUNDS },
-    logger: createLogger('silent'),
-    now: () => now,
-  })
+  await keepHouse(house({ now: () => now }))
   expect([readdirSync(join(buildLogs, 'shop')), readdirSync(join(buildLogs, 'other'))]).toEqual([
     ['new.log'],
     ['old.log'],

@@ -14,18 +14,12 @@ import type { OperationBounds } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
 
-type Collected = {
-  sweep(): Promise<void>
-  collect(limits: { maxCount: number; maxBytes: number; maxAgeMs: number }): Promise<{
-    removed: string[]
-    stuck: Array<{ key: string; reason: string }>
-  }>
-}
+type Kept = Pick<Artifacts, 'collect'> & { sweep(): Promise<void> }
 
 export type HousekeepingOptions = {
   store: Store
-  artifacts: Collected & Pick<Artifacts, 'open'>
-  sources: Collected
+  artifacts: Kept & Pick<Artifacts, 'open'>
+  sources: Kept
   /** Folder of the build logs, one folder an app. */
   buildLogs: string
   backups: { folder: string; bounds: BackupBounds }
@@ -64,7 +58,7 @@ const sweep = ({ artifacts, sources, logger }: HousekeepingOptions): Promise<voi
 export async function keepHouse(options: HousekeepingOptions): Promise<void> {
   const { store, artifacts, sources, buildLogs, backups, logger, now } = options
   const done = { removed: 0, deployments: 0, operations: 0 }
-  const collect = async (kept: Collected) => {
+  const collect = async (kept: Kept) => {
     const { removed, stuck } = await kept.collect(LIMITS)
     done.removed += removed.length
     if (stuck.length > 0) throw new Error(stuck.map(({ key, reason }) => `${key}: ${reason}`).join('; '))

@@ -1,7 +1,8 @@
 /** Artifacts, layers and sources in one list, for people who want to know where the disk went (R4.3, R14.4). */
+import type { Collected } from '../contracts.ts'
 import type { SourceStore } from '../sources/sources.ts'
 import type { ArtifactStore } from './artifacts.ts'
-import type { Collected, Scrubbed } from './sealed-store.ts'
+import type { Scrubbed } from './sealed-store.ts'
 
 export type KeptThing = { key: string; kind: 'artifact' | 'layer' | 'source'; bytes: number; usedAt: number }
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { newestFirst } from '../../domain/spans.ts'
-import type { Pins } from '../contracts.ts'
+import type { Collected, Pins } from '../contracts.ts'
 import {
   checkTree,
   describeTree,
@@ -62,10 +62,7 @@ export type SealReport = { digest: string; files: number; bytes: number }
 export type CollectOptions = { maxCount: number; maxBytes: number; maxAgeMs: number }
 
 /** Keys; `unchecked` are those of which nothing is known, or that are damaged and cannot be taken out. */
-type Failed = { key: string; reason: string }
-export type Scrubbed = { checked: number; damaged: string[]; unchecked: Failed[] }
-/** `stuck`: what nothing needs as far as is known, and could not be judged or taken out. */
-export type Collected = { removed: string[]; kept: number; stuck: Failed[] }
+export type Scrubbed = { checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }
 
 export type SealedStore = ReturnType<typeof createSealedStore>
 
