@@ -116,7 +116,8 @@ export class EventStreams {
 
   #endOldest(router: string): void {
     const same = [...this.#open].filter((stream) => stream.router === router)
-    for (const stream of same.slice(0, Math.max(0, same.length + 1 - MAX_STREAMS_PER_ROUTER))) stream.end()
+    // All but those that leave room for one more.
+    for (const stream of same.slice(0, 1 - MAX_STREAMS_PER_ROUTER)) stream.end()
   }
 
   #assertRoom(token: string): void {

@@ -10,7 +10,7 @@ import {
   makeGrpcRetryInterceptor,
 } from '@temporalio/client'
 import { CoppiceError } from '../domain/errors.ts'
-import { FOREIGN_PAYLOADS_ARE_NULL } from '../domain/foreign-payloads.ts'
+import { DATA_CONVERTER } from '../domain/foreign-payloads.ts'
 import type { TemporalOptions } from './options.ts'
 
 /** A call answers within milliseconds; a server that comes back from SIGKILL on its file needs about 2 s. */
@@ -38,11 +38,7 @@ export function openTemporal({ address, namespace }: TemporalOptions): Temporal 
     // By default gRPC waits up to 120 s before it tries a lost server again.
     channelArgs: { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 1_000 },
   })
-  const client = new Client({
-    connection,
-    namespace,
-    dataConverter: { payloadCodecs: [FOREIGN_PAYLOADS_ARE_NULL] },
-  })
+  const client = new Client({ connection, namespace, dataConverter: DATA_CONVERTER })
   return {
     address,
     namespace,

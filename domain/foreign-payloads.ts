@@ -15,6 +15,9 @@ export const FOREIGN_PAYLOADS_ARE_NULL = {
     payloads.map((payload) => (isReadable(payload) ? payload : (NOTHING as P))),
 }
 
+/** Of every client and worker of this platform. */
+export const DATA_CONVERTER = { payloadCodecs: [FOREIGN_PAYLOADS_ARE_NULL] }
+
 function isReadable({ metadata, data }: Payload): boolean {
   switch (text.decode(metadata?.encoding ?? undefined)) {
     case 'binary/null':

@@ -140,9 +140,10 @@ export function sourceMeter(limits: SourceLimits): (entry: SourceEntry) => Sourc
 
 /** Before anything else is done with a path: its length is chosen by whoever sends it. */
 export function checkPathLength(path: string): void {
-  if (path.length > MAX_PATH_BYTES || byteLength(path) > MAX_PATH_BYTES)
-    throw refused(path, `is longer than ${MAX_PATH_BYTES} bytes`)
+  if (isTooLong(path)) throw refused(path, `is longer than ${MAX_PATH_BYTES} bytes`)
 }
+
+const isTooLong = (path: string): boolean => path.length > MAX_PATH_BYTES || byteLength(path) > MAX_PATH_BYTES
 
 /** Refuses paths that do not stay in the folder, or that would mean something else on another system. */
 export function checkSourcePath(path: string): void {
@@ -169,8 +170,7 @@ export function checkLinks(entries: readonly SourceEntry[]): void {
     entries.flatMap((entry) => (entry.kind === 'link' ? [[entry.path, entry.target] as const] : [])),
   )
   for (const [path, target] of links) {
-    if (target.length > MAX_PATH_BYTES || byteLength(target) > MAX_PATH_BYTES)
-      throw refused(path, `is a link to a path longer than ${MAX_PATH_BYTES} bytes`)
+    if (isTooLong(target)) throw refused(path, `is a link to a path longer than ${MAX_PATH_BYTES} bytes`)
     if (!staysInside(path, links, effort))
       throw refused(path, `is a link that leaves the source folder, to ${target}`, { target })
     if (effort.left < 0)

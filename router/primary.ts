@@ -275,11 +275,12 @@ export class Primary {
 
   private acknowledge(): void {
     const { inventory, version } = this.table
-    if (this.fleet.appliedEverywhere(inventory, version)) this.checks.inForce()
-    if (!this.announced && this.fleet.appliedEverywhere(inventory, version)) this.announce()
+    const everywhere = this.fleet.appliedEverywhere(inventory, version)
+    if (everywhere) this.checks.inForce()
+    if (everywhere && !this.announced) this.announce()
     if (this.acknowledged.inventory === inventory && this.acknowledged.version === version) return
     if (this.onDisk.inventory !== inventory || this.onDisk.version !== version) return
-    if (!this.fleet.appliedEverywhere(inventory, version)) return
+    if (!everywhere) return
     this.acknowledged = { inventory, version }
     this.refused = null
     this.problem('table', null)

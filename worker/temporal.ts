@@ -5,7 +5,7 @@
 import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, NativeConnection, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker'
 import type { Activities } from '../activities/activities.ts'
-import { FOREIGN_PAYLOADS_ARE_NULL } from '../domain/foreign-payloads.ts'
+import { DATA_CONVERTER } from '../domain/foreign-payloads.ts'
 import { TASK_QUEUE } from '../domain/product.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
@@ -22,7 +22,6 @@ export type TemporalDeps = {
   onReady: (ready: boolean) => void
 }
 
-const DATA_CONVERTER = { payloadCodecs: [FOREIGN_PAYLOADS_ARE_NULL] }
 const RECONNECT_MS = 500
 /** How often open operations are compared with open workflows. */
 const LOST_CHECK_MS = 3_000

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
+import { isGone } from '../../runtime/builders/testing.ts'
 import { resolveTool } from '../../scripts/toolchain/resolve.ts'
 import { createWorkbench, endlessPackage, type Workbench } from './workbench.ts'
 
@@ -374,14 +375,4 @@ await createWorkbench(${JSON.stringify({ cacheDir, home: bench.home })}).build($
 async function pidIn(file: string): Promise<number> {
   await vi.waitFor(() => expect(existsSync(file)).toBe(true), { timeout: 60_000, interval: 20 })
   return Number(readFileSync(file, 'utf8'))
-}
-
-/** Gone, or dead and not yet collected by whoever has to. */
-function isGone(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return /^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  } catch {
-    return true
-  }
 }
