@@ -27,7 +27,7 @@ type Entry = {
   app: string
   instance: string
   address: string
-  /** `leaving`: it drains, or the newest table no longer names it, and that is not in force everywhere yet. */
+  /** As the newest table has it. `leaving`: that no longer names it, and is not in force everywhere yet. */
   stage: 'serving' | 'draining' | 'leaving'
   watched: Watched
   question: Pick<Question, 'cancel'> | null

@@ -117,10 +117,10 @@ export function createListener(parts: ListenerParts): Server {
 }
 
 /**
- * Clients connect ahead: Go's opens a connection for a request that then goes out on another one, browsers for what may come.
- * Node counts the time for a head from there. A 408 would be taken for the answer to whatever comes first on it, and a
- * request was lost by that in three of 96,000 on a busy machine. So it is idle, like one that
- * was used before; the time for its head begins with its first byte.
+ * Clients connect ahead: Go's opens a connection for a request that then goes out on another one, browsers for what may
+ * come. Node counts the time for a head from there. A 408 would be taken for the answer to whatever comes first on it;
+ * three of 96,000 requests were lost by that on a busy machine. So the connection is idle, like one that was used before,
+ * and the time for a head begins with its first byte.
  */
 const isUnused = (client: ClientSocket, error: NodeJS.ErrnoException): boolean =>
   error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && client.bytesRead === 0

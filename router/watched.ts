@@ -21,6 +21,8 @@ const LONGEST_TRUST_MS = 10_000
 const LONGEST_TRUST_IN_FAILING_MS = 1_500
 /** One that gave no cause for a question for so long is believed for a second again. */
 const TRUST_ENDS_MS = 60_000
+/** A connection that gave no answer for so long past the limit may be gone unnoticed: another question is asked. */
+const RENEW_MS = 30_000
 
 /**
  * One that answered a question at once which was asked because of its requests is not asked for a while because of
@@ -53,8 +55,6 @@ class Trust {
     this.nextMs = LEAST_PAUSE_MS
   }
 }
-/** A connection that gave no answer for so long past the limit may be gone unnoticed: another question is asked. */
-const RENEW_MS = 30_000
 
 /** All times are those of one clock, in ms, which the caller moves. */
 export class Watched {

@@ -175,13 +175,14 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   }
 }
 
-/** What this inventory is told from others by; made with it. */
+/** Whether something in it can be read with the key of the secrets alone. */
 function sealsAnything(raw: DatabaseSync): boolean {
   const query =
     'select exists (select 1 from secrets) or exists (select 1 from deployments where env is not null) as it'
   return (raw.prepare(query).get() as { it: number }).it === 1
 }
 
+/** What this inventory is told from others by; made with it. */
 function identityOf(raw: DatabaseSync, newId: () => string): string {
   const read = () =>
     raw.prepare(`select value from meta where key = 'inventory'`).get() as { value: string } | undefined

@@ -67,7 +67,8 @@ const DIES_WITH_ITS_PARENT =
 /**
  * Runs a program in a process group of its own. It has ended when its process has, whoever still holds its pipes; then, or
  * when the signal is aborted, all that it started is ended. Throws BuildFailed with the last lines, DiskFull where they
- * say so, Unavailable where no process can be started, or the reason of the signal. However much it prints, no more of it than a line is kept here.
+ * say so, Unavailable where no process can be started, or the reason of the signal. However much it prints, no more of it
+ * than a line is kept here.
  */
 export function runCommand(argv: readonly string[], options: CommandOptions): Promise<void> {
   return execute(argv, options, () => undefined)
