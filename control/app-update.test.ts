@@ -33,7 +33,7 @@ const counts = (n: number) => ({ compute_min_instances: n, compute_max_instances
 const COUNTS = 'compute_min_instances,compute_max_instances'
 const update = (of: App, update_mask: string, body: object) =>
   readUpdate(of, read(updateSchema, { app: body, update_mask }))
-const NOTHING = { optOutOfPreinstalled: false, change: null }
+const NOTHING = { settings: {}, change: null }
 
 it.each([
   ['R5.0 both counts of 1 convert a standard app', STANDARD, COUNTS, counts(1), { type: 'convert', mode: 'scaled' }],
@@ -146,18 +146,20 @@ it.each([
 })
 
 it('R5.4 a converted app opts out by leaving the flag away, keeps it by sending it, and by a * that does not name it', () => {
-  expect(update(SCALED, 'compatibility_flags', {})).toEqual({ ...NOTHING, optOutOfPreinstalled: true })
+  expect(update(SCALED, 'compatibility_flags', {})).toEqual({ settings: { preinstalled: false }, change: null })
   expect(update(SCALED, 'compatibility_flags', { compatibility_flags: ['PREINSTALLED_PACKAGES_LEGACY'] })).toEqual(
     NOTHING,
   )
-  expect(update(SCALED, '*', counts(3))).toEqual({ ...NOTHING, description: '' })
-  expect(update(SCALED, '*', { ...counts(3), compatibility_flags: [] }).optOutOfPreinstalled).toBe(true)
+  expect(update(SCALED, '*', counts(3))).toEqual({ settings: { description: '' }, change: null })
+  expect(update(SCALED, '*', { ...counts(3), compatibility_flags: [] }).settings).toEqual({
+    description: '',
+    preinstalled: false,
+  })
 })
 
 it('a description goes beside any of them', () => {
   expect(update(SCALED, `description,${COUNTS}`, { description: 'new', ...counts(1) })).toEqual({
-    description: 'new',
-    optOutOfPreinstalled: false,
+    settings: { description: 'new' },
     change: { type: 'resize', instances: 1 },
   })
 })
@@ -185,7 +187,7 @@ it.each([
   ],
   ['of everything leaves it alone for a client that does not know it', '*', { description: 'x' }, undefined],
 ])('R12.2 a mask %s', (_, mask, body, health) => {
-  expect(update(STANDARD, mask, body).health).toEqual(health)
+  expect(update(STANDARD, mask, body).settings.health).toEqual(health)
 })
 
 it.each([

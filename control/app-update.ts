@@ -4,7 +4,7 @@
  */
 import { CoppiceError } from '../domain/errors.ts'
 import { DEFAULT_HEALTH, type HealthCheck } from '../domain/health-check.ts'
-import type { App } from '../domain/records.ts'
+import type { App, AppSettings } from '../domain/records.ts'
 import type { RequestedChange } from '../store/admissions.ts'
 import type { UpdateBody } from './bodies.ts'
 
@@ -36,11 +36,8 @@ const NOT_HERE = new Set([
 ])
 
 export type AppUpdate = {
-  /** Done at once. */
-  description?: string
-  /** What of it changes. */
-  health?: Partial<HealthCheck>
-  optOutOfPreinstalled: boolean
+  /** Done at once, or at the pivot of the operation. */
+  settings: AppSettings
   /** The operation that it takes; null for none. One at a time: two of them cannot be one saga. */
   change: RequestedChange | null
 }
@@ -53,9 +50,12 @@ export function readUpdate(app: App, { app: wanted, update_mask }: UpdateBody): 
   if (wanted.name !== undefined && wanted.name !== app.name)
     throw invalid('app.name', `is ${wanted.name}, the path says ${app.name}; an app cannot be renamed`)
   return {
-    ...(masked.has('description') && { description: wanted.description ?? '' }),
-    ...healthOf(wanted.health_check, masked),
-    optOutOfPreinstalled: masked.has('compatibility_flags') && optsOut(app, wanted.compatibility_flags ?? []),
+    settings: {
+      ...(masked.has('description') && { description: wanted.description ?? '' }),
+      ...healthOf(wanted.health_check, masked),
+      ...(masked.has('compatibility_flags') &&
+        optsOut(app, wanted.compatibility_flags ?? []) && { preinstalled: false as const }),
+    },
     change: changeOf(app, wanted, masked),
   }
 }

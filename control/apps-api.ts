@@ -97,8 +97,10 @@ export function appsApi(deps: AppsApiDeps): Router {
     unchanged('compute_max_instances', body.compute_max_instances, count)
     unchanged('compute_size', body.compute_size, app.computeSize)
     unchanged('default_source_code_path', body.default_source_code_path, app.defaultSourceCodePath)
-    if (body.health_check !== undefined) await store.apps.setHealth(app.name, body.health_check)
-    if (body.description !== undefined) await store.apps.describe(app.name, body.description)
+    await store.appSettings.set(app.name, {
+      ...(body.health_check !== undefined && { health: body.health_check }),
+      ...(body.description !== undefined && { description: body.description }),
+    })
     response.json(await apps.view(app.name))
   })
 

@@ -5,7 +5,7 @@ import type { Logger } from 'pino'
 import { holderWords, lockMemo } from '../domain/app-lock.ts'
 import { CoppiceError } from '../domain/errors.ts'
 import { appWorkflowId, TASK_QUEUE } from '../domain/product.ts'
-import type { Operation } from '../domain/records.ts'
+import type { AppSettings, Operation } from '../domain/records.ts'
 import type { RequestedChange } from '../store/admissions.ts'
 import type { NewDeployment } from '../store/deployments.ts'
 import type { Store } from '../store/store.ts'
@@ -18,6 +18,8 @@ export type OperationRequest = {
   startedBy: string
   /** For a deploy. */
   deployment?: NewDeployment
+  /** What it changes beside that, at its pivot. */
+  settings?: AppSettings
   /** An update through the API asked for it. */
   update?: boolean
 }

@@ -6,7 +6,7 @@
  */
 import { Router } from 'express'
 import { z } from 'zod'
-import type { App, Operation } from '../domain/records.ts'
+import type { App, AppSettings, Operation } from '../domain/records.ts'
 import type { Prediction } from '../domain/sessions.ts'
 import type { RequestedChange } from '../store/admissions.ts'
 import type { Store } from '../store/store.ts'
@@ -32,18 +32,17 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
     if (app.operation !== null && !onlyDescribes(body)) await store.admissions.assertFree(app.name)
     const update = readUpdate(app, body)
     if (dry_run) return void response.json(await foretell(app, update))
-    // First what can be refused: a refused update changes nothing at all.
-    if (update.change !== null)
+    const { change, settings } = update
+    // All of it or nothing: with an operation the settings change at its pivot.
+    if (change === null) await store.appSettings.set(app.name, settings, { update: true })
+    else
       await operations.start({
         app: app.name,
-        change: update.change,
+        change,
+        settings,
         startedBy: principalOf(response).name,
         update: true,
       })
-    if (update.health !== undefined) await store.apps.setHealth(app.name, update.health)
-    if (update.optOutOfPreinstalled) await store.apps.optOutOfPreinstalled(app.name)
-    if (update.description !== undefined) await store.apps.describe(app.name, update.description)
-    if (update.change === null) await store.apps.noteUpdate(app.name)
     response.json(await updateView(app.name))
   })
 
@@ -57,22 +56,23 @@ export function updatesApi({ store, apps, operations }: UpdatesApiDeps): Router 
     const last = await store.apps.lastUpdate(name)
     const operation = last?.operation == null ? null : await store.operations.get(last.operation)
     const status = statusOf(last !== null, operation)
-    const target = status.state === 'SUCCEEDED' ? app : withChange(app, operation?.change ?? null)
+    const target =
+      status.state === 'SUCCEEDED' ? app : withUpdate(app, operation?.change ?? null, operation?.settings ?? {})
     return { ...targetView(target), status, ...(operation !== null && { operation: operation.id }) }
   }
 
   /** How many sessions it would move, and whatever it would be refused for (R6.1). */
-  async function foretell(app: App, { change }: AppUpdate) {
+  async function foretell(app: App, { change, settings }: AppUpdate) {
     if (change === null)
       return {
-        ...targetView(app),
+        ...targetView(withUpdate(app, null, settings)),
         status: { state: 'NOT_UPDATED', message: 'No operation would run.' },
         dry_run: { sessions: { total: total(await store.sessions.counts(app.name)), moved: 0 } },
       }
-    const plan = await store.admissions.dryRun(app.name, change)
+    const plan = await store.admissions.dryRun(app.name, change, settings)
     const sessions = await store.sessions.predict(app.name, plan.target.instances)
     return {
-      ...targetView(withChange(app, change)),
+      ...targetView(withUpdate(app, change, settings)),
       status: { state: 'NOT_UPDATED', message: 'This was a dry run; nothing was changed.' },
       dry_run: {
         operation: change.type,
@@ -124,7 +124,8 @@ function recommendation({ change }: Operation): string {
   return one ? ` ${ONE_INSTANCE}` : ''
 }
 
-function withChange(app: App, change: RequestedChange | null): App {
+function withUpdate(before: App, change: RequestedChange | null, { health, ...settings }: AppSettings): App {
+  const app = { ...before, ...settings, health: { ...before.health, ...health } }
   if (change?.type === 'convert') return { ...app, mode: change.mode, instances: 1 }
   if (change?.type === 'resize')
     return { ...app, instances: change.instances ?? app.instances, computeSize: change.computeSize ?? app.computeSize }

@@ -50,6 +50,12 @@ export type App = {
   creator: string
 }
 
+/**
+ * What of an app an update changes without any instance being started for it. What is left out stays as it is.
+ * `preinstalled` can only be given up (R5.4).
+ */
+export type AppSettings = { description?: string; health?: Partial<HealthCheck>; preinstalled?: false }
+
 /** What decided its build beside its source and this machine: with it the same can be built again. */
 export type BuiltWith = { preinstalled: readonly string[] | null }
 
@@ -101,6 +107,8 @@ export type Operation = {
   deployment: string | null
   /** What it wants; null for a repair. */
   change: Change | null
+  /** What it changes beside that, at its pivot (R5.0); null for nothing. */
+  settings: AppSettings | null
   plan: Plan | null
   /** The operation brought the app into being, so that its undo takes it away again. */
   createdApp: boolean

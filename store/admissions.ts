@@ -6,8 +6,9 @@
 import type { Transaction } from 'kysely'
 import { CoppiceError } from '../domain/errors.ts'
 import { type Change, type Plan, planOperation } from '../domain/plan.ts'
-import type { App, Operation } from '../domain/records.ts'
-import { type Apps, getApp } from './apps.ts'
+import type { App, AppSettings, Operation } from '../domain/records.ts'
+import { assertMaySet } from './app-settings.ts'
+import { type Apps, getApp, noteUpdateIn } from './apps.ts'
 import { read, type StoreContext, write } from './context.ts'
 import { insertDeployment, type NewDeployment } from './deployments.ts'
 import { addEvent } from './events.ts'
@@ -28,6 +29,8 @@ export type Request = {
   change: RequestedChange
   /** For a deploy. */
   deployment?: NewDeployment
+  /** What it changes beside that, at its pivot. */
+  settings?: AppSettings
   /** An update through the API asked for it; `lastUpdate` of the app names it from here on. */
   update?: boolean
 }
@@ -73,6 +76,7 @@ export class Admissions {
           : await insertDeployment(this.#context, tx, app, request.id, withDefaultSource(app, request.deployment))
       const change = await this.#settle(tx, app, request.change)
       const plan = await this.#plan(tx, app, change, request.id, deployment)
+      assertMaySet(app, plan.target.mode, request.settings ?? {})
       await insertOperation(this.#context, tx, {
         id: request.id,
         app: app.name,
@@ -82,9 +86,10 @@ export class Admissions {
         startedBy: request.startedBy,
         deployment,
         change,
+        settings: request.settings ?? null,
       })
       await this.#own(tx, app, plan, deployment)
-      if (request.update) await this.#apps.noteUpdateIn(tx, app.name, { operation: request.id })
+      if (request.update) await noteUpdateIn(tx, app.name, { operation: request.id })
       return (await getOperation(tx, request.id)) as Operation
     })
   }
@@ -99,10 +104,12 @@ export class Admissions {
    *
    * @throws as `request`
    */
-  dryRun(app: string, wanted: RequestedChange): Promise<Plan> {
+  dryRun(app: string, wanted: RequestedChange, settings: AppSettings = {}): Promise<Plan> {
     return read(this.#context, async (tx) => {
       const record = await this.#freeApp(tx, app, '')
-      return this.#plan(tx, record, await this.#settle(tx, record, wanted), 'dry-run', null)
+      const plan = await this.#plan(tx, record, await this.#settle(tx, record, wanted), 'dry-run', null)
+      assertMaySet(record, plan.target.mode, settings)
+      return plan
     })
   }
 

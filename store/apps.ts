@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
 import { DEFAULT_HEALTH, type HealthCheck } from '../domain/health-check.ts'
 import type { App } from '../domain/records.ts'
@@ -118,90 +117,6 @@ export class Apps {
     return (await getApp(tx, app.name)) as App
   }
 
-  async describe(name: string, description: string): Promise<void> {
-    await write(this.#context, (tx) =>
-      tx.updateTable('apps').set({ description, updated_at: this.#context.now() }).where('name', '=', name).execute(),
-    )
-  }
-
-  /**
-   * Changes how it is checked, at once: of what runs, in the route table, and for its next instances. A deployment that is
-   * under way, or a way back, brings a check of its own.
-   *
-   * @throws CoppiceError NotFound, OperationInProgress
-   */
-  async setHealth(name: string, change: Partial<HealthCheck>): Promise<void> {
-    await write(this.#context, async (tx) => {
-      const app = await getApp(tx, name)
-      if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`, { app: name })
-      const health = { ...app.health, ...change }
-      if (isDeepStrictEqual(health, app.health)) return
-      const bringer = await tx
-        .selectFrom('operations')
-        .select(['id', 'type', 'started_by'])
-        .where('id', '=', app.operation ?? '')
-        .where('type', 'in', ['deploy', 'rollback'])
-        .executeTakeFirst()
-      if (bringer !== undefined)
-        throw new CoppiceError(
-          'OperationInProgress',
-          `Cannot change the health check of app ${name}: ${bringer.type} (${bringer.id}) by ${bringer.started_by} runs`,
-          { operation: bringer.id, type: bringer.type, startedBy: bringer.started_by },
-        )
-      const columns = { ...fromHealth(health), updated_at: this.#context.now() }
-      await tx.updateTable('apps').set(columns).where('name', '=', name).execute()
-      await tx.updateTable('deployments').set(columns).where('id', '=', app.activeDeployment).execute()
-      await raiseRouteVersion(tx, name)
-      await addEvent(this.#context, tx, { app: name, kind: 'app', message: `The health check of ${name} was changed` })
-    })
-  }
-
-  /**
-   * Lets a converted app go without the pre-installed Python libraries from its next deployment on (R5.4). They are
-   * never added again: what a scaled app needs it declares.
-   *
-   * @throws CoppiceError NotFound; InvalidState for a standard app, which always has them.
-   */
-  async optOutOfPreinstalled(name: string): Promise<void> {
-    await write(this.#context, async (tx) => {
-      const app = await getApp(tx, name)
-      if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`, { app: name })
-      if (app.mode === 'standard')
-        throw new CoppiceError('InvalidState', `App ${name} is a standard app, which has the pre-installed libraries`)
-      if (!app.preinstalled) return
-      await tx
-        .updateTable('apps')
-        .set({ preinstalled: 0, updated_at: this.#context.now() })
-        .where('name', '=', name)
-        .execute()
-      const message = `App ${name} goes without the pre-installed libraries from its next deployment on`
-      await addEvent(this.#context, tx, { app: name, kind: 'app', message })
-    })
-  }
-
-  /** Remembers an update through the API that was done at once, unless somebody may wait for one that still runs. */
-  async noteUpdate(name: string): Promise<void> {
-    await write(this.#context, async (tx) => {
-      const last = await lastUpdateIn(tx, name)
-      const running = await tx
-        .selectFrom('operations')
-        .select('id')
-        .where('id', '=', last?.operation ?? '')
-        .where('ended_at', 'is', null)
-        .executeTakeFirst()
-      if (running === undefined) await this.noteUpdateIn(tx, name, { operation: null })
-    })
-  }
-
-  /** In the transaction that writes its operation down, so that neither is there without the other. */
-  async noteUpdateIn(tx: Db, name: string, update: LastUpdate): Promise<void> {
-    await tx
-      .updateTable('apps')
-      .set({ last_update: JSON.stringify(update) })
-      .where('name', '=', name)
-      .execute()
-  }
-
   /** Null when the app was never updated. */
   lastUpdate(name: string): Promise<LastUpdate | null> {
     return lastUpdateIn(this.#context.db, name)
@@ -219,7 +134,16 @@ export class Apps {
 const portsTaken = async (tx: Db): Promise<Set<number | null>> =>
   new Set((await tx.selectFrom('apps').select('port').execute()).map((row) => row.port))
 
-async function lastUpdateIn(tx: Db, name: string): Promise<LastUpdate | null> {
+/** In the transaction that writes its operation down, so that neither is there without the other. */
+export async function noteUpdateIn(tx: Db, name: string, update: LastUpdate): Promise<void> {
+  await tx
+    .updateTable('apps')
+    .set({ last_update: JSON.stringify(update) })
+    .where('name', '=', name)
+    .execute()
+}
+
+export async function lastUpdateIn(tx: Db, name: string): Promise<LastUpdate | null> {
   const row = await tx.selectFrom('apps').select('last_update').where('name', '=', name).executeTakeFirst()
   return parseJson<LastUpdate>(row?.last_update ?? null)
 }

@@ -89,10 +89,10 @@ describe('an update', () => {
     await store.admissions.request({ id: 'op-up', app: 'hello', startedBy: 'ada', change, update: true })
     expect(await store.apps.lastUpdate('hello')).toEqual({ operation: 'op-up' })
     // One that was done at once does not hide one that runs.
-    await store.apps.noteUpdate('hello')
+    await store.appSettings.set('hello', {}, { update: true })
     expect(await store.apps.lastUpdate('hello')).toEqual({ operation: 'op-up' })
     await store.operations.refuse('op-up', { code: 'Unavailable', message: 'Temporal is down' })
-    await store.apps.noteUpdate('hello')
+    await store.appSettings.set('hello', {}, { update: true })
     expect(await store.apps.lastUpdate('hello')).toEqual({ operation: null })
   })
 

@@ -44,6 +44,7 @@ async function deploy(health: Partial<HealthCheck>): Promise<string> {
   return plan.deployment as string
 }
 
+const set = (health: Partial<HealthCheck>) => store.appSettings.set('hello', { health })
 const ofApp = async () => (await store.apps.get('hello'))?.health
 const ofDeployment = async (id: string) => (await store.deployments.get(id))?.health
 const route = async () => {
@@ -94,29 +95,29 @@ describe('R12.2 the health check of an app', () => {
   it('changes without a deployment at once: of the app, of what runs, in a new table; and what is the same changes nothing', async () => {
     const active = await deploy({})
     const before = await store.routes.version()
-    await store.apps.setHealth('hello', { path: '/health', silenceMs: 3_600_000 })
+    await set({ path: '/health', silenceMs: 3_600_000 })
     const now = { path: '/health', timeoutMs: 60_000, silenceMs: 3_600_000 }
     expect([await ofApp(), await ofDeployment(active)]).toEqual([now, now])
     expect([await store.routes.version(), await route()]).toEqual([
       before + 1,
       { path: '/health', silenceMs: 3_600_000 },
     ])
-    await store.apps.setHealth('hello', now)
+    await set(now)
     expect(await store.routes.version()).toBe(before + 1)
-    await expect(store.apps.setHealth('nobody', {})).rejects.toMatchObject({ code: 'NotFound' })
+    await expect(store.appSettings.set('nobody', {})).rejects.toMatchObject({ code: 'NotFound' })
   })
 
   it('changes before the first deployment too, and not while one brings its own; a resize brings none', async () => {
-    await store.apps.setHealth('hello', SET)
+    await set(SET)
     const plan = await admit({ type: 'deploy' }, {})
-    await expect(store.apps.setHealth('hello', { path: null })).rejects.toMatchObject({
+    await expect(set({ path: null })).rejects.toMatchObject({
       code: 'OperationInProgress',
       message: expect.stringContaining(`deploy (${plan.operation}) by ada runs`),
     })
     await commit(plan)
     expect(await ofApp()).toEqual(SET)
     const resize = await admit({ type: 'resize', instances: 2 })
-    await store.apps.setHealth('hello', { path: '/during' })
+    await set({ path: '/during' })
     await commit(resize)
     expect(await ofApp()).toEqual({ ...SET, path: '/during' })
   })

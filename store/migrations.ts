@@ -176,6 +176,7 @@ export const MIGRATIONS: readonly string[] = [
   `alter table routers add column away integer not null default 0;
   alter table routers add column refused text;`,
   `alter table routers add column taken_ports text not null default '[]';`,
+  `alter table operations add column settings text;`,
 ]
 
 export type MigrateOptions = {

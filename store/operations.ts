@@ -339,7 +339,7 @@ export async function getOperation(tx: Db, id: string): Promise<Operation | null
 }
 
 export type NewOperation = Pick<Operation, 'id' | 'app' | 'type' | 'state' | 'door' | 'startedBy'> &
-  Partial<Pick<Operation, 'workflowId' | 'runId' | 'createdApp' | 'repairs' | 'deployment' | 'change'>>
+  Partial<Pick<Operation, 'workflowId' | 'runId' | 'createdApp' | 'repairs' | 'deployment' | 'change' | 'settings'>>
 
 export async function insertOperation(context: StoreContext, tx: Db, operation: NewOperation): Promise<void> {
   const now = context.now()
@@ -357,6 +357,7 @@ export async function insertOperation(context: StoreContext, tx: Db, operation: 
       run_id: operation.runId ?? null,
       deployment: operation.deployment ?? null,
       change: operation.change == null ? null : JSON.stringify(operation.change),
+      settings: operation.settings == null ? null : JSON.stringify(operation.settings),
       plan: null,
       created_app: operation.createdApp === true ? 1 : 0,
       repairs: operation.repairs ?? null,

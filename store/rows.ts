@@ -4,6 +4,7 @@ import type { HealthCheck } from '../domain/health-check.ts'
 import type { Change, Plan } from '../domain/plan.ts'
 import type {
   App,
+  AppSettings,
   BuiltWith,
   Deployment,
   HistoryEvent,
@@ -84,6 +85,7 @@ export const toOperation = (row: Selectable<Schema['operations']>): Operation =>
   runId: row.run_id,
   deployment: row.deployment,
   change: parseJson<Change>(row.change),
+  settings: parseJson<AppSettings>(row.settings),
   plan: parseJson<Plan>(row.plan),
   createdApp: row.created_app === 1,
   repairs: row.repairs,

@@ -70,6 +70,7 @@ export type Schema = {
     run_id: string | null
     deployment: string | null
     change: string | null
+    settings: string | null
     plan: string | null
     created_app: number
     repairs: string | null

@@ -19,7 +19,7 @@ afterEach(async () => {
 })
 
 it('D4 a process that is stopped with the write lock keeps no read waiting, nor the event loop while a write waits', async () => {
-  const written = store.apps.describe('hello', 'waited')
+  const written = store.appSettings.set('hello', { description: 'waited' })
   // Within SQLite this would wait until the lock is free, which it is never made here.
   const plan = await store.admissions.dryRun('hello', { type: 'stop' })
   expect(plan.target.desired).toBe('stopped')
@@ -33,19 +33,19 @@ it('D4 a process that is stopped with the write lock keeps no read waiting, nor 
 
 it('D4 a write gives up with a clear word when its patience ends, which begins when it is asked for', async () => {
   const from = performance.now()
-  const writes = Array.from({ length: 5 }, (_, i) => store.apps.describe('hello', `${i}`))
+  const writes = Array.from({ length: 5 }, (_, i) => store.appSettings.set('hello', { description: `${i}` }))
   for (const write of writes)
     await expect(write).rejects.toMatchObject({ code: 'Unavailable', message: expect.stringMatching(/locked/) })
   // One after the other they would have taken 10 s.
   expect(performance.now() - from).toBeLessThan(6_000)
   await rival.goOn()
-  await store.apps.describe('hello', 'later')
+  await store.appSettings.set('hello', { description: 'later' })
   expect((await store.apps.get('hello'))?.description).toBe('later')
 })
 
 it('D4 writes come in the order in which they were asked for, and see each other', async () => {
   const writes = ['a', 'b', 'c'].map((name) => store.secrets.set('hello', name, name))
-  const last = store.apps.describe('hello', 'last')
+  const last = store.appSettings.set('hello', { description: 'last' })
   await rival.goOn()
   await Promise.all([...writes, last])
   expect((await store.secrets.list('hello')).map(({ name }) => name)).toEqual(['a', 'b', 'c'])

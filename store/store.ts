@@ -9,6 +9,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { DEFAULTS } from '../domain/limits.ts'
 import type { App } from '../domain/records.ts'
 import { Admissions } from './admissions.ts'
+import { AppSettingsStore } from './app-settings.ts'
 import { Apps } from './apps.ts'
 import { BACKUP_BOUNDS, type BackupBounds, backUpInventory } from './backups.ts'
 import type { StoreContext } from './context.ts'
@@ -71,6 +72,7 @@ export type Store = {
   /** Marks the processes of this data directory. */
   homeId: string
   apps: Apps
+  appSettings: AppSettingsStore
   deployments: Deployments
   operations: Operations
   admissions: Admissions
@@ -148,6 +150,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     inventory,
     homeId,
     apps,
+    appSettings: new AppSettingsStore(context),
     deployments: new Deployments(context),
     operations,
     admissions: new Admissions(context, { apps, workspace }, { drainTimeoutMs }),

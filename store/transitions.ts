@@ -6,8 +6,9 @@
 import type { Transaction } from 'kysely'
 import { CoppiceError } from '../domain/errors.ts'
 import type { Plan, PlannedInstance } from '../domain/plan.ts'
-import type { Operation, OperationFailure } from '../domain/records.ts'
+import type { App, Operation, OperationFailure } from '../domain/records.ts'
 import type { EndedInstance } from '../runtime/contracts.ts'
+import { applySettings } from './app-settings.ts'
 import { getApp } from './apps.ts'
 import { parseJson, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
@@ -59,6 +60,8 @@ export class Transitions {
         })
         .where('name', '=', plan.app)
         .execute()
+      const settings = (await getOperation(tx, plan.operation))?.settings
+      if (settings != null) await applySettings(this.#context, tx, (await getApp(tx, plan.app)) as App, settings)
       await tx.updateTable('operations').set({ phase: 'committed' }).where('id', '=', plan.operation).execute()
       return { version: await raiseRouteVersion(tx, plan.app) }
     })

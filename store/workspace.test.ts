@@ -114,10 +114,12 @@ describe('a conversion', () => {
 
   it('R5.4 keeps the pre-installed libraries until the app opts out, and gives them back to a standard one', async () => {
     await create('hello')
-    await expect(store.apps.optOutOfPreinstalled('hello')).rejects.toMatchObject({ code: 'InvalidState' })
+    await expect(store.appSettings.set('hello', { preinstalled: false })).rejects.toMatchObject({
+      code: 'InvalidState',
+    })
     await finished('hello', { type: 'convert', mode: 'scaled' })
     expect((await app('hello')).preinstalled).toBe(true)
-    await store.apps.optOutOfPreinstalled('hello')
+    await store.appSettings.set('hello', { preinstalled: false })
     expect((await app('hello')).preinstalled).toBe(false)
     await finished('hello', { type: 'resize', instances: 2 })
     expect((await app('hello')).preinstalled).toBe(false)

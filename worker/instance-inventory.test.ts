@@ -83,7 +83,7 @@ describe('R4.3 a damaged artifact', () => {
   it('is built again with the libraries that it was built with, once for all its instances, with log and progress', async () => {
     const ids = await damaged('with-["dash==2.18.1"]', { preinstalled: LIST })
     // What decides today is not what decided then.
-    await store.apps.optOutOfPreinstalled('hello')
+    await store.appSettings.set('hello', { preinstalled: false })
     const words: string[] = []
     const inventory = createInventory()
     const specs = await Promise.all(ids.map((id) => inventory.spec(id, caller(words))))

@@ -240,8 +240,12 @@ describe('the health check of an app', () => {
       ...counts(3),
       health_check: { silence_timeout: '60s' },
     })
-    expect(both.body.operation).toBeDefined()
-    expect(await now()).toEqual({ ...DEFAULT, silence_timeout: '60s' })
+    const wanted = { ...DEFAULT, silence_timeout: '60s' }
+    // What was asked for is shown from the start, and comes to be with the operation.
+    expect(both.body).toMatchObject({ operation: expect.any(String), health_check: wanted })
+    expect(await now()).toEqual(DEFAULT)
+    await complete(both.body.operation)
+    expect(await now()).toEqual(wanted)
   })
 })
 
