@@ -170,14 +170,10 @@ export function appsApi(deps: AppsApiDeps): Router {
 }
 
 /** What can be found wrong before anything is written down. */
-async function checkDeployment({ store, resolveSource, hasSource }: AppsApiDeps, body: DeploymentBody): Promise<void> {
+async function checkDeployment({ resolveSource, hasSource }: AppsApiDeps, body: DeploymentBody): Promise<void> {
   if (body.source_code_path !== undefined) await resolveSource(body.source_code_path)
   if (body.source_digest !== undefined && !(await hasSource(body.source_digest)))
     throw new CoppiceError('SourceNotFound', `source_digest: no source ${body.source_digest} has been uploaded`, {
       field: 'source_digest',
-    })
-  if (body.deployment_id !== undefined && (await store.deployments.get(body.deployment_id)) !== null)
-    throw new CoppiceError('AlreadyExists', `There is a deployment ${body.deployment_id} already`, {
-      field: 'deployment_id',
     })
 }

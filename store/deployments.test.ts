@@ -134,3 +134,30 @@ describe('R3.7 the environment of a deployment', () => {
     expect(await store.deployments.env('ghost')).toEqual([])
   })
 })
+
+describe('R13.3 the id that a client gave to a deployment', () => {
+  it('is refused when another one has it, also of two calls at once and of another app, and nothing begins', async () => {
+    await store.apps.create({ name: 'other', mode: 'scaled', instances: 1, creator: 'ada' })
+    const deploy = (app: string, operation: string) =>
+      store.admissions.request({
+        id: operation,
+        app,
+        startedBy: 'ada',
+        change: { type: 'deploy' },
+        deployment: {
+          id: 'mine',
+          sourceCodePath: 'x',
+          source: null,
+          command: null,
+          env: [],
+          health: {},
+          creator: 'ada',
+        },
+      })
+    const [first, second] = await Promise.allSettled([deploy('hello', 'op-1'), deploy('other', 'op-2')])
+    expect(first).toMatchObject({ status: 'fulfilled' })
+    expect(second).toMatchObject({ reason: { code: 'AlreadyExists', details: { field: 'deployment_id' } } })
+    expect((await store.apps.get('other'))?.operation).toBeNull()
+    expect((await store.operations.list()).map(({ id }) => id)).toEqual(['op-1'])
+  })
+})

@@ -1,4 +1,5 @@
 import { type EnvVar, secretsNeeded } from '../domain/app-config.ts'
+import { CoppiceError } from '../domain/errors.ts'
 import type { HealthCheck } from '../domain/health-check.ts'
 import type { App, Deployment } from '../domain/records.ts'
 import { type Db, type StoreContext, write } from './context.ts'
@@ -146,6 +147,7 @@ export async function neededDeployments(tx: Db): Promise<Set<string>> {
 
 export const sealContext = (deployment: string): string => `deployment/${deployment}/env`
 
+/** @throws CoppiceError AlreadyExists for an id that a deployment has, of this app or another. */
 export async function insertDeployment(
   context: StoreContext,
   tx: Db,
@@ -154,6 +156,8 @@ export async function insertDeployment(
   deployment: NewDeployment,
 ): Promise<string> {
   const id = deployment.id ?? context.newId().replaceAll('-', '')
+  if ((await tx.selectFrom('deployments').select('id').where('id', '=', id).executeTakeFirst()) !== undefined)
+    throw new CoppiceError('AlreadyExists', `There is a deployment ${id} already`, { field: 'deployment_id' })
   const { last } = await tx
     .selectFrom('deployments')
     .select(({ fn }) => fn.max('created_at').as('last'))
