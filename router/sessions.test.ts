@@ -67,3 +67,28 @@ it('stays within its bound and estimates beyond it, also when processes sample a
   expect((counts.a as number) / 13_000).toBeLessThan(1.25)
   expect((counts.b as number) / 37_500).toBeCloseTo(1, 0)
 })
+
+it('R8.3 tells few sessions to the one again after a flood of keys, and estimates them until then', () => {
+  const sessions = new Sessions(1024)
+  const flood = (minute: number) => {
+    for (let i = 0; i < 200_000; i++) sessions.seen(digestKey(`flood${i}`).a, 'a', minute, NOT_MINTED)
+  }
+  const told = (minute: number) => {
+    // Everybody comes back once in 20 minutes.
+    for (let i = minute % 20; i < 400; i += 20) sessions.seen(digestKey(`k${i}`).a, 'b', minute, NOT_MINTED)
+    return countSessions([sessions.sample(minute)]).sessions
+  }
+  flood(0)
+  expect((told(0).a as number) / 200_000).toBeCloseTo(1, 0)
+  const later = Array.from({ length: 120 }, (_, i) => told(i + 1))
+  const exact = later.findIndex(({ b }) => b === 400)
+  expect(later[exact]).toEqual({ b: 400 })
+  // Those of the flood are forgotten, then what was left out has been seen for as long.
+  expect(exact).toBeLessThan(2 * 31 + 1)
+  expect(later.slice(exact)).toEqual(Array(120 - exact).fill({ b: 400 }))
+  // Never half of them because they were not seen yet.
+  for (const { b } of later.slice(0, exact)) expect((b ?? 0) % 256).toBe(0)
+  flood(121)
+  expect(sessions.sample(121).rows.length).toBeLessThanOrEqual(1024)
+  expect((told(121).a as number) / 200_000).toBeCloseTo(1, 0)
+})
