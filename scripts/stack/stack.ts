@@ -12,9 +12,11 @@ import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions, withFreePor
 import { uiPortOf } from '../temporal-server.ts'
 import type { OnProgress } from '../toolchain/tools.ts'
 import { removeInstances } from './instances.ts'
+import { refuseOthers } from './others.ts'
 import { becomesFree } from './ports.ts'
 import { describeProcesses, type Programs, type StackSpec } from './processes.ts'
 import { PROCESS_NAMES, type ProcessName, readState, type StackState, writeState } from './state-file.ts'
+import { familyOf } from './strays.ts'
 import { endRecorded, Supervised } from './supervised.ts'
 import { openTemporalUi, type TemporalUi } from './temporal-ui.ts'
 
@@ -86,6 +88,7 @@ export async function startStack(request: StartStackOptions): Promise<Stack> {
   const lock = acquireProcessLock(paths.lock)
   if (lock === null) throw new AlreadyRunning(request.home)
   try {
+    await refuseOthers(request.home)
     for (const words of await sweepDrafts(request.home))
       request.onEvent?.(`of a backup or a restore something is left: ${words}`)
     const asked =
@@ -219,9 +222,15 @@ class Starter {
         // What was just ended may hold its port for an instant.
         if (await becomesFree(port, '127.0.0.1', 500)) continue
         const holder = await holderOf(port)
+        if (holder !== null && (await familyOf(this.#options.home)).has(holder))
+          throw new CoppiceError(
+            'InvalidInput',
+            `port ${port} (${row.help}) is held by pid ${holder}, which works on this data directory: coppice down, then npm start`,
+            { field: 'home' },
+          )
         throw new CoppiceError(
           'InvalidInput',
-          `port ${port} (${row.help}) is taken${holder === null ? '' : `, by ${holder}`}. ` +
+          `port ${port} (${row.help}) is taken${holder === null ? '' : `, by ${commandOf(holder)} (pid ${holder})`}. ` +
             `Choose another one: npm start -- --${row.flag} ${port + 1}, or ${row.variable}=${port + 1} npm start` +
             (row === STACK_ROWS.temporalPort
               ? `. If it is a Temporal server, use it: --temporal-address 127.0.0.1:${port}`
@@ -361,7 +370,7 @@ class Starter {
 }
 
 /** By halves: each look goes through all sockets of the machine. Null where it belongs to another user. */
-async function holderOf(port: number): Promise<string | null> {
+async function holderOf(port: number): Promise<number | null> {
   const find = systemListeners()
   const listens = async (pids: number[]) => {
     const addresses = await find(pids).catch(() => [])
@@ -373,8 +382,7 @@ async function holderOf(port: number): Promise<string | null> {
     const half = suspects.slice(0, Math.ceil(suspects.length / 2))
     suspects = (await listens(half)) ? half : suspects.slice(half.length)
   }
-  const [pid] = suspects as [number]
-  return `${commandOf(pid)} (pid ${pid})`
+  return suspects[0] ?? null
 }
 
 function commandOf(pid: number): string {

@@ -47,15 +47,24 @@ export async function endStrays(home: string, say: (words: string) => void): Pro
 export const named = ({ name, pid }: Pick<Stray, 'name' | 'pid'>): string =>
   name === 'starter' ? `the platform (pid ${pid})` : `the ${name} process (pid ${pid})`
 
-async function straysOf(home: string, table: ProcessTable = systemProcessTable()): Promise<Stray[]> {
-  const found = new Map([...(await startedFor(home, table)), ...holding(home)])
-  found.delete(process.pid)
+export async function straysOf(home: string, table: ProcessTable = systemProcessTable()): Promise<Stray[]> {
+  const found = await familyOf(home, table)
   const rows = (await table.rows()).filter((row) => found.has(row.pid) && !row.zombie)
   // The processes of a router go with it, those of a starter do not.
   const isChild = (parent: number) => found.has(parent) && found.get(parent) !== 'starter'
   return rows
     .filter((row) => !isChild(row.parent))
     .map(({ pid, startTime }) => ({ name: found.get(pid) as Stray['name'], pid, startTime }))
+}
+
+/** With the processes of a router, and whatever else these have started with their own environment. */
+export async function familyOf(
+  home: string,
+  table: ProcessTable = systemProcessTable(),
+): Promise<Map<number, Stray['name']>> {
+  const found = new Map([...(await startedFor(home, table)), ...holding(home)])
+  found.delete(process.pid)
+  return found
 }
 
 /**
