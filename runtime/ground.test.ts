@@ -27,6 +27,18 @@ vi.mock('node:fs/promises', async (original) => {
   return { ...fs, rename: vi.fn(fs.rename) }
 })
 
+/** What the kernel says of directories on disks that the test has not. */
+const elsewhere = vi.hoisted(() => new Map<string, { ino: number; dev: number }>())
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof import('node:fs')>()
+  const on = (stat: (...args: never[]) => import('node:fs').Stats | undefined) =>
+    vi.fn((...args: never[]) => {
+      const found = stat(...args)
+      return found && Object.assign(found, elsewhere.get(String(args[0])))
+    })
+  return { ...fs, statSync: on(fs.statSync as never), lstatSync: on(fs.lstatSync as never) }
+})
+
 /** As with a mount in it. */
 const removing = vi.hoisted(() => ({ held: '' }))
 vi.mock('./artifacts/trees.ts', async (original) => {
@@ -42,6 +54,7 @@ let home: string
 const logger = { info: vi.fn(), warn: vi.fn() }
 beforeEach(() => {
   vi.clearAllMocks()
+  elsewhere.clear()
   removing.held = ''
   folder = realpathSync(mkdtempSync(join(tmpdir(), 'coppice-ground-')))
   clone = join(folder, 'clone')
@@ -140,6 +153,42 @@ it('R14.1 gives a copy of a data directory ground of its own', async () => {
   await removeGrounds(join(clone, 'copy'), lookup())
   expect(existsSync(ground.artifacts)).toBe(true)
   expect(existsSync(dirname(copied.artifacts))).toBe(false)
+})
+
+it('R14.3 gives a copy on another disk ground of its own, also where the number of its folder is the same there', async () => {
+  elsewhere.set(home, { ino: 13, dev: 1 })
+  const ground = await settle()
+  const copy = join(clone, 'copy')
+  cpSync(home, copy, { recursive: true, verbatimSymlinks: true })
+  elsewhere.set(copy, { ino: 13, dev: 2 })
+  expect(groundsOf(copy, lookup())).toEqual([])
+  await removeGrounds(copy, lookup())
+  const copied = await settle(copy)
+  for (const name of GROUND) expect(copied[name]).not.toBe(ground[name])
+  await removeGrounds(copy, lookup())
+  expect([existsSync(ground.artifacts), existsSync(dirname(copied.artifacts))]).toEqual([true, false])
+  expect(await settle()).toEqual(ground)
+})
+
+it('R14.3 goes on under a second name of its data directory, and where another disk was mounted at its old place', async () => {
+  elsewhere.set(home, { ino: 2, dev: 1 })
+  const ground = await settle()
+  const mounted = join(clone, 'mounted')
+  cpSync(home, mounted, { recursive: true, verbatimSymlinks: true })
+  elsewhere.set(mounted, { ino: 2, dev: 1 })
+  expect(groundsOf(mounted, lookup())).toEqual([dirname(ground.instances)])
+  elsewhere.set(home, { ino: 4711, dev: 3 })
+  expect(await settle(mounted)).toEqual(ground)
+})
+
+it('R14.3 that lost its links is found beside another disk, the top of which has the same number', async () => {
+  elsewhere.set(home, { ino: 2, dev: 1 })
+  const ground = dirname((await settle()).instances)
+  const beside = join(clone, 'beside')
+  mkdirSync(beside)
+  elsewhere.set(beside, { ino: 2, dev: 2 })
+  await removeTree(home)
+  expect(groundsOf(home, lookup())).toEqual([ground])
 })
 
 it('R14.3 is found and removed when the data directory was removed, and not when it was only renamed', async () => {

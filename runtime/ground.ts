@@ -64,7 +64,7 @@ export function groundOf(home: string): string | null {
     const path = join(home, name)
     if (!isLink(path)) continue
     const ground = dirname(readlinkSync(path))
-    if (ownerOf(ground)?.inode === statSync(home).ino) return ground
+    if (isOwner(home, ownerOf(ground))) return ground
   }
   return null
 }
@@ -97,10 +97,29 @@ export function realPathOf(path: string): string {
   }
 }
 
+/**
+ * By inode and path: a rename changes the path, a copy on the same disk both, and one on another disk may have the same
+ * inode there. The number of a device is compared between two that are there now: it changes when the machine starts again.
+ */
+function isOwner(home: string, owner: Owner | null): boolean {
+  const { ino, dev } = statSync(home)
+  if (owner?.inode !== ino) return false
+  const original = statSync(owner.home, { throwIfNoEntry: false })
+  return original?.ino !== ino || original.dev === dev
+}
+
 /** Renamed, and another one is there now: the next start under the new name says so in the ground. */
 function isMovedAside({ home, inode }: Owner): boolean {
-  const beside = existsSync(dirname(home)) ? readdirSync(dirname(home)).map((name) => join(dirname(home), name)) : []
-  return beside.some((path) => path !== home && lstatSync(path, { throwIfNoEntry: false })?.ino === inode)
+  const folder = dirname(home)
+  if (!existsSync(folder)) return false
+  // Another disk that is mounted there has numbers of its own, and the top of each has the same one.
+  const { dev } = statSync(folder)
+  return readdirSync(folder)
+    .map((name) => join(folder, name))
+    .some((path) => {
+      const found = lstatSync(path, { throwIfNoEntry: false })
+      return path !== home && found?.ino === inode && found.dev === dev
+    })
 }
 
 /** Where a user's programs keep state, else where whatever is kept over a restart of the machine may lie. */
@@ -203,7 +222,6 @@ async function own(ground: string, home: string): Promise<void> {
   await rename(`${file}.draft`, file)
 }
 
-/** A rename of the data directory changes the path only, a copy of it both. */
 function ownerFor(home: string): Owner {
   return { home: realpathSync(home), inode: statSync(home).ino }
 }

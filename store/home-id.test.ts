@@ -1,8 +1,10 @@
-import { cpSync, mkdirSync, mkdtempSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { readHomeId } from './home-id.ts'
 import { openStore } from './store.ts'
 
 let folder: string
@@ -38,4 +40,64 @@ it('R14.2 an older data directory keeps the id that its running instances have, 
   expect(id).toBe(`0123456789abcdef-${ino}`)
   await rm(join(home, 'instances'), { recursive: true })
   expect(await idOf(home)).toBe(id)
+})
+
+type Mark = { id: string; inode: number; path?: string }
+const inventoryOf = (path: string) => join(path, 'inventory.db')
+const foundIn = (path: string) => readHomeId(path, inventoryOf(path))
+
+function mark(path: string, edit?: (mark: Mark) => Mark): Mark {
+  const raw = new DatabaseSync(inventoryOf(path))
+  const { value } = raw.prepare(`select value from meta where key = 'home'`).get() as { value: string }
+  const edited = edit?.(JSON.parse(value)) ?? JSON.parse(value)
+  raw.prepare(`update meta set value = ? where key = 'home'`).run(JSON.stringify(edited))
+  raw.close()
+  return edited
+}
+
+/** As the copy is on another disk, whose numbers begin anew: it has what stands in the original, and it is its own. */
+function copyToOtherDisk(): string {
+  const copy = join(folder, 'copy')
+  cpSync(home, copy, { recursive: true })
+  mark(copy, (found) => ({ ...found, inode: statSync(inventoryOf(copy)).ino }))
+  return copy
+}
+
+it('R14.3 a copy on another disk, where its inventory has the same inode, has another id, also for who only looks', async () => {
+  const id = await idOf(home)
+  const copy = copyToOtherDisk()
+  expect(foundIn(copy)).toBe(null)
+  expect(foundIn(home)).toBe(id)
+  const drawn = await idOf(copy)
+  expect(drawn).not.toBe(id)
+  expect([foundIn(copy), await idOf(copy), await idOf(home)]).toEqual([drawn, drawn, id])
+})
+
+it('R14.3 a copy whose original cannot be read does not take its id', async () => {
+  const id = await idOf(home)
+  const copy = copyToOtherDisk()
+  writeFileSync(inventoryOf(home), 'damaged beyond repair'.repeat(100))
+  expect(foundIn(copy)).toBe(null)
+  expect(await idOf(copy)).not.toBe(id)
+})
+
+it('R14.3 a data directory that was renamed keeps its id where another one, or an old copy of it, has taken its place', async () => {
+  const id = await idOf(home)
+  const [renamed, again] = [join(folder, 'renamed'), join(folder, 'renamed again')]
+  renameSync(home, renamed)
+  expect(await idOf(home)).not.toBe(id)
+  expect(foundIn(renamed)).toBe(id)
+  expect(await idOf(renamed)).toBe(id)
+  renameSync(renamed, again)
+  cpSync(again, renamed, { recursive: true })
+  expect(await idOf(again)).toBe(id)
+  expect(await idOf(renamed)).not.toBe(id)
+})
+
+it('R14.2 an inventory that tells only the inode goes on under its id, and tells its path from then on', async () => {
+  const id = await idOf(home)
+  const { inode } = mark(home, ({ id, inode }) => ({ id, inode }))
+  expect(foundIn(home)).toBe(id)
+  expect(await idOf(home)).toBe(id)
+  expect(mark(home)).toEqual({ id, inode, path: realpathSync(inventoryOf(home)) })
 })

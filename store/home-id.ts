@@ -1,28 +1,32 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 
+/** What `meta` holds under `home`. Older versions wrote no path. */
+type Mark = { id: string; inode: number; path?: string }
+
 /**
  * Marks every process of this data directory, so that whatever is left of it is found again, whichever of its folders were
- * lost. The inode of the inventory keeps a copy of the data directory (`cp -r`, a restored backup) from taking the
- * original's processes for its own; a rename changes neither.
+ * lost. Inode and real path of the inventory keep a copy of the data directory from taking the original's processes for
+ * its own: `cp -r` on one disk draws another inode, a copy on another disk may well get the same number. A rename
+ * changes the path, and leaves nothing at the old one.
  */
 export function homeIdOf(raw: DatabaseSync, home: string, file: string): string {
-  const inode = statSync(file).ino
+  const here = placeOf(file)
   // The usual start changes nothing, and need not wait for anybody.
   const usual = read(raw)
-  if (usual?.inode === inode) return usual.id
+  if (usual?.inode === here.inode && usual.path === here.path) return usual.id
   raw.exec('begin immediate')
   try {
     const known = read(raw)
-    const id = known?.inode === inode ? known.id : ((known === null ? markerOf(home) : null) ?? draw())
+    const id = (known === null ? markerOf(home) : idHere(known, file)) ?? draw()
     raw
       .prepare(
         `insert into meta (key, value) values ('home', ?) on conflict (key) do update set value = excluded.value`,
       )
-      .run(JSON.stringify({ id, inode }))
+      .run(JSON.stringify({ id, ...here } satisfies Mark))
     raw.exec('commit')
     return id
   } catch (error) {
@@ -38,6 +42,12 @@ export function homeIdOf(raw: DatabaseSync, home: string, file: string): string 
  */
 export function readHomeId(home: string, file: string): string | null {
   if (!existsSync(file)) return null
+  const found = look(file)
+  if (found === 'unreadable') return null
+  return found === null ? markerOf(home) : idHere(found, file)
+}
+
+function look(file: string): Mark | null | 'unreadable' {
   const untouched = pathToFileURL(file)
   untouched.searchParams.set('immutable', '1')
   // A reader of an inventory that was closed in good order makes an index of its journal first, which takes room on the
@@ -46,9 +56,7 @@ export function readHomeId(home: string, file: string): string | null {
     try {
       const raw = new DatabaseSync(place, { readOnly: true, timeout: 10_000 })
       try {
-        const known = read(raw)
-        if (known === null) return markerOf(home)
-        return known.inode === statSync(file).ino ? known.id : null
+        return read(raw)
       } finally {
         raw.close()
       }
@@ -56,12 +64,39 @@ export function readHomeId(home: string, file: string): string | null {
       // The next one.
     }
   }
-  return null
+  return 'unreadable'
 }
 
-function read(raw: DatabaseSync): { id: string; inode: number } | null {
+/** Null in a copy. */
+function idHere(mark: Mark, file: string): string | null {
+  const { inode, path } = placeOf(file)
+  if (mark.inode !== inode) return null
+  return mark.path === undefined || mark.path === path || !hasStayed(mark, mark.path, file) ? mark.id : null
+}
+
+/**
+ * Whether the inventory that the mark was written in is still where it was. Another one may have taken its place since;
+ * and one directory may have two names (a bind mount). One that cannot be read is believed to have stayed: a new id
+ * costs instances their supervision, a foreign one ends those of somebody else.
+ */
+function hasStayed(mark: Mark, path: string, file: string): boolean {
+  if (!existsSync(path) || isSameFile(path, file)) return false
+  const there = look(path)
+  if (there === 'unreadable') return true
+  return there?.id === mark.id && there.inode === statSync(path).ino
+}
+
+const placeOf = (file: string) => ({ inode: statSync(file).ino, path: realpathSync(file) })
+
+/** Of two that are there now: the number of a device changes when the machine starts again. */
+export function isSameFile(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }))
+  return a !== undefined && a.dev === b?.dev && a.ino === b.ino
+}
+
+function read(raw: DatabaseSync): Mark | null {
   const row = raw.prepare(`select value from meta where key = 'home'`).get() as { value: string } | undefined
-  return row === undefined ? null : (JSON.parse(row.value) as { id: string; inode: number })
+  return row === undefined ? null : (JSON.parse(row.value) as Mark)
 }
 
 const draw = () => randomBytes(8).toString('hex')

@@ -93,6 +93,7 @@ function prepareInventory(file: string): void {
     raw.exec(`
       delete from routers;
       delete from ports;
+      delete from meta where key = 'home';
       update instances set observed = 'pending', address = null, pid = null, restart_at = null, started_at = null,
         metered_at = null;
       commit;`)

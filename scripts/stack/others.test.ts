@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
-import { homePaths, ROOT } from '../stack-options.ts'
+import { freeStackOptions, homePaths, ROOT } from '../stack-options.ts'
 import { freePorts } from './ports.ts'
 import { startStack } from './stack.ts'
 import { type StackState, writeState } from './state-file.ts'
@@ -68,7 +68,7 @@ const writtenState = async (pid: number, processes: StackState['processes'] = {}
     format: 1,
     starter: await recorded(pid),
     phase: 'ready',
-    options: {} as StackState['options'],
+    options: await freeStackOptions(home),
     processes,
   })
 
@@ -112,7 +112,7 @@ it('R14.1 goes on where all that runs is written down, where its starter has end
     format: 1,
     starter: dead,
     phase: 'ready',
-    options: {} as StackState['options'],
+    options: await freeStackOptions(home),
     processes: { control: { ...(await recorded(left)), fingerprint: 'another' } },
   })
   // What it has found, it has ended: other options.

@@ -1,9 +1,9 @@
-import { mkdtempSync, openSync, readdirSync } from 'node:fs'
+import { cpSync, mkdtempSync, openSync, readdirSync, renameSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
-import { freeStackOptions } from '../stack-options.ts'
+import { freeStackOptions, homePaths } from '../stack-options.ts'
 import { readState, type StackState, writeState } from './state-file.ts'
 
 vi.mock('node:fs', async (original) => {
@@ -45,4 +45,31 @@ it('R12.8 what runs is written down in its place on a full disk, and nothing hal
   expect(readdirSync(folder)).toEqual(['state.json'])
   // Where nothing was written yet there is no place either, and that is said.
   expect(() => writeState(join(folder, 'other.json'), state)).toThrow('no space left')
+})
+
+it('R14.3 in a copy of the data directory the state of the original names nobody, in one that was renamed what it named', async () => {
+  const [home, other] = [join(folder, 'home'), join(folder, 'other')]
+  const file = homePaths(home).state
+  const control = { pid: 2, startTime: '2', fingerprint: '' }
+  const state: StackState = {
+    format: 1,
+    starter: { pid: 1, startTime: '1' },
+    phase: 'ready',
+    options: await freeStackOptions(home),
+    processes: { control },
+  }
+  writeState(file, state)
+  cpSync(home, other, { recursive: true })
+  expect(readState(homePaths(other).state)).toBe(null)
+  expect(readState(file)).toEqual(state)
+  // It has adopted what the first one started.
+  writeState(file, { ...state, starter: { pid: 3, startTime: '3' } })
+  expect(readState(homePaths(other).state)).toBe(null)
+  symlinkSync(home, join(folder, 'link'))
+  expect(readState(homePaths(join(folder, 'link')).state)?.processes).toEqual({ control })
+  await removeTree(other)
+  renameSync(home, other)
+  expect(readState(homePaths(other).state)?.processes).toEqual({ control })
+  writeState(file, { ...state, starter: { pid: 4, startTime: '4' }, processes: {} })
+  expect(readState(homePaths(other).state)?.processes).toEqual({ control })
 })

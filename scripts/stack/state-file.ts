@@ -12,7 +12,8 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { asDiskFull } from '../../domain/disk-full.ts'
-import type { StackOptions } from '../stack-options.ts'
+import { isSameFile } from '../../store/home-id.ts'
+import { homePaths, type StackOptions } from '../stack-options.ts'
 import type { ProcessRecord } from './supervised.ts'
 
 /** The processes of a stack, in the order in which they are started. */
@@ -34,6 +35,11 @@ export type StackState = {
 }
 
 export function readState(file: string): StackState | null {
+  const state = parse(file)
+  return state === null || isCopy(file, state) ? null : state
+}
+
+function parse(file: string): StackState | null {
   if (!existsSync(file)) return null
   try {
     const state = JSON.parse(readFileSync(file, 'utf8')) as StackState
@@ -42,6 +48,22 @@ export function readState(file: string): StackState | null {
     return null
   }
 }
+
+/**
+ * Who copies a data directory while a platform runs on it copies this file too. What it names is the original's, as long
+ * as the original names any of it; a data directory that was renamed has none at the old place, or another one.
+ */
+function isCopy(file: string, state: StackState): boolean {
+  const original = homePaths(state.options.home).state
+  if (original === file) return false
+  const there = parse(original)
+  if (there === null || isSameFile(original, file)) return false
+  const named = namedIn(there)
+  return namedIn(state).some((process) => named.includes(process))
+}
+
+const namedIn = ({ starter, processes }: StackState): string[] =>
+  [starter, ...Object.values(processes)].map(({ pid, startTime }) => `${pid} ${startTime}`)
 
 /** The file has whole blocks, so that a later state has room in it. */
 const BLOCK_BYTES = 4096
