@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { existsSync, readdirSync, readlinkSync } from 'node:fs'
-import { mkdir, rm, symlink } from 'node:fs/promises'
+import { existsSync, readdirSync, readFileSync, readlinkSync, renameSync, writeFileSync } from 'node:fs'
+import { chmod, mkdir, rm, symlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ownerIsGone, ownerTag } from '../../runtime/artifacts/owners.ts'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { backupsFolder } from '../../store/backups.ts'
 
 /**
- * Half a backup and half a restore hold a key and a token. Both are made in a folder of mode 0700 beside their place,
- * which says whose it is; whoever works on the data directory next takes away what a killed one has left.
+ * Half a backup and half a restore hold a key and a token. Both are made in a folder of mode 0700 beside their place, or
+ * in it, which says whose it is; whoever works on the data directory next takes away what a killed one has left.
  */
 const BACKING_UP = '.backing-up-'
 const RESTORING = '.restoring-'
@@ -32,10 +32,56 @@ export async function backupDraft(home: string, file: string): Promise<Draft> {
   return { folder, remove }
 }
 
-export async function restoreDraft(home: string): Promise<Draft> {
-  const folder = `${home}${RESTORING}${newOwner()}`
+/** `settle` makes the data directory of what is in the folder. */
+export type RestoreDraft = Draft & { settle(): Promise<void> }
+
+/**
+ * A data directory that is there already may be a disk of its own, a link to one, or in a folder that is not ours: it
+ * stays, its parts are made in it and moved up. One that is not there appears as a whole.
+ */
+export async function restoreDraft(home: string): Promise<RestoreDraft> {
+  const inside = existsSync(home)
+  const folder = `${inside ? join(home, RESTORING) : `${home}${RESTORING}`}${newOwner()}`
   await mkdir(folder, { mode: 0o700 })
-  return { folder, remove: () => removeTree(folder) }
+  if (!inside) return { folder, remove: () => removeTree(folder), settle: async () => renameSync(folder, home) }
+  return { folder, remove: () => removeInside(folder), settle: () => moveUp(folder) }
+}
+
+/** What `moveUp` moves; as long as the inventory has not arrived, whatever of it is above is half a restore. */
+const PARTS = '.parts.json'
+const INVENTORY = 'inventory.db'
+
+async function moveUp(folder: string): Promise<void> {
+  const home = dirname(folder)
+  const parts = namesIn(folder).filter((name) => name !== INVENTORY)
+  // Other users can look into a disk that was just made; who does not own it cannot change that.
+  await chmod(home, 0o700).catch(() => {})
+  writeFileSync(join(folder, PARTS), JSON.stringify(parts), { flush: true })
+  for (const name of [...parts, INVENTORY]) renameSync(join(folder, name), join(home, name))
+  await removeTree(folder)
+}
+
+async function removeInside(folder: string): Promise<void> {
+  const isHalf = existsSync(join(folder, INVENTORY))
+  for (const name of isHalf ? partsOf(folder) : [])
+    if (!existsSync(join(folder, name))) await removeTree(join(dirname(folder), basename(name)))
+  await removeTree(folder)
+}
+
+/** None where it was killed before it had written all of them: then it has moved none. */
+function partsOf(folder: string): string[] {
+  try {
+    return JSON.parse(readFileSync(join(folder, PARTS), 'utf8')) as string[]
+  } catch {
+    return []
+  }
+}
+
+/** Of a restore into this folder that is under way, or was killed; null for a name that no restore gives. */
+export function restoring(name: string): 'alive' | 'dead' | null {
+  const owner = ownerIn(name, RESTORING)
+  if (owner === null || name !== `${RESTORING}${owner}`) return null
+  return ownerIsGone(owner) ? 'dead' : 'alive'
 }
 
 /**
@@ -46,6 +92,7 @@ export async function sweepDrafts(home: string, beside: string | null = null): P
   const failures: string[] = []
   const attempt = (work: Promise<void>) => work.catch((error: Error) => void failures.push(error.message))
   await attempt(sweep(dirname(home), (name) => ownerIn(name, `${basename(home)}${RESTORING}`)))
+  await attempt(sweepInside(home))
   for (const owner of namesIn(notes(home)).filter(ownerIsGone))
     await attempt(followNote(join(notes(home), owner), owner))
   for (const folder of [backupsFolder(home), ...(beside === null ? [] : [beside])])
@@ -57,6 +104,10 @@ async function followNote(note: string, owner: string): Promise<void> {
   const folder = readlinkSync(note)
   if (folder.endsWith(`${BACKING_UP}${owner}`)) await removeTree(folder)
   await rm(note)
+}
+
+async function sweepInside(home: string): Promise<void> {
+  for (const name of namesIn(home)) if (restoring(name) === 'dead') await removeInside(join(home, name))
 }
 
 async function sweep(folder: string, ownerOf: (name: string) => string | null): Promise<void> {
