@@ -16,6 +16,7 @@ import {
   constants,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -290,19 +291,26 @@ async function takeTurn() {
   const file = join(folder, 'pids')
   for (let told = false; ; ) {
     try {
-      mkdirSync(folder)
-      writeFileSync(file, `${process.pid}`)
+      mkdirSync(folder, { mode: 0o755 })
+      writeFileSync(file, nameOf(process.pid))
       // Two that found the same holder dead may both have come this far; the folder is the later one's.
       await pause(SETTLE_MS)
-      if (pidsIn(file)[0] === process.pid) return turnAt(folder, file)
+      if (holdersIn(file)[0] === nameOf(process.pid)) return turnAt(folder, file)
     } catch (error) {
       if (error.code !== 'EEXIST' && error.code !== 'ENOENT') throw error
     }
-    if (!(await holderLives(file))) {
-      rmSync(folder, { recursive: true, force: true })
+    const holder = mayInstall(folder) ? await livingHolder(file) : null
+    if (holder === null) {
+      remove(folder)
       continue
     }
-    if (!told) say('Another process is installing the packages; waiting for it …')
+    if (!told) {
+      const [pid] = holder.split(':')
+      say(
+        `Another process (pid ${pid}) is installing the packages; waiting for it …\n` +
+          `  If it hangs, end it: kill ${pid}. If it is no installation, remove ${folder}`,
+      )
+    }
     told = true
     await pause(500)
   }
@@ -311,24 +319,66 @@ async function takeTurn() {
 function turnAt(folder, file) {
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   // An npm whose set-up was killed goes on, and nobody else may begin until it has ended.
-  return { handTo: (pid) => writeFileSync(file, `${process.pid} ${pid}`) }
+  return { handTo: (pid) => writeFileSync(file, [nameOf(process.pid), nameOf(pid)].join(' ').trim()) }
 }
 
-function pidsIn(file) {
+/** The folder for temporary files is everybody's; who cannot write into the clone installs nothing there. */
+function mayInstall(folder) {
+  if (process.getuid === undefined) return true
+  const found = lstatSync(folder, { throwIfNoEntry: false })
+  const clone = statSync(root)
+  return found === undefined || [process.getuid(), 0, clone.uid].includes(found.uid) || (clone.mode & 0o022) !== 0
+}
+
+function remove(folder) {
   try {
-    return readFileSync(file, 'utf8').split(' ').map(Number)
+    rmSync(folder, { recursive: true, force: true })
+  } catch (error) {
+    fail(
+      `Nobody is installing the packages, but ${folder}, which would say so, cannot be removed: ${error.message}\n` +
+        `  Remove it as its owner, or name another folder for temporary files: export TMPDIR=…`,
+    )
+  }
+}
+
+function holdersIn(file) {
+  try {
+    return readFileSync(file, 'utf8').split(' ')
   } catch {
     return []
   }
 }
 
-async function holderLives(file) {
+async function livingHolder(file) {
   // Nothing is in it between its mkdir and its write.
-  for (let attempt = 0; attempt < 5 && pidsIn(file).length === 0; attempt++) await pause(100)
-  return pidsIn(file).some(isAlive)
+  for (let attempt = 0; attempt < 5 && holdersIn(file).join('') === ''; attempt++) await pause(100)
+  return holdersIn(file).find(isAlive) ?? null
 }
 
-function isAlive(pid) {
+/**
+ * A pid names nobody for long: a container that is started again gives the same ones to others, and the files of the one
+ * before are still there. So pid, boot and start time; where the system does not tell these (macOS), the pid. Empty for
+ * a process that has ended, whether or not somebody has taken note of it.
+ */
+function nameOf(pid) {
+  if (!existsSync('/proc/self/stat')) return `${pid}`
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // proc(5): the second field is the name in brackets, and may hold anything.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8)
+    return ['Z', 'X'].includes(fields[0]) ? '' : `${pid}:${boot}:${fields[19]}`
+  } catch {
+    return ''
+  }
+}
+
+/** Whoever asks does not hold what he asks for, even if the one that did had his pid. */
+function isAlive(holder) {
+  const pid = Number.parseInt(holder, 10)
+  if (!(pid > 0) || pid === process.pid) return false
+  if (holder.includes(':')) return nameOf(pid) === holder
+  // Written where the system tells no more, or by an older version.
   try {
     process.kill(pid, 0)
     return true

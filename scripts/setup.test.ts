@@ -1,12 +1,15 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -24,6 +27,7 @@ import { ROOT } from './stack-options.ts'
 
 let folder: string
 let clone: string
+const children: ChildProcess[] = []
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'coppice set-up ä-'))
   clone = join(folder, 'a clone ü')
@@ -36,7 +40,11 @@ beforeEach(() => {
     "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '18.20.8' } })",
   )
 })
-afterEach(() => removeTree(folder))
+afterEach(async () => {
+  // One that waits for ever, in a test that has failed.
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+  await removeTree(folder)
+})
 
 const entries = (packages: Record<string, object>) =>
   Object.entries(packages).map(([name, more]) => [`node_modules/${name}`, { version: '1.0.0', ...more }])
@@ -85,9 +93,10 @@ const INSTALL_WITHOUT_SCRIPTS = `
   require('node:fs').mkdirSync('node_modules/node', { recursive: true })
   require('node:fs').writeFileSync('node_modules/node/installArchSpecificPackage.js', ${JSON.stringify(MAKES_NODE)})`
 
-type Npm = { ci?: string; install?: string; olderNode?: boolean }
+type Npm = { ci?: string; install?: string; olderNode?: boolean; preload?: string; before?: string }
 
-function startSetup({ ci = CI, install = INSTALL, olderNode = false }: Npm = {}) {
+/** @param before what a shell does, before it becomes the set-up and gives it its pid. */
+function startSetup({ ci = CI, install = INSTALL, olderNode = false, preload = '', before = '' }: Npm = {}) {
   const cli = join(folder, 'npm-cli.js')
   const note = `\`\${process.argv.slice(2, process.argv[2] === 'ci' ? 3 : 4).join(' ')}\${process.env.PINNED ? ' on the pinned Node' : ''}\\n\``
   writeFileSync(
@@ -95,8 +104,11 @@ function startSetup({ ci = CI, install = INSTALL, olderNode = false }: Npm = {})
     `require('node:fs').appendFileSync(${JSON.stringify(join(folder, 'calls'))}, ${note})
      if (process.argv[2] === 'ci') { ${ci} } else { ${install} }`,
   )
-  const preload = olderNode ? ['--require', join(folder, 'older-node.cjs')] : []
-  const child = spawn(process.execPath, [...preload, join(clone, 'scripts', 'setup.mjs')], {
+  const required = [...(olderNode ? ['older-node.cjs'] : []), ...(preload ? ['preload.cjs'] : [])]
+  writeFileSync(join(folder, 'preload.cjs'), preload)
+  const flags = required.flatMap((name) => ['--require', join(folder, name)])
+  const command = [process.execPath, ...flags, join(clone, 'scripts', 'setup.mjs')]
+  const child = spawn('sh', ['-c', `${before}\nexec "$@"`, 'sh', ...command], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: {
       ...process.env,
@@ -106,12 +118,22 @@ function startSetup({ ci = CI, install = INSTALL, olderNode = false }: Npm = {})
       TMPDIR: join(folder, 'tmp'),
     },
   })
+  children.push(child)
   let said = ''
   child.stderr.on('data', (chunk) => {
     said += chunk
   })
   const ended = once(child, 'close').then(([status]) => ({ status: status as number | null, said, calls: calls() }))
   return { child, ended, said: () => said }
+}
+
+/** Says who installs. */
+function turn(): string {
+  const key = createHash('sha256')
+    .update(`${realpathSync(clone)}/`)
+    .digest('hex')
+    .slice(0, 16)
+  return join(folder, 'tmp', `coppice-setup-${key}`)
 }
 
 const setup = (npm?: Npm) => startSetup(npm).ended
@@ -203,6 +225,8 @@ describe('the set-up', () => {
     await until(() => existsSync(join(folder, 'npm-pids')))
     const second = startSetup()
     await until(() => second.said().includes('waiting for it'))
+    expect(second.said()).toContain(`pid ${first.child.pid}`)
+    expect(second.said()).toContain(turn())
     writeFileSync(join(folder, 'go-on'), '')
     expect(await first.ended).toMatchObject({ status: 0 })
     expect(await second.ended).toMatchObject({ status: 0, calls: ['ci'] })
@@ -234,6 +258,59 @@ describe('the set-up', () => {
     writeFileSync(join(folder, 'go-on'), '')
     expect(await second.ended).toMatchObject({ status: 0, calls: ['ci'] })
     expect(readdirSync(join(folder, 'tmp'))).toEqual([])
+  })
+
+  it('does not wait for itself where the one that was killed had the same pid, as in a container that is started again', async () => {
+    const before = `mkdir "${turn()}"; echo $$ > "${turn()}/pids"`
+    expect(await setup({ before })).toMatchObject({ status: 0, calls: ['ci'] })
+    expect(readdirSync(join(folder, 'tmp'))).toEqual([])
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'does not wait for a stranger that got the pid of the one that was killed, nor for one that nobody has taken note of',
+    async () => {
+      const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+      children.push(parent)
+      const zombie = Number(await once(parent.stdout as NonNullable<typeof parent.stdout>, 'data'))
+      // A shell would take note of its end, this does not.
+      await until(() => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n')
+      process.kill(zombie, 'SIGKILL')
+      await until(() => readFileSync(`/proc/${zombie}/stat`, 'utf8').includes(') Z '))
+      const startTime = async (pid: number) => (await systemProcessTable().row(pid))?.startTime
+      const [, ticks] = String(await startTime(process.pid)).split(':')
+      mkdirSync(turn())
+      const names = [
+        `${process.pid}:00000000:${ticks}`,
+        `${process.pid}:${await startTime(parent.pid as number)}`,
+        `${zombie}:${await startTime(zombie)}`,
+      ]
+      writeFileSync(join(turn(), 'pids'), names.join(' '))
+      expect(await setup()).toMatchObject({ status: 0, calls: ['ci'] })
+    },
+  )
+
+  it('does not wait for what another user has put there who cannot install here, and says where it cannot be removed', async () => {
+    mkdirSync(turn())
+    writeFileSync(join(turn(), 'pids'), `${process.pid}`)
+    // Whatever the umask: a clone that is the group's is installed by others, too.
+    chmodSync(clone, 0o755)
+    const preload = (more: string) => `
+      const fs = require('node:fs')
+      const { lstatSync, rmSync } = fs
+      const isTurn = (path) => String(path).includes('coppice-setup-')
+      const uid = process.getuid() + 4711
+      fs.lstatSync = (path, ...rest) => Object.assign(lstatSync(path, ...rest), isTurn(path) && { uid })
+      ${more}
+      require('node:module').syncBuiltinESMExports()`
+    const held = preload(`fs.rmSync = (path, ...rest) => {
+      if (isTurn(path)) throw new Error('EPERM: operation not permitted')
+      return rmSync(path, ...rest)
+    }`)
+    const refused = await setup({ preload: held })
+    expect(refused).toMatchObject({ status: 1, calls: [] })
+    expect(refused.said).toContain(`${turn()}, which would say so, cannot be removed: EPERM`)
+    expect(refused.said).toContain('export TMPDIR=')
+    expect(await setup({ preload: preload('') })).toMatchObject({ status: 0, calls: ['ci'] })
   })
 })
 
