@@ -7,7 +7,7 @@ import { asDiskFull } from '../../domain/disk-full.ts'
 import { CoppiceError } from '../../domain/errors.ts'
 import { MIGRATIONS, schemaVersion } from '../../store/migrations.ts'
 import { acquireProcessLock } from '../../store/process-lock.ts'
-import { straysOf } from '../stack/strays.ts'
+import { platformOn } from '../stack/strays.ts'
 import { type BackupHead, HEAD, readArchive } from './archive.ts'
 import { restoreDraft, restoring, sweepDrafts } from './drafts.ts'
 
@@ -81,7 +81,7 @@ async function refuseUsed(home: string, file: string, own?: string): Promise<voi
   // It runs on also where all its files were removed.
   const isRunning =
     ['start', 'control', 'worker'].some((name) => isHeld(join(home, 'run', `${name}.lock`))) ||
-    (await straysOf(home)).length > 0
+    (await platformOn(home)).length > 0
   if (isRunning)
     refuse(`A platform runs on ${home}. Restore into another data directory (--home), or stop and remove it: ${purge}`)
   if (names.some((name) => restoring(name) === null))

@@ -24,11 +24,12 @@ afterEach(async () => {
   await removeTree(home)
 })
 
-/** Says a word when it is there. */
-async function run(words: string, env: NodeJS.ProcessEnv = {}): Promise<number> {
+/** Says a word when it is there; leads a group, as what a supervisor starts does. */
+async function run(words: string, env: NodeJS.ProcessEnv = {}, detached = true): Promise<number> {
   const script = `${words}; console.log('there'); setInterval(() => {}, 60_000)`
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
     env: { ...process.env, ...env },
+    detached,
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   children.push(child)
@@ -43,12 +44,12 @@ const starter = () =>
      if (acquireProcessLock(${JSON.stringify(homePaths(home).lock)}) === null) process.exit(1)`,
   )
 /** As `describeProcesses` starts them. */
-const control = (words = '') =>
-  run(words, {
-    COPPICE_HOME: home,
-    COPPICE_ROUTER_STATE_DIR: homePaths(home).router,
-    COPPICE_READY_FILE: homePaths(home).ready('control'),
-  })
+const control = (words = '') => run(words, environment())
+const environment = () => ({
+  COPPICE_HOME: home,
+  COPPICE_ROUTER_STATE_DIR: homePaths(home).router,
+  COPPICE_READY_FILE: homePaths(home).ready('control'),
+})
 
 /** With no Temporal of its own, and with programs that end at once: it fails in any case, and as it should in one. */
 const broken = join(ROOT, 'test', 'start', 'stand-ins', 'broken.ts')
@@ -57,7 +58,8 @@ const start = async (apiPort?: number) => {
   const ports = { port, apiPort: apiPort ?? other, temporalAddress: '127.0.0.1:1' }
   await startStack({ home, ports, programs: { control: broken, router: broken, worker: broken } })
 }
-const refusal = (pid: number) => `A platform (pid ${pid}) runs on ${home}, and its run/ was removed: coppice down`
+const refusal = (pid: number) =>
+  `A platform (pid ${pid}) runs on ${home}, of which run/ knows no more (was that removed?): coppice down`
 
 async function recorded(pid: number): Promise<{ pid: number; startTime: string }> {
   return { pid, startTime: (await systemProcessTable().row(pid))?.startTime as string }
@@ -119,4 +121,10 @@ it('R14.1 goes on where all that runs is written down, where its starter has end
   await expect(start()).rejects.toThrow('before it served')
   expect((await systemProcessTable().row(left))?.zombie ?? true).toBe(true)
   await ended
+})
+
+it('R14.1 goes on beside what a killed process was about to run, such as the removal of a large tree', async () => {
+  const helper = await run('', environment(), false)
+  await expect(start()).rejects.toThrow('before it served')
+  expect((await systemProcessTable().row(helper))?.zombie).toBe(false)
 })

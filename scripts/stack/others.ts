@@ -3,7 +3,7 @@ import { CoppiceError } from '../../domain/errors.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { homePaths } from '../stack-options.ts'
 import { readState } from './state-file.ts'
-import { straysOf } from './strays.ts'
+import { platformOn } from './strays.ts'
 
 /** What was just killed gives its lock back first, and leaves the table, with its children, a moment later. */
 const LEAVE_MS = 3_000
@@ -22,7 +22,7 @@ export async function refuseOthers(home: string): Promise<void> {
     if (performance.now() < end) continue
     throw new CoppiceError(
       'InvalidInput',
-      `A platform (pid ${pid}) runs on ${home}, and its run/ was removed: coppice down, then npm start`,
+      `A platform (pid ${pid}) runs on ${home}, of which run/ knows no more (was that removed?): coppice down, then npm start`,
       { field: 'home' },
     )
   }
@@ -35,7 +35,7 @@ async function otherOn(home: string): Promise<number | null> {
   if (starter !== undefined && starter.pid !== process.pid)
     if (await isAlive(systemProcessTable(), starter.pid, starter.startTime)) return starter.pid
   const named = Object.values(state?.processes ?? {})
-  const unnamed = (await straysOf(home)).filter(
+  const unnamed = (await platformOn(home)).filter(
     (stray) => !named.some(({ pid, startTime }) => pid === stray.pid && startTime === stray.startTime),
   )
   return (unnamed.find(({ name }) => name === 'starter') ?? unnamed[0])?.pid ?? null

@@ -1,8 +1,9 @@
-import { readdirSync, readlinkSync } from 'node:fs'
+import { existsSync, readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { realPathOf } from '../../runtime/ground.ts'
 import { type ProcessTable, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
+import { isSameFile } from '../../store/home-id.ts'
 import { homePaths } from '../stack-options.ts'
 import { PROCESS_NAMES, type ProcessName } from './state-file.ts'
 import { endRecorded } from './supervised.ts'
@@ -47,7 +48,17 @@ export async function endStrays(home: string, say: (words: string) => void): Pro
 export const named = ({ name, pid }: Pick<Stray, 'name' | 'pid'>): string =>
   name === 'starter' ? `the platform (pid ${pid})` : `the ${name} process (pid ${pid})`
 
-export async function straysOf(home: string, table: ProcessTable = systemProcessTable()): Promise<Stray[]> {
+/**
+ * Those of them that do the work of a platform. What a killed one was about to run stays for a while with its environment,
+ * such as the `rm` of a large tree, and starts nothing again: only who was started by a supervisor leads a group.
+ */
+export async function platformOn(home: string, table: ProcessTable = systemProcessTable()): Promise<Stray[]> {
+  const holders = new Set(holding(home).map(([pid]) => pid))
+  const leaders = new Set((await table.rows()).filter(({ pid, group }) => pid === group).map(({ pid }) => pid))
+  return (await straysOf(home, table)).filter(({ pid }) => holders.has(pid) || leaders.has(pid))
+}
+
+async function straysOf(home: string, table: ProcessTable = systemProcessTable()): Promise<Stray[]> {
   const found = await familyOf(home, table)
   const rows = (await table.rows()).filter((row) => found.has(row.pid) && !row.zombie)
   // The processes of a router go with it, those of a starter do not.
@@ -64,7 +75,16 @@ export async function familyOf(
 ): Promise<Map<number, Stray['name']>> {
   const found = new Map([...(await startedFor(home, table)), ...holding(home)])
   found.delete(process.pid)
-  return found
+  return new Map([...found].filter(([pid]) => seesOurs(pid, home)))
+}
+
+/** In a container, or another mount namespace, a directory of the same path may well be another one (Linux only). */
+function seesOurs(pid: number, home: string): boolean {
+  const root = `/proc/${pid}/root`
+  if (!existsSync(root)) return true
+  const theirs = join(root, realPathOf(home))
+  // One that was removed is in neither place.
+  return existsSync(theirs) || existsSync(home) ? isSameFile(theirs, home) : true
 }
 
 /**
