@@ -62,7 +62,8 @@ async function moveUp(folder: string): Promise<void> {
 }
 
 async function removeInside(folder: string): Promise<void> {
-  const isHalf = existsSync(join(folder, INVENTORY))
+  // One that is above as well is somebody else's, who has gone on from what he found there.
+  const isHalf = existsSync(join(folder, INVENTORY)) && !existsSync(join(dirname(folder), INVENTORY))
   for (const name of isHalf ? partsOf(folder) : [])
     if (!existsSync(join(folder, name))) await removeTree(join(dirname(folder), basename(name)))
   await removeTree(folder)

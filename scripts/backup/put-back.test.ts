@@ -138,3 +138,10 @@ it('R14.3 a restore that is killed when all is in its place is a whole one, and 
   await expect(putBack(file, target)).rejects.toThrow('is not empty')
   expect(existsSync(join(target, 'token'))).toBe(true)
 })
+
+it('R14.3 takes nothing from whoever has made an inventory of his own of what half a restore left', async () => {
+  killedRestore(2)
+  writeFileSync(join(target, 'inventory.db'), 'another one')
+  expect(await sweepDrafts(target)).toEqual([])
+  expect(readdirSync(target).sort()).toEqual(PARTS)
+})
