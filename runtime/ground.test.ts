@@ -181,6 +181,14 @@ it('R14.3 goes on under a second name of its data directory, and where another d
   expect(await settle(mounted)).toEqual(ground)
 })
 
+it('R14.3 goes on after a rename where nobody can look at its old place any more', async () => {
+  const ground = await settle()
+  const renamed = join(clone, 'renamed')
+  renameSync(home, renamed)
+  symlinkSync(home, home)
+  expect(await settle(renamed)).toEqual(ground)
+})
+
 it('R14.3 that lost its links is found beside another disk, the top of which has the same number', async () => {
   elsewhere.set(home, { ino: 2, dev: 1 })
   const ground = dirname((await settle()).instances)

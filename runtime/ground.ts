@@ -104,7 +104,8 @@ export function realPathOf(path: string): string {
 function isOwner(home: string, owner: Owner | null): boolean {
   const { ino, dev } = statSync(home)
   if (owner?.inode !== ino) return false
-  const original = statSync(owner.home, { throwIfNoEntry: false })
+  // Where one may not look any more it is not either.
+  const original = existsSync(owner.home) ? statSync(owner.home) : null
   return original?.ino !== ino || original.dev === dev
 }
 

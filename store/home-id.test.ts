@@ -3,8 +3,8 @@ import { rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterEach, beforeEach, expect, it } from 'vitest'
-import { readHomeId } from './home-id.ts'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { homeIdOf, readHomeId } from './home-id.ts'
 import { openStore } from './store.ts'
 
 let folder: string
@@ -13,7 +13,10 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'coppice-home-id-'))
   home = join(folder, 'home')
 })
-afterEach(() => rm(folder, { recursive: true, force: true }))
+afterEach(async () => {
+  vi.restoreAllMocks()
+  await rm(folder, { recursive: true, force: true })
+})
 
 async function idOf(path: string): Promise<string> {
   const store = await openStore({ home: path })
@@ -100,4 +103,24 @@ it('R14.2 an inventory that tells only the inode goes on under its id, and tells
   expect(foundIn(home)).toBe(id)
   expect(await idOf(home)).toBe(id)
   expect(mark(home)).toEqual({ id, inode, path: realpathSync(inventoryOf(home)) })
+})
+
+it('R14.2 R12.8 on a full disk an older or renamed data directory goes on under its id, and one without an id is told why not', async () => {
+  const id = await idOf(home)
+  mark(home, ({ id, inode }) => ({ id, inode }))
+  const { exec } = DatabaseSync.prototype
+  vi.spyOn(DatabaseSync.prototype, 'exec').mockImplementation(function (this: DatabaseSync, sql) {
+    if (sql !== 'commit') return exec.call(this, sql)
+    exec.call(this, 'rollback')
+    throw Object.assign(new Error('database or disk is full'), { code: 'ERR_SQLITE_ERROR', errcode: 13 })
+  })
+  const file = inventoryOf(home)
+  const raw = new DatabaseSync(file)
+  expect(homeIdOf(raw, home, file)).toBe(id)
+  raw.exec(`delete from meta where key = 'home'`)
+  expect(() => homeIdOf(raw, home, file)).toThrow('disk is full')
+  raw.close()
+  vi.restoreAllMocks()
+  const drawn = await idOf(home)
+  expect([drawn !== id, mark(home).path]).toEqual([true, realpathSync(file)])
 })

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
+import { asDiskFull } from '../domain/disk-full.ts'
 
 /** What `meta` holds under `home`. Older versions wrote no path. */
 type Mark = { id: string; inode: number; path?: string }
@@ -18,10 +19,12 @@ export function homeIdOf(raw: DatabaseSync, home: string, file: string): string 
   // The usual start changes nothing, and need not wait for anybody.
   const usual = read(raw)
   if (usual?.inode === here.inode && usual.path === here.path) return usual.id
+  let kept: string | null = null
   raw.exec('begin immediate')
   try {
     const known = read(raw)
-    const id = (known === null ? markerOf(home) : idHere(known, file)) ?? draw()
+    kept = known === null ? markerOf(home) : idHere(known, file)
+    const id = kept ?? draw()
     raw
       .prepare(
         `insert into meta (key, value) values ('home', ?) on conflict (key) do update set value = excluded.value`,
@@ -32,6 +35,8 @@ export function homeIdOf(raw: DatabaseSync, home: string, file: string): string 
   } catch (error) {
     // A full disk has ended it already, and is the error to be told.
     if (raw.isTransaction) raw.exec('rollback')
+    // The id is the same; its place is written down by a later start, when there is room.
+    if (kept !== null && asDiskFull(error) !== null) return kept
     throw error
   }
 }
