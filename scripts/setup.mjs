@@ -366,8 +366,16 @@ function nameOf(pid) {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // proc(5): the second field is the name in brackets, and may hold anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8)
-    return ['Z', 'X'].includes(fields[0]) ? '' : `${pid}:${boot}:${fields[19]}`
+    return ['Z', 'X'].includes(fields[0]) ? '' : `${pid}:${bootId()}:${fields[19]}`
+  } catch {
+    return ''
+  }
+}
+
+/** Empty where /proc is not the kernel's own (gVisor has none of it). */
+function bootId() {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8)
   } catch {
     return ''
   }

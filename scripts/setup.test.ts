@@ -220,10 +220,19 @@ describe('the set-up', () => {
     expect(said).toContain('COPPICE_CACHE')
   })
 
-  it('waits while another one installs, and does not do it again', async () => {
-    const first = startSetup({ ci: WAITS })
+  it.each([
+    ['', ''],
+    [
+      ', also where the system tells no boot from another',
+      `const fs = require('node:fs')
+       const { readFileSync } = fs
+       fs.readFileSync = (path, ...rest) => readFileSync(String(path).endsWith('/boot_id') ? '/nowhere' : path, ...rest)
+       require('node:module').syncBuiltinESMExports()`,
+    ],
+  ])('waits while another one installs, and does not do it again%s', async (_where, preload) => {
+    const first = startSetup({ ci: WAITS, preload })
     await until(() => existsSync(join(folder, 'npm-pids')))
-    const second = startSetup()
+    const second = startSetup({ preload })
     await until(() => second.said().includes('waiting for it'))
     expect(second.said()).toContain(`pid ${first.child.pid}`)
     expect(second.said()).toContain(turn())
