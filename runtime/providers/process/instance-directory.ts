@@ -22,6 +22,8 @@ export type InstanceRecordFile =
       port: number
       /** Unix ms. */
       startedAt: number
+      /** Of the data directory that started it: one that was copied holds records of the original's. Older ones lack it. */
+      homeId?: string
     }
 
 export type InstanceDirectory = ReturnType<typeof instanceDirectory>

@@ -1,9 +1,14 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pino } from 'pino'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from '../../artifacts/trees.ts'
+import { instanceDirectory, writeRecord } from './instance-directory.ts'
+import { createProcessProvider } from './process-provider.ts'
+import { isAlive, systemProcessTable } from './process-table.ts'
 import { heldByPermissions } from './testing.ts'
 
 const ID = 'shop-1-0'
@@ -78,4 +83,43 @@ it('R13.8 a folder of instances that nobody may look into keeps none of them fro
     list: [],
     left: expect.stringContaining('stays where it is'),
   })
+})
+
+it.each([
+  ['another data directory, of which this is a copy, names nobody of ours', 'another', false],
+  ['this data directory names one of ours', 'ours', true],
+  ['an older version names one of ours', undefined, true],
+])('R14.3 a record of %s', async (_what, homeId, isOurs) => {
+  const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
+  const ended = once(child, 'exit')
+  const table = systemProcessTable()
+  const pid = child.pid as number
+  const startTime = (await table.row(pid))?.startTime as string
+  const provider = createProcessProvider({
+    home: join(home, 'instances'),
+    homeId: 'ours',
+    logsDir: join(home, 'logs'),
+    ports: { acquire: vi.fn(), replace: vi.fn(), release: async () => {} },
+    logger: pino({ level: 'silent' }),
+  })
+  try {
+    const record = {
+      phase: 'started',
+      id: ID,
+      pid,
+      startTime,
+      port: 4000,
+      startedAt: 1,
+      ...(homeId && { homeId }),
+    } as const
+    await writeRecord(instanceDirectory(join(home, 'instances'), ID), record)
+    expect((await provider.observe(ID)).state).toBe(isOurs ? 'running' : 'absent')
+    await provider.remove(ID, { graceMs: 0 })
+    expect(await isAlive(table, pid, startTime)).toBe(!isOurs)
+    expect(existsSync(join(home, 'instances', ID))).toBe(false)
+  } finally {
+    provider.close()
+    child.kill('SIGKILL')
+    await ended
+  }
 })

@@ -21,11 +21,12 @@ import {
 } from './app-environment.ts'
 import { confinement } from './confinement.ts'
 import { controlGroup, memberOf, sweepControlGroups } from './control-group.ts'
-import { endFamily, familyOf, type Leader, stillThere } from './family.ts'
+import { endFamily, familyOf, stillThere } from './family.ts'
 import { freePort, type IsPortFree, isPortFree } from './free-port.ts'
 import {
   beginAnew,
   furnish,
+  type InstanceRecordFile,
   instanceDirectory,
   isGone,
   isId,
@@ -84,6 +85,7 @@ const SECOND_LOOK_MS = 50
 
 type Running = Extract<Observation, { state: 'running' }>
 type Exited = Extract<Observation, { state: 'exited' }>
+type StartedRecord = Extract<InstanceRecordFile, { phase: 'started' }>
 type OwnChild = { watched: Watched; running: Running; exited: Exited | null }
 
 /** Runs each instance as a process group of this machine; DESIGN D11 tells how they outlive their worker. */
@@ -159,8 +161,8 @@ class ProcessProvider implements Provider {
     if (own?.exited) return own.exited
     if (own)
       return { ...own.running, startedAt: this.#startOf(own.watched, own.running), suspended: this.#suspended.has(id) }
-    const record = await readRecord(this.#directory(id), id)
-    if (record?.phase !== 'started') return { state: 'absent' }
+    const record = await this.#recorded(id)
+    if (record === null) return { state: 'absent' }
     const { pid, startTime, port } = record
     const startedAt = this.#startOf(record, record)
     if (await isAlive(this.#table, pid, startTime)) {
@@ -275,7 +277,7 @@ class ProcessProvider implements Provider {
         const watched = { pid, startTime: row.startTime, port }
         controlGroup(homeId, id)?.take(pid)
         const startedAt = this.#clock.now()
-        await writeRecord(directory, { phase: 'started', id, ...watched, startedAt })
+        await writeRecord(directory, { phase: 'started', id, ...watched, startedAt, homeId })
         const running = { state: 'running', address: `127.0.0.1:${port}`, pid, startedAt, suspended: false } as const
         own = { watched, running, exited: null }
         await at('recorded')
@@ -353,7 +355,7 @@ class ProcessProvider implements Provider {
   }
 
   async #family(id: string) {
-    const leader = this.#own.get(id)?.watched ?? this.#adopted.get(id) ?? (await this.#recordedLeader(id))
+    const leader = this.#own.get(id)?.watched ?? this.#adopted.get(id) ?? (await this.#recorded(id))
     const homeId = this.#options.homeId
     return {
       table: this.#table,
@@ -364,9 +366,11 @@ class ProcessProvider implements Provider {
     }
   }
 
-  async #recordedLeader(id: string): Promise<Leader | null> {
+  /** Null for one of another data directory, whose process is not ours to end. */
+  async #recorded(id: string): Promise<StartedRecord | null> {
+    const { homeId } = this.#options
     const record = await readRecord(this.#directory(id), id)
-    return record?.phase === 'started' ? { pid: record.pid, startTime: record.startTime } : null
+    return record?.phase === 'started' && (record.homeId ?? homeId) === homeId ? record : null
   }
 
   get #findListeners(): FindListeners {
