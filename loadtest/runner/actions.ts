@@ -1,10 +1,12 @@
 /** What a scenario can do to the app while the load runs, and the record of it. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ProcessTable } from '../../runtime/providers/process/process-table.ts'
 import type { Finding } from '../check/finding.ts'
 import { type Footprint, leaks } from '../check/leaks.ts'
 import type { Fault, SeenOperation, SeenRebalance } from '../check/world.ts'
 import type { Random } from '../k6/random.ts'
 import type { InstanceAnswer, OperationAnswer } from './api.ts'
+import { signalAll, targetsOf } from './instance-processes.ts'
 import type { Observer } from './observer.ts'
 import { INSTANCES_MASK, type Target, untilEnded } from './target.ts'
 
@@ -14,6 +16,7 @@ export type Mark = { at: number; until: number | null; kind: 'fault' | 'operatio
 export type ActionParts = {
   target: Target
   observer: Observer
+  processes: ProcessTable
   random: Random
   /** Counts requests so far. */
   requests: () => number
@@ -78,23 +81,24 @@ export class Actions {
    * @param times the same instance again as soon as it is back: its restart is held back for longer each time (R12.9)
    */
   kill(times = 1): Promise<void> {
-    return this.#fault('kill', 'SIGKILL', async (pid, victim, strike) => {
-      let last = pid
+    return this.#fault('kill', 'SIGKILL', async (victim, strike) => {
+      let last = victim
       for (let again = 1; again < times; again++) {
-        last = await this.#untilBack(victim, last)
-        strike(last)
+        last = await this.#untilBack(victim, last.pid ?? null)
+        if (!(await strike(last))) break
       }
-      return last
+      return last.pid ?? null
     })
   }
 
   /** SIGSTOP, and SIGCONT after so long. */
   hang(ms: number): Promise<void> {
-    return this.#fault('hang', 'SIGSTOP', async (pid) => {
+    return this.#fault('hang', 'SIGSTOP', async (victim) => {
       try {
         await sleep(ms, undefined, { signal: this.#parts.signal })
       } finally {
-        process.kill(pid, 'SIGCONT')
+        // Looked up again: who has its pid by now may be another one.
+        signalAll(await targetsOf(this.#parts.processes, victim), 'SIGCONT')
       }
       return null
     })
@@ -124,37 +128,42 @@ export class Actions {
     await sleep(SETTLE_MS, undefined, { signal: this.#parts.signal })
   }
 
-  /** @param then what follows; gives the process that must not be there any more when the instance is back */
+  /**
+   * @param then what follows; gives the process that must not be there any more when the instance is back. Its `strike` does
+   * it once more, and says whether it could
+   */
   async #fault(
     kind: 'kill' | 'hang',
     signal: NodeJS.Signals,
-    then: (pid: number, victim: InstanceAnswer, strike: (pid: number) => void) => Promise<number | null>,
+    then: (victim: InstanceAnswer, strike: (instance: InstanceAnswer) => Promise<boolean>) => Promise<number | null>,
   ): Promise<void> {
-    const { target, random, say } = this.#parts
-    if (!target.local) {
-      this.skipped.push(`${signal} of an instance: its processes are on another machine`)
-      return
-    }
-    const serving = (await this.#serving()).filter(({ pid }) => pid !== undefined)
+    const { processes, random, say } = this.#parts
+    const serving = await this.#serving()
     if (serving.length < 2) {
       this.skipped.push(`${signal} of an instance: with ${serving.length} of them every loss is to be expected`)
       return
     }
     const victim = random.pick(serving)
-    const pid = victim.pid as number
     const words = `${signal} of slot ${victim.slot}`
-    say(words)
     const faults: Fault[] = []
-    const strike = (target: number) => {
+    const strike = async (instance: InstanceAnswer): Promise<boolean> => {
+      const targets = await targetsOf(processes, instance)
+      this.#parts.signal.throwIfAborted()
+      if (targets.length === 0) return false
       const fault: Fault = { kind, instance: victim.id, slot: victim.slot, at: Date.now(), until: Infinity }
       faults.push(fault)
       this.faults.push(fault)
-      process.kill(target, signal)
+      signalAll(targets, signal)
+      return true
     }
     const mark: Mark = { at: Date.now(), until: null, kind: 'fault', words }
+    if (!(await strike(victim))) {
+      this.skipped.push(`${signal} of an instance: the processes of ${victim.id} are not on this machine, or not ours`)
+      return
+    }
+    say(words)
     this.marks.push(mark)
-    strike(pid)
-    const gone = await then(pid, victim, strike)
+    const gone = await then(victim, strike)
     mark.words = faults.length > 1 ? `${words}, ${faults.length} times` : words
     say(`waiting for slot ${victim.slot} to be back`)
     await this.#untilBack(victim, gone)
@@ -166,12 +175,12 @@ export class Actions {
 
   /**
    * @param oldPid the process that must be another one, or null
-   * @returns its process
+   * @returns it as it is then
    */
-  async #untilBack(victim: InstanceAnswer, oldPid: number | null): Promise<number> {
+  async #untilBack(victim: InstanceAnswer, oldPid: number | null): Promise<InstanceAnswer> {
     for (const end = performance.now() + RECOVERY_TIMEOUT_MS; performance.now() < end; ) {
       const now = (await this.#serving()).find(({ slot }) => slot === victim.slot)
-      if (now?.state === 'running' && now.pid !== undefined && now.pid !== oldPid) return now.pid
+      if (now?.state === 'running' && now.pid !== undefined && now.pid !== oldPid) return now
       await sleep(100, undefined, { signal: this.#parts.signal })
     }
     throw new Error(`slot ${victim.slot} was not back after ${RECOVERY_TIMEOUT_MS / 1000} s`)

@@ -1,5 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { type Evidence, judge, type Verdict } from '../check/judge.ts'
 import { countMoves, type Moves } from '../check/placement.ts'
 import type { World } from '../check/world.ts'
@@ -68,6 +69,7 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   const actions = new Actions({
     target,
     observer,
+    processes: systemProcessTable(),
     signal,
     random: seeded(seed, 0x5ce9a710),
     requests: () => k6?.attempts() ?? 0,

@@ -31,8 +31,6 @@ export type Target = {
   k6Env: Record<string, string>
   /** With this in a request the routers say which instance answers; null where the app says it itself, or nobody can. */
   namingKey: string | null
-  /** Whether the processes of the instances are on this machine, so that they can be killed. */
-  local: boolean
   /** The body of a deployment of this version; null where the app cannot be deployed again. */
   deployment(version: string): Promise<Record<string, unknown> | null>
   /** What the app has written down since the run began; null where it writes nothing. */
@@ -134,7 +132,6 @@ export class OwnStack {
       },
       // Its own word is evidence that does not come from the routers, which are under test.
       namingKey: null,
-      local: true,
       deployment,
       executions: () => readJournal(journal),
       passages: async () => (await Promise.all(tails.map((tail) => tail.all()))).flat().flatMap(passageOf),
@@ -217,7 +214,6 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
     host: null,
     k6Env: {},
     namingKey: await namingKeyOf(api, at.app),
-    local: ['127.0.0.1', '[::1]', 'localhost'].includes(new URL(at.apiUrl).hostname),
     deployment: async () => {
       const { active_deployment: active } = await api.app(at.app)
       if (active === undefined) throw new Error(`${at.app} has not been deployed yet`)
