@@ -61,10 +61,10 @@ function runLoadtest(args: string[], env: NodeJS.ProcessEnv): Promise<void> {
     const child = spawn(process.execPath, [join(ROOT, 'loadtest', 'run.ts'), ...args], { stdio: 'inherit', env })
     const ignore = () => {}
     const pass = (signal: NodeJS.Signals) => child.kill(signal)
-    process.on('SIGINT', ignore).on('SIGTERM', pass)
+    process.on('SIGINT', ignore).on('SIGTERM', pass).on('SIGHUP', pass)
     child.once('error', reject)
     child.once('exit', (code, signal) => {
-      process.off('SIGINT', ignore).off('SIGTERM', pass)
+      process.off('SIGINT', ignore).off('SIGTERM', pass).off('SIGHUP', pass)
       if (code === 0) resolve()
       else reject(new Exited(code ?? (signal === 'SIGINT' ? EXIT.interrupted : EXIT.failed)))
     })

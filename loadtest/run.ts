@@ -2,38 +2,38 @@
 import { join } from 'node:path'
 import pc from 'picocolors'
 import { CoppiceError } from '../domain/errors.ts'
+import { onInterruption } from '../scripts/interruption.ts'
 import { startProgress } from '../scripts/progress.ts'
+import { StartFailed } from '../scripts/stack/supervised.ts'
 import { ROOT } from '../scripts/stack-options.ts'
 import { resolveTool } from '../scripts/toolchain/resolve.ts'
 import { writeReport } from './report/report.ts'
 import { tellResult } from './report/text.ts'
 import { helpText, type LoadTestOptions, resolveOptions } from './runner/options.ts'
-import { runScenario, type ScenarioResult } from './runner/run-scenario.ts'
+import { type Attempted, EXIT, exitCode, isInterruption, runAll } from './runner/run-all.ts'
+import { runScenario } from './runner/run-scenario.ts'
 import { attachTo, OwnStack } from './runner/target.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
-
-/** k6's own code for a threshold that was crossed; BSD's EX_TEMPFAIL for a harness that was unfit. */
-const EXIT = { held: 0, failed: 1, usage: 2, unfit: 75, broken: 99, interrupted: 130 } as const
 
 async function main(options: LoadTestOptions, signal: AbortSignal): Promise<number> {
   const progress = startProgress()
   const say = (words: string, detail?: string) => progress.step(words, detail)
   const k6 = await resolveTool('k6', { onProgress: say })
   process.stdout.write(`Seed ${options.seed}; the same again: --seed ${options.seed}\n`)
-  const stack = options.attach === null ? await OwnStack.start(say, signal) : null
-  const results: ScenarioResult[] = []
-  let failure: Error | null = null
+  let stack: OwnStack | null = null
+  let attempted: Attempted = { results: [], failures: [] }
   try {
-    for (const name of options.scenarios) {
-      if (signal.aborted) break
-      const scenario = SCENARIOS[name] as Scenario
-      const load = options.quick ? scenario.quick : scenario.full
-      const target =
-        stack === null
-          ? await attachTo(options.attach as NonNullable<LoadTestOptions['attach']>)
-          : await stack.deploy(name, scenario.instances, say)
-      try {
-        const result = await runScenario({
+    if (options.attach === null) stack = await OwnStack.start(say, signal)
+    attempted = await runAll(options.scenarios, {
+      signal,
+      targetOf: (name) => {
+        if (options.attach !== null) return attachTo(options.attach, say)
+        return (stack as OwnStack).deploy(name, (SCENARIOS[name] as Scenario).instances, say)
+      },
+      run: (name, target) => {
+        const scenario = SCENARIOS[name] as Scenario
+        const load = options.quick ? scenario.quick : scenario.full
+        return runScenario({
           name,
           scenario,
           load: { rate: options.rate ?? load.rate, durationMs: options.durationMs ?? load.durationMs },
@@ -45,33 +45,33 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
           say,
           signal,
         })
-        results.push(result)
+      },
+      onResult: (result) => {
         progress.end()
         tellResult(result, process.stdout)
-      } finally {
-        // Our own goes with the stack; somebody else's app must not stay changed.
-        if (stack === null || (!options.keep && !signal.aborted)) await target.leave()
-      }
-    }
+      },
+      // Our own goes with the stack; somebody else's app must not stay changed.
+      leaves: () => stack === null || (!options.keep && !signal.aborted),
+    })
   } catch (error) {
-    progress.fail()
-    failure = error as Error
+    if (!isInterruption(error as Error, signal)) attempted.failures.push(error as Error)
   }
+  const { results, failures } = attempted
+  if (failures.length > 0) progress.fail()
   if (results.length > 0) process.stdout.write(`Report: ${await writeReport(results, options.out)}\n`)
-  const code = exitCode(results, failure, signal)
+  const code = exitCode(attempted, signal)
   if (options.keep && stack !== null && !signal.aborted) await untilInterrupted(stack, signal)
   await stack?.stop()
   progress.end()
-  if (code === EXIT.failed) process.stderr.write(`${pc.red('The run failed:')} ${failure?.message}\n`)
+  // Of one that was interrupted too: whoever did that has to know what became of the app.
+  for (const failure of failures) process.stderr.write(`${pc.red('The run failed:')} ${inWords(failure)}\n`)
   return code
 }
 
-function exitCode(results: ScenarioResult[], failure: Error | null, signal: AbortSignal): number {
-  if (signal.aborted) return EXIT.interrupted
-  if (failure !== null) return EXIT.failed
-  if (results.some(({ verdict }) => verdict.outcome === 'broken')) return EXIT.broken
-  return results.every(({ verdict }) => verdict.outcome === 'held') ? EXIT.held : EXIT.unfit
-}
+const inWords = (failure: Error): string =>
+  failure instanceof StartFailed
+    ? [`${failure.message}. The last lines of its log:`, ...failure.logLines].join('\n  ')
+    : failure.message
 
 async function untilInterrupted(stack: OwnStack, signal: AbortSignal): Promise<void> {
   const lines = [
@@ -97,12 +97,10 @@ async function run(): Promise<number> {
       return EXIT.held
     }
     const interrupt = new AbortController()
-    // Each time, not once: the second Ctrl-C of somebody in a hurry would leave k6 and the whole stack behind.
-    const stop = () => {
+    onInterruption(() => {
       process.stderr.write('\nStopping k6 and what was started with it, then the report is written …\n')
       interrupt.abort(new Error('interrupted'))
-    }
-    process.on('SIGINT', stop).on('SIGTERM', stop)
+    })
     return await main(options, interrupt.signal)
   } catch (error) {
     if (!(error instanceof CoppiceError)) throw error

@@ -149,6 +149,7 @@ export const SCENARIOS: Record<string, Scenario> = {
     lossRule: 'R5.1',
     timeline: async (act) => {
       await act.warm(WARM)
+      if (!(await act.survivesConversion())) return
       if (await act.isScaled()) await act.scale(null, 'conversion to a standard app, to begin with one')
       await act.scale(1, 'conversion to a scaled app')
       await act.pause(500, 1_500)

@@ -7,6 +7,7 @@ import pc from 'picocolors'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { askWithKey, BrowserLike, startLoad } from './check/traffic.ts'
+import { onInterruption } from './interruption.ts'
 import type { Progress } from './progress.ts'
 import { type ApiInstance, callApi, deploy } from './stack/client.ts'
 import { EXAMPLE, ensureExample } from './stack/example-app.ts'
@@ -31,8 +32,7 @@ export async function check(progress: Progress): Promise<number> {
   let stack: Stack | null = null
   const started = Date.now()
   const leave = new AbortController()
-  const interrupt = () => leave.abort()
-  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
+  onInterruption(() => leave.abort())
   try {
     stack = await startStack({ home, ports: 'free', onProgress: progress.step, signal: leave.signal })
     const running = stack

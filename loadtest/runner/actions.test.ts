@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { seeded } from '../k6/random.ts'
+import { SCENARIOS } from '../scenarios.ts'
 import { Actions } from './actions.ts'
-import type { InstanceAnswer, PlatformApi } from './api.ts'
+import type { AppAnswer, InstanceAnswer, PlatformApi } from './api.ts'
 import type { Observer } from './observer.ts'
 import type { Target } from './target.ts'
 
@@ -99,5 +100,72 @@ describe('a fault', () => {
     })
     abort.abort()
     expect(await ended).toBe('AbortError')
+  })
+})
+
+/** An API with one operation that goes on until it is told to end. */
+function apiOfOne(app: Partial<AppAnswer> = {}) {
+  const started: string[] = []
+  const open = { state: 'RUNNING' }
+  const api: Partial<PlatformApi> = {
+    app: async () => ({ name: 'a', mode: 'scaled', urls: [], ...app }) as AppAnswer,
+    start: async (_method, path) => `${started.push(path)}`,
+    operation: async (id) => ({ id, type: 'resize', request_time: new Date(0).toISOString(), steps: [], ...open }),
+  }
+  return { api, started, open }
+}
+
+describe('when a run is cut short', () => {
+  it('R10.1 an operation that is under way is waited for, and none is begun after it', async () => {
+    const { api, started, open } = apiOfOne()
+    const { actions } = actionsOn([], api)
+    const timeline = (async () => {
+      await actions.scale(5, 'resize to 5')
+      await actions.scale(2, 'resize to 2')
+    })().catch((error: Error) => error.message)
+    await vi.waitFor(() => expect(started).toHaveLength(1))
+    let closed = false
+    const closing = actions.close().then(() => (closed = true))
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(closed).toBe(false)
+    open.state = 'SUCCEEDED'
+    await closing
+    expect(actions.operations).toHaveLength(1)
+    expect(await timeline).toBe('the run is over')
+    expect(started).toHaveLength(1)
+  })
+
+  it('R12.2 an instance that was stopped goes on before the run ends', async () => {
+    const leaders = [await start('a-1-0'), await start('a-1-1')]
+    const { actions } = actionsOn(leaders.map(pidOf))
+    const ended = actions.hang(60_000).catch(() => {})
+    await vi.waitFor(() => expect(actions.faults).toHaveLength(1))
+    await actions.close()
+    for (const leader of leaders) expect(await table.row(pidOf(leader))).toMatchObject({ stopped: false })
+    await ended
+  })
+})
+
+describe('the scenario convert', () => {
+  const timeline = (actions: Actions) => SCENARIOS.convert?.timeline(actions, { rate: 1, durationMs: 1 })
+
+  it('R5.0 leaves an app alone that gave up the pre-installed libraries, which it would have again afterwards', async () => {
+    const { api, started } = apiOfOne()
+    const { actions } = actionsOn([], api)
+    vi.spyOn(actions, 'warm').mockResolvedValue()
+    await timeline(actions)
+    expect(started).toEqual([])
+    expect(actions.skipped).toEqual([expect.stringContaining('pre-installed libraries')])
+  })
+
+  it('R5.1 R5.3 converts one that has them', async () => {
+    const { api, started, open } = apiOfOne({ effective_compatibility_flags: ['PREINSTALLED_PACKAGES_LEGACY'] })
+    open.state = 'SUCCEEDED'
+    const { actions } = actionsOn([], api)
+    vi.spyOn(actions, 'warm').mockResolvedValue()
+    vi.spyOn(actions, 'pause').mockResolvedValue()
+    await timeline(actions)
+    expect(started).toHaveLength(4)
+    expect(actions.skipped).toEqual([])
   })
 })

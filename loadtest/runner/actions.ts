@@ -40,9 +40,30 @@ export class Actions {
   readonly skipped: string[] = []
   readonly #parts: ActionParts
   #footprint: Footprint | null = null
+  readonly #over = new AbortController()
+  /** What has changed something and has to be brought to its end. */
+  readonly #open = new Set<Promise<unknown>>()
 
   constructor(parts: ActionParts) {
-    this.#parts = parts
+    this.#parts = { ...parts, signal: AbortSignal.any([parts.signal, this.#over.signal]) }
+  }
+
+  /**
+   * Nothing is begun any more, and what is under way comes to its end: an operation that is open changes the app after
+   * everybody has gone, and an instance that is stopped stays so.
+   */
+  async close(): Promise<void> {
+    this.#over.abort(new Error('the run is over'))
+    await Promise.allSettled(this.#open)
+  }
+
+  async #toItsEnd<T>(work: Promise<T>): Promise<T> {
+    this.#open.add(work)
+    try {
+      return await work
+    } finally {
+      this.#open.delete(work)
+    }
   }
 
   get random(): Random {
@@ -93,7 +114,7 @@ export class Actions {
 
   /** SIGSTOP, and SIGCONT after so long. */
   hang(ms: number): Promise<void> {
-    return this.#fault('hang', 'SIGSTOP', async (victim) => {
+    const hanging = this.#fault('hang', 'SIGSTOP', async (victim) => {
       try {
         await sleep(ms, undefined, { signal: this.#parts.signal })
       } finally {
@@ -102,6 +123,7 @@ export class Actions {
       }
       return null
     })
+    return this.#toItsEnd(hanging)
   }
 
   /**
@@ -233,9 +255,21 @@ export class Actions {
     return (await api.app(app)).mode === 'scaled'
   }
 
+  /** A standard app has the pre-installed libraries (R5.0), and one that gave them up would have them from then on. */
+  async survivesConversion(): Promise<boolean> {
+    const { api, app } = this.#parts.target
+    const { mode, effective_compatibility_flags: flags = [] } = await api.app(app)
+    if (mode === 'standard' || flags.length > 0) return true
+    this.skipped.push(
+      'a conversion: the app has given up the pre-installed libraries, and would have them again as a standard app',
+    )
+    return false
+  }
+
   /** Sessions move to slots that have fewer than their share (R8.3). */
   async rebalance(): Promise<void> {
-    const { target, say } = this.#parts
+    const { target, say, signal } = this.#parts
+    signal.throwIfAborted()
     const path = `/api/coppice/v1/apps/${target.app}/rebalance`
     const at = Date.now()
     const { epoch, at_most } = await target.api.call<{ epoch: number; at_most: number }>('POST', path, {})
@@ -272,13 +306,14 @@ export class Actions {
     body: unknown,
     wanted: SeenOperation['wanted'] = 'SUCCEEDED',
   ): Promise<void> {
-    const { target, say } = this.#parts
+    const { target, say, signal } = this.#parts
+    signal.throwIfAborted()
     say(words)
     const mark: Mark = { at: Date.now(), until: null, kind: 'operation', words }
     this.marks.push(mark)
-    const id = await target.api.start(method, path, body)
+    const id = target.api.start(method, path, body)
     // What is so already needs no operation.
-    const ended = id === null ? null : await untilEnded(target.api, id)
+    const ended = await this.#toItsEnd(id.then((one) => (one === null ? null : untilEnded(target.api, one))))
     mark.until = Date.now()
     if (ended !== null) this.operations.push(seenOperation(ended, wanted))
   }

@@ -6,10 +6,15 @@ export type AppAnswer = {
   mode: 'standard' | 'scaled'
   urls: string[]
   compute_min_instances?: number
+  /** Of a scaled app that has the pre-installed libraries. */
+  effective_compatibility_flags?: string[]
+  /** The one that is under way. */
+  operation?: string
   active_deployment?: {
     deployment_id: string
     source_code_path?: string
     source_digest?: string
+    command?: string[]
     env_vars?: { name: string }[]
   }
 }

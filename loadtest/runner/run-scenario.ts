@@ -100,11 +100,14 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
       words = `${name}: load`
     } catch (error) {
       cutAt = Math.min(cutAt, Date.now())
+      // Nothing more is done to the app, while k6 ends.
+      void actions.close()
       cutShort = signal.aborted ? 'interrupted' : (error as Error).message
     }
     ended = await running.finish({ now: cutShort !== null, signal })
     if (signal.aborted) cutShort ??= 'interrupted'
   } finally {
+    await actions.close()
     clearInterval(progress)
     await observer.stop()
   }

@@ -69,25 +69,33 @@ export class OwnStack {
     return this.#stack
   }
 
-  static async start(onProgress: (words: string) => void, signal?: AbortSignal): Promise<OwnStack> {
+  /** Rejects with the reason of `signal` where that is why there is no stack; nothing is left of it then. */
+  static async start(
+    onProgress: (words: string) => void,
+    signal?: AbortSignal,
+    begin: typeof startStack = startStack,
+  ): Promise<OwnStack> {
     const folder = await mkdtemp(join(tmpdir(), 'coppice-loadtest-'))
-    await mkdir(join(folder, 'journal'))
-    const stack = await startStack({
-      home: join(folder, 'home'),
-      ports: 'free',
-      onProgress,
-      signal,
-      env: {
-        COPPICE_SOURCE_ROOTS: join(ROOT, 'loadtest'),
-        COPPICE_ROUTER_ACCESS_LOG: 'on',
-        // Longer than any handler, shorter than sockets are held: those have to be closed and opened again.
-        COPPICE_DRAIN_TIMEOUT_MS: '2000',
-      },
-    })
+    let stack: Stack | null = null
     try {
-      return new OwnStack(stack, folder, await startSecondRouter(stack, folder))
+      await mkdir(join(folder, 'journal'))
+      stack = await begin({
+        home: join(folder, 'home'),
+        ports: 'free',
+        onProgress,
+        signal,
+        env: {
+          COPPICE_SOURCE_ROOTS: join(ROOT, 'loadtest'),
+          COPPICE_ROUTER_ACCESS_LOG: 'on',
+          // Longer than any handler, shorter than sockets are held: those have to be closed and opened again.
+          COPPICE_DRAIN_TIMEOUT_MS: '2000',
+        },
+      })
+      return new OwnStack(stack, folder, await startSecondRouter(stack, folder, signal))
     } catch (error) {
-      await stack.stop()
+      await stack?.stop()
+      await removeTree(folder)
+      signal?.throwIfAborted()
       throw error
     }
   }
@@ -163,6 +171,7 @@ export class OwnStack {
 async function startSecondRouter(
   stack: Stack,
   folder: string,
+  signal?: AbortSignal,
 ): Promise<{ process: ChildProcess; url: string; log: string }> {
   const [port] = (await freePorts(1)) as [number]
   const log = join(folder, 'second-router.log')
@@ -186,19 +195,25 @@ async function startSecondRouter(
   })
   closeSync(out)
   await once(child, 'spawn')
-  const api = platformApi(stack)
-  for (const end = performance.now() + READY_TIMEOUT_MS; ; await sleep(50)) {
-    if ((await api.routers()).some(({ name, counted }) => name === SECOND_ROUTER && counted)) break
-    if (child.exitCode !== null || performance.now() > end) {
-      child.kill('SIGKILL')
-      throw new Error(`the second router does not start:\n${(await readFile(log, 'utf8')).slice(-2_000)}`)
+  try {
+    const api = platformApi(stack)
+    for (const end = performance.now() + READY_TIMEOUT_MS; ; await sleep(50, undefined, { signal })) {
+      if ((await api.routers()).some(({ name, counted }) => name === SECOND_ROUTER && counted)) break
+      if (child.exitCode !== null || performance.now() > end)
+        throw new Error(`the second router does not start:\n${(await readFile(log, 'utf8')).slice(-2_000)}`)
     }
+  } catch (error) {
+    child.kill('SIGKILL')
+    throw error
   }
   return { process: child, url: `http://127.0.0.1:${port}`, log }
 }
 
 /** An app that is deployed already: nothing is known of its inside, and it is asked with GET only. */
-export async function attachTo(at: { app: string; apiUrl: string; token: string }): Promise<Target> {
+export async function attachTo(
+  at: { app: string; apiUrl: string; token: string },
+  say: (words: string) => void,
+): Promise<Target> {
   const api = platformApi(at)
   const { urls, compute_min_instances: before = null } = await api.app(at.app)
   if (!(await api.instances(at.app)).some(({ role }) => role === 'serving')) {
@@ -219,14 +234,18 @@ export async function attachTo(at: { app: string; apiUrl: string; token: string 
       if (active === undefined) throw new Error(`${at.app} has not been deployed yet`)
       // Nobody can read environment values back (R3.7).
       if ((active.env_vars ?? []).length > 0) return null
-      return active.source_digest === undefined
-        ? { source_code_path: active.source_code_path }
-        : { source_digest: active.source_digest }
+      return {
+        ...(active.source_digest === undefined
+          ? { source_code_path: active.source_code_path }
+          : { source_digest: active.source_digest }),
+        // Without it the one in app.yaml would count.
+        ...(active.command !== undefined && { command: active.command }),
+      }
     },
     executions: async () => null,
     passages: async () => null,
     footprint: async () => null,
-    leave: () => restoreInstances(api, at.app, before),
+    leave: () => restoreInstances(api, at.app, before, say),
   }
 }
 
@@ -241,17 +260,72 @@ async function namingKeyOf(api: PlatformApi, app: string): Promise<string | null
   }
 }
 
-/** @param wanted null for a standard app */
-async function restoreInstances(api: PlatformApi, app: string, wanted: number | null): Promise<void> {
-  const { compute_min_instances: now = null } = await api.app(app)
-  if (now === wanted) return
-  // A standard app is converted with 1 first (R5.0).
-  for (const count of now === null && wanted !== 1 ? [1, wanted] : [wanted]) {
-    const body = count === null ? {} : { compute_min_instances: count, compute_max_instances: count }
-    const id = await api.start('POST', `/api/2.0/apps/${app}/update`, { update_mask: INSTANCES_MASK, app: body })
-    if (id !== null) await untilEnded(api, id)
+/**
+ * Whatever is under way comes first: it may have been begun by us, change the number at its end, and lets no other
+ * operation begin before that.
+ *
+ * @param wanted null for a standard app
+ * @throws Error that says how many instances it has now
+ */
+async function restoreInstances(
+  api: PlatformApi,
+  app: string,
+  wanted: number | null,
+  say: (words: string) => void,
+): Promise<void> {
+  let now: number | null | undefined
+  try {
+    for (const end = performance.now() + OPERATION_TIMEOUT_MS; ; ) {
+      now = await instancesOf(api, app, say)
+      if (now === wanted) return
+      if (performance.now() > end)
+        throw new Error(`other operations did not let it for ${OPERATION_TIMEOUT_MS / 1000} s`)
+      // A standard app is converted with 1 first (R5.0).
+      const next = now === null && wanted !== null ? 1 : wanted
+      say(`giving ${app} its number of instances back`)
+      const id = await startUnlessBusy(api, app, next)
+      const ended = id === null ? null : await untilEnded(api, id)
+      if (ended !== null && ended.state !== 'SUCCEEDED') {
+        throw new Error(`${ended.type} ended as ${ended.state}: ${ended.failure?.message ?? 'it does not say why'}`)
+      }
+    }
+  } catch (error) {
+    const has = now === undefined ? 'may have another number of instances' : `has ${instancesInWords(now)}`
+    const command = wanted === null ? `convert ${app} --to standard` : `resize ${app} --instances ${wanted}`
+    throw new Error(
+      `${app} ${has} and had ${instancesInWords(wanted)} before the run: ${(error as Error).message}. Give them back with: coppice apps ${command}`,
+      { cause: error },
+    )
   }
 }
+
+const instancesInWords = (count: number | null): string =>
+  count === null ? 'one, as a standard app,' : count === 1 ? '1 instance' : `${count} instances`
+
+/** How many it has once nothing is under way; null for a standard app. */
+async function instancesOf(api: PlatformApi, app: string, say: (words: string) => void): Promise<number | null> {
+  for (;;) {
+    const { operation, compute_min_instances: count = null } = await api.app(app)
+    if (operation === undefined) return count
+    say(`waiting for the operation ${operation} of ${app}, which is under way`)
+    await untilEnded(api, operation)
+  }
+}
+
+/** @returns the operation; null where another one came first, or there was nothing to do */
+async function startUnlessBusy(api: PlatformApi, app: string, count: number | null): Promise<string | null> {
+  const body = count === null ? {} : { compute_min_instances: count, compute_max_instances: count }
+  try {
+    return await api.start('POST', `/api/2.0/apps/${app}/update`, { update_mask: INSTANCES_MASK, app: body })
+  } catch (error) {
+    if (!(error instanceof ApiRefused && error.status === 409)) throw error
+    await sleep(BUSY_PAUSE_MS)
+    return null
+  }
+}
+
+/** Before it is asked again what is under way. */
+const BUSY_PAUSE_MS = 500
 
 export const INSTANCES_MASK = 'compute_min_instances,compute_max_instances'
 
