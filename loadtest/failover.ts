@@ -8,7 +8,7 @@ import { type SummaryData, summarise } from './k6/summary.ts'
 import { httpTraffic } from './k6/traffic.ts'
 
 const settings = settingsFromEnv()
-const traffic = httpTraffic(settings, ['lost_repeatable', 'key_replaced'], false)
+const traffic = httpTraffic(settings, ['lost_repeatable', 'refused', 'key_replaced'], false)
 
 export const options = traffic.options
 export const browser = (): void => traffic.visit('browser')

@@ -18,6 +18,7 @@ const full: Attempt = {
   router: 1,
   error: null,
   stream: false,
+  refusal: null,
 }
 
 it('a line of the history is read as it was written, whatever the texts', () => {
@@ -31,7 +32,13 @@ it('a line of the history is read as it was written, whatever the texts', () => 
     version: null,
     error: 'EOF\nx',
   }
-  for (const attempt of [full, failed, { ...full, newKey: full.key }, { ...full, error: '', stream: true }]) {
+  for (const attempt of [
+    full,
+    failed,
+    { ...full, newKey: full.key },
+    { ...full, error: '', stream: true },
+    { ...failed, status: 503, refusal: 'NoHealthyInstance' },
+  ]) {
     expect(parseAttempt(formatAttempt(attempt))).toEqual(attempt)
     expect(formatAttempt(attempt)).not.toContain('\n')
   }

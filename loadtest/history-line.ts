@@ -33,6 +33,8 @@ export type Attempt = {
   error: string | null
   /** A stream of events, or a WebSocket: once it has begun, nobody can have the rest of it elsewhere. */
   stream: boolean
+  /** Why a router of ours answered itself (`X-Coppice-Router`); null where the app did, or nobody. */
+  refusal: string | null
 }
 
 const METHODS_THAT_REPEAT = ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']
@@ -66,13 +68,15 @@ export function formatAttempt(attempt: Attempt): string {
     attempt.router,
     text(attempt.error),
     attempt.stream ? 1 : 0,
+    text(attempt.refusal),
   ].join(' ')
 }
 
 /** Null for a line that is none, e.g. one that was cut off when k6 was killed. */
 export function parseAttempt(line: string): Attempt | null {
   const f = line.split(' ') as string[]
-  if (f.length !== 17 || f[0] !== 'h') return null
+  // Histories of before have no refusal.
+  if (f.length < 17 || f.length > 18 || f[0] !== 'h') return null
   const startedAt = Number(f[1])
   const key = orNull(f[5] as string)
   return {
@@ -92,6 +96,7 @@ export function parseAttempt(line: string): Attempt | null {
     router: Number(f[14]),
     error: orNull(f[15] as string),
     stream: f[16] === '1',
+    refusal: orNull(f[17] ?? '-'),
   }
 }
 

@@ -31,6 +31,7 @@ export const METRIC_PROMISES = {
   cookie_unguarded: { rule: 'R7.4', words: 'routing cookies that scripts could read, or that outlive the browser' },
   lost_repeatable: { rule: 'R1.2, R12.1', words: 'requests that may be repeated without a good answer' },
   lost_other: { rule: 'R3.4', words: 'requests that must not be repeated without a good answer' },
+  refused: { rule: 'R1.2', words: 'requests that were refused with 503, so that no instance had them' },
   old_version_after_new: {
     rule: 'R3.4',
     words: 'answers of the old version after the new one',

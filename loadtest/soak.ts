@@ -13,7 +13,7 @@ const settings = settingsFromEnv()
 const SOCKETS_SHARE = 0.1
 const traffic = httpTraffic(
   { ...settings, rate: settings.rate * (1 - SOCKETS_SHARE) },
-  ['lost_repeatable', 'key_replaced', 'old_version_after_new'],
+  ['lost_repeatable', 'refused', 'key_replaced', 'old_version_after_new'],
   false,
 )
 const sockets = socketTraffic(settings, settings.rate * SOCKETS_SHARE, 'session')

@@ -64,6 +64,41 @@ describe('lost', () => {
     expect(found.map(({ attempt }) => attempt?.id)).toEqual([elsewhere.id, late.id, get.id])
   })
 
+  it('R12.1 R12.2 excuses nothing that was at no instance: what the router refused near a fault is lost for nothing', () => {
+    const hang: Fault = { ...kill, kind: 'hang', until: T0 + 20_000 }
+    const post = (at: number, status: number) =>
+      attempt({ at, took: 150, status, slot: null, method: 'POST', body: true })
+    const passage = (id: string, status: number, instance: string | null) => ({
+      id,
+      instance,
+      status,
+      attempts: instance === null ? 0 : 1,
+      clientGone: false,
+    })
+    const [refused, afterConnect, unseen, inFlight] = [post(900, 503), post(900, 503), post(900, 0), post(900, 502)]
+    const passages = [
+      passage(refused.id, 503, null),
+      // The connect was refused, which is no reason not to ask another one.
+      passage(afterConnect.id, 503, 'a-1-1'),
+      passage(inFlight.id, 502, 'a-1-1'),
+    ]
+    const all = [refused, afterConnect, unseen, inFlight]
+    for (const fault of [kill, hang]) {
+      const found = lost(all, { executions: [], passages }, world({ faults: [fault] }))
+      expect(found.map(({ attempt }) => attempt?.id)).toEqual([refused.id, afterConnect.id, unseen.id])
+    }
+    const late = post(4_000, 503)
+    const found = lost([late], { executions: [], passages: [passage(late.id, 503, null)] }, world({ faults: [hang] }))
+    expect(found).toHaveLength(1)
+  })
+
+  it('R12.1 of an app that nobody looks into excuses what may have been on the victim, and nothing that was refused', () => {
+    const post = (status: number) => attempt({ at: 900, took: 150, status, slot: null, method: 'POST', body: true })
+    const [cut, failed, refused] = [post(0), post(502), post(503)]
+    const found = lost([cut, failed, refused], { executions: null, passages: null }, world({ faults: [kill] }))
+    expect(found.map(({ attempt }) => attempt?.id)).toEqual([refused.id])
+  })
+
   it('R12.2 excuses nothing because of an ejection alone', () => {
     const ejected: Fault = { ...kill, kind: 'ejected' }
     const post = attempt({ at: 900, took: 150, ...failed, method: 'POST', body: true })

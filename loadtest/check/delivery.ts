@@ -28,24 +28,32 @@ const TOLERANCE_MS = 1_200
 /** Routers report at least so often. */
 const REPORT_MS = 2_000
 
+/** By which a router says that it gave a request to nobody (router/refusal.ts), and an app that it does not want it. */
+const REFUSED = 503
+
 /**
  * Attempts without a good answer. A fault may cost what was in flight on its victim (R12.1): what must not be repeated,
  * and what may be if its answer had begun, as the router's log tells. A hung victim takes in requests until it is
- * ejected; when it goes on, it may find their connections too old and close them unread.
+ * ejected; when it goes on, it may find their connections too old and close them unread. What was at no instance, another
+ * one could have had: no fault excuses that.
+ *
+ * @param seen null each where nobody wrote down where a request was: then it may have been on the victim
  */
 export function lost(
   history: Attempt[],
-  seen: { executions: Execution[]; passages: Passage[] },
+  seen: { executions: Execution[] | null; passages: Passage[] | null },
   world: World,
 ): Finding[] {
-  const executed = executionsById(seen.executions)
-  const passed = new Map(seen.passages.map((passage) => [passage.id, passage]))
+  const executed = executionsById(seen.executions ?? [])
+  const passed = new Map(seen.passages?.map((passage) => [passage.id, passage]))
+  const isWritten = seen.executions !== null || seen.passages !== null
   const excused = (attempt: Attempt): boolean => {
     const passage = passed.get(attempt.id)
     const begun = passage !== undefined && passage.status >= 200 && passage.status < 400
-    if (isRepeatable(attempt) && !begun) return false
+    if ((isRepeatable(attempt) && !begun) || attempt.status === REFUSED) return false
     const where = (executed.get(attempt.id) ?? []).map(({ instance }) => instance)
     if (passage?.instance != null) where.push(passage.instance)
+    if (isWritten && where.length === 0) return false
     return world.faults.some(
       (fault) => inFlightAt(attempt, fault) && where.every((instance) => instance === fault.instance),
     )

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { mintKey } from '../../domain/affinity.ts'
 import { type Evidence, judge } from './judge.ts'
-import { attempt, keyFor, T0, world } from './testing.ts'
+import { attempt, keyFor, SLOTS, T0, table, world } from './testing.ts'
 
 const summary = (counts: Record<string, number>, thresholds: string[] = []): Evidence['summary'] => ({
   metrics: Object.fromEntries(
@@ -51,6 +52,39 @@ describe('the verdict', () => {
     const verdict = judge(evidence({ history, summary: summary({ app_requests: 1, dropped_iterations: 3 }) }))
     expect(verdict.outcome).toBe('unfit')
     expect(verdict.unfit).toEqual(['3 visits could not begin in time: this machine is too slow for that rate'])
+  })
+
+  it('R11.1 is that the harness was unfit when k6 left no summary, unless the run was cut short, which is said instead', () => {
+    const { outcome, unfit } = judge(evidence({ summary: null }))
+    expect([outcome, ...unfit]).toEqual(['unfit', expect.stringMatching('k6 left no summary')])
+    const cut = judge(evidence({ summary: null }), { cutShort: 'interrupted' })
+    expect([cut.outcome, ...cut.unfit]).toEqual(['unfit', 'the run was cut short: interrupted'])
+    // Thresholds that were crossed in the middle of requests mean nothing.
+    const crossed = evidence({ summary: summary({ app_requests: 9, lost_other: 3 }, ['lost_other']) })
+    const { rows, unfit: why } = judge(crossed, { cutShort: 'interrupted' })
+    expect(rows.filter(({ by }) => by === 'threshold')).toEqual([])
+    expect(why).toEqual(['the run was cut short: interrupted'])
+  })
+
+  it('R11.1 is that the harness was unfit when nothing could be done of what the scenario does', () => {
+    const { outcome, unfit } = judge(evidence(), { nothingDone: true })
+    expect([outcome, ...unfit]).toEqual(['unfit', expect.stringMatching('nothing was done to the app')])
+  })
+
+  it('R11.1 is that the harness was unfit when the app has no page where it was asked, and names APP_PATH', () => {
+    const missing = (refusal: string | null = null) => attempt({ status: 404, slot: null, refusal })
+    const all = [missing(), missing(), attempt({ status: 502, slot: null, refusal: 'UpstreamFailed' })]
+    const { outcome, unfit } = judge(evidence({ history: all, executions: null, passages: null }))
+    expect([outcome, ...unfit]).toEqual(['unfit', expect.stringMatching(/answered 404.*APP_PATH=/)])
+    // What the router says itself, what has no answer, and an app that has the page now and then, are what was found.
+    for (const history of [
+      [missing('NoSuchApp'), missing('NoSuchApp')],
+      [missing(), attempt()],
+      [missing(), attempt({ status: 500, slot: null })],
+      [attempt({ status: 0, slot: null })],
+    ]) {
+      expect(judge(evidence({ history, executions: null, passages: null })).outcome).toBe('broken')
+    }
   })
 
   it('is that the harness was unfit when history or logs are not whole', () => {
@@ -135,6 +169,31 @@ describe('the verdict', () => {
     const seen = (withCookie: boolean) => ({ id: history[0]?.id ?? '', instance: 'a-1-0', at: T0, withCookie })
     expect(broken(judge(evidence({ history, executions: [seen(true)] })))).toEqual(['cookie_passed_on'])
     expect(broken(judge(evidence({ history, executions: [seen(false)] })))).toEqual([])
+  })
+
+  it('R8.3 R11.1 is red when a rebalance moved nobody, although sessions came back that it was to move', () => {
+    const rebalance = { epoch: 1, slots: SLOTS, shed: { 1: 1 } }
+    const tables = [table(-10_000), table(1_000, '1', SLOTS, { rebalance }), table(9_000, '1', SLOTS)]
+    const key = mintKey(() => (Math.random() * 2 ** 32) >>> 0, 1, SLOTS)
+    const seen = (at: number, moved: number | null, more: Parameters<typeof attempt>[0] = {}) =>
+      broken(
+        judge(
+          evidence({
+            history: [attempt({ at, kind: 'browser', key, slot: 1, ...more })],
+            world: world({ tables, rebalances: [{ at: T0 + 900, epoch: 1, atMost: 5, moved }] }),
+          }),
+        ),
+      )
+    expect(seen(5_000, 0)).toContain('not_carried_out')
+    // Somebody moved; it was not counted, because the run was over before.
+    expect(seen(5_000, 1)).not.toContain('not_carried_out')
+    expect(seen(5_000, null)).not.toContain('not_carried_out')
+    // Nobody whom it was to move has asked since: before it, while routers still had the old table, after the next one.
+    for (const at of [500, 1_500, 9_500]) expect(seen(at, 0)).not.toContain('not_carried_out')
+    // Not one of those: a key of the client's own, no answer, another slot.
+    expect(seen(5_000, 0, { key: keyFor(1) })).not.toContain('not_carried_out')
+    expect(seen(5_000, 0, { kind: 'header' })).not.toContain('not_carried_out')
+    expect(seen(5_000, 0, { status: 502, slot: null })).not.toContain('not_carried_out')
   })
 
   it('R8.3 is red when a rebalance moves more sessions than it was to', () => {

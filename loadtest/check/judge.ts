@@ -15,7 +15,7 @@ import {
   slowFailovers,
 } from './delivery.ts'
 import type { Finding } from './finding.ts'
-import { beyondPlan, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
+import { askedToMove, beyondPlan, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { oldAfterNew, operationsFailed, outsideItsTime } from './succession.ts'
 import { SKEW_MS, tableTimes, type World } from './world.ts'
 
@@ -27,7 +27,7 @@ export type Evidence = {
   world: World
   /** What the stack left behind; null where it was not measured. */
   leftBehind?: Finding[] | null
-  /** k6's own summary; null when it was interrupted. */
+  /** k6's own summary; null where it left none. */
   summary: SummaryData | null
 }
 
@@ -53,15 +53,23 @@ export type Verdict = {
   unfit: string[]
 }
 
-/** `namedBy`: from whom the clients were to hear which instance answered. */
-export type JudgeOptions = { lossRule?: string; namedBy?: 'router' | 'app' }
+export type JudgeOptions = {
+  lossRule?: string
+  /** From whom the clients were to hear which instance answered. */
+  namedBy?: 'router' | 'app'
+  /** Why the run ended early; null when it did not. */
+  cutShort?: string | null
+  /** Whether all that the scenario does to the app had to be left out. */
+  nothingDone?: boolean
+}
 
 export function judge(evidence: Evidence, options: JudgeOptions = {}): Verdict {
   const { world, executions, passages, summary } = evidence
+  const { cutShort = null } = options
   const history = withTables(evidence.history, world)
   const strays = outsideItsTime(history, world)
   const found: Partial<Record<FindingKind, Finding[]>> = {
-    lost: lost(history, { executions: executions ?? [], passages: passages ?? [] }, world),
+    lost: lost(history, { executions, passages }, world),
     moved_needlessly: [...movedNeedlessly(history, world), ...movedWithoutCause(history, world)],
     key_replaced: keysReplaced(history, world),
     old_version_after_new: oldAfterNew(history, world),
@@ -93,8 +101,9 @@ export function judge(evidence: Evidence, options: JudgeOptions = {}): Verdict {
       findings,
     }
   })
-  if (summary !== null) rows.push(...thresholdsOf(summary))
-  const unfit = unfitness({ ...evidence, history }, options.namedBy ?? 'app')
+  // Thresholds of a run that was cut short in the middle of requests mean nothing.
+  if (summary !== null && cutShort === null) rows.push(...thresholdsOf(summary))
+  const unfit = unfitness({ ...evidence, history }, options)
   const broken = rows.some(({ count }) => count > 0)
   // What an unfit harness found may be its own fault; what it did not find proves nothing.
   return { outcome: unfit.length > 0 ? 'unfit' : broken ? 'broken' : 'held', rows, unfit }
@@ -123,7 +132,7 @@ function withTables(history: Attempt[], world: World): Attempt[] {
   })
 }
 
-/** A fault that hit nobody, a deployment that nobody saw: green for no reason. */
+/** A fault that hit nobody, a deployment that nobody saw, a rebalance that moved nobody: green for no reason. */
 function notCarriedOut(history: Attempt[], world: World): Finding[] {
   const findings: Finding[] = []
   const missing = (at: number, message: string) => findings.push({ kind: 'not_carried_out', at, message })
@@ -146,6 +155,12 @@ function notCarriedOut(history: Attempt[], world: World): Finding[] {
     })
     if (!hit) missing(fault.at, `the ${fault.kind} of slot ${fault.slot} sent no session elsewhere`)
   }
+  // A session moves when it asks again, so without that none had to.
+  for (const { at, epoch, atMost, moved } of world.rebalances.filter(({ moved }) => moved === 0)) {
+    const asked = new Set(askedToMove(history, world, epoch).map(({ client }) => client)).size
+    if (moved === 0 && atMost > 0 && asked > 0)
+      missing(at, `a rebalance of at most ${atMost} sessions moved none, although ${asked} of them asked again`)
+  }
   const sockets = history.filter(({ kind }) => kind === 'socket')
   const replaced = world.operations.some(
     ({ type, state }) => ['deploy', 'restart'].includes(type) && state === 'SUCCEEDED',
@@ -162,14 +177,13 @@ function notCarriedOut(history: Attempt[], world: World): Finding[] {
 }
 
 /** Reasons why neither green nor red would mean anything. */
-function unfitness({ history, executions, passages, summary }: Evidence, namedBy: 'router' | 'app'): string[] {
+function unfitness({ history, executions, passages, summary }: Evidence, options: JudgeOptions): string[] {
+  const { namedBy = 'app', cutShort = null, nothingDone = false } = options
   const reasons: string[] = []
-  const counted = (name: string) => summary?.metrics[name]?.values.count ?? 0
-  const dropped = counted('dropped_iterations')
-  if (dropped > 0) reasons.push(`${dropped} visits could not begin in time: this machine is too slow for that rate`)
-  if (summary !== null && counted('app_requests') !== history.filter(({ kind }) => kind !== 'socket').length) {
-    reasons.push(`k6 counted ${counted('app_requests')} requests, its history has ${history.length}`)
-  }
+  if (nothingDone) reasons.push('nothing was done to the app: all that this scenario does had to be left out')
+  if (cutShort !== null) reasons.push(`the run was cut short: ${cutShort}`)
+  else reasons.push(...uncounted(history, summary))
+  reasons.push(...pageless(history))
   const answered = history.filter(({ status }) => status >= 200 && status < 400)
   reasons.push(...unnamed(answered, namedBy))
   // Of our own app the router may be to blame, and then that is what was found.
@@ -191,6 +205,30 @@ function unfitness({ history, executions, passages, summary }: Evidence, namedBy
     )
   if (executions !== null) isMissing(executions, answered, "instance's journal")
   return reasons
+}
+
+/** Without k6's own counts there are no thresholds, and nobody knows whether all was asked, or written down. */
+function uncounted(history: Attempt[], summary: SummaryData | null): string[] {
+  if (summary === null)
+    return ['k6 left no summary of its counts (is the disk full?), so that its thresholds say nothing']
+  const reasons: string[] = []
+  const counted = (name: string) => summary.metrics[name]?.values.count ?? 0
+  const dropped = counted('dropped_iterations')
+  if (dropped > 0) reasons.push(`${dropped} visits could not begin in time: this machine is too slow for that rate`)
+  if (counted('app_requests') !== history.filter(({ kind }) => kind !== 'socket').length) {
+    reasons.push(`k6 counted ${counted('app_requests')} requests, its history has ${history.length}`)
+  }
+  return reasons
+}
+
+/** An app that has nothing for us where we ask is not one that loses requests. */
+function pageless(history: Attempt[]): string[] {
+  const ofApp = history.filter(({ kind, status, refusal }) => kind !== 'socket' && status !== 0 && refusal === null)
+  const statuses = [...new Set(ofApp.map(({ status }) => status))].sort()
+  if (statuses.length === 0 || !statuses.every((status) => status >= 400 && status < 500)) return []
+  return [
+    `the app answered ${statuses.join(' or ')} whatever it was asked; name a page that it has with -e APP_PATH=/…, or what it wants to be shown with -e TOKEN=… or -e HEADERS=…`,
+  ]
 }
 
 /** What is said about few of them is not said about all. */

@@ -112,12 +112,38 @@ export function keysReplaced(history: Attempt[], world: World): Finding[] {
 /** Rebalances that took more than they said (R8.3). */
 export const beyondPlan = ({ rebalances }: World): Finding[] =>
   rebalances
-    .filter(({ moved, atMost }) => moved > atMost)
+    .filter(({ moved, atMost }) => moved !== null && moved > atMost)
     .map(({ at, moved, atMost }) => ({
       kind: 'rebalanced_beyond_plan' as const,
       at,
       message: `${moved} sessions were moved, ${atMost} at most by the plan`,
     }))
+
+/**
+ * Good answers to sessions that a rebalance was to move, while every router knew of it and their own slot was there (R8.3):
+ * each of them should have moved by then.
+ */
+export function askedToMove(history: Attempt[], world: World, epoch: number): Attempt[] {
+  const times = tableTimes(world)
+  const first = times.findIndex(({ table }) => table.rebalance?.epoch === epoch)
+  if (first === -1) return []
+  const since = times[first - 1]?.to ?? -Infinity
+  return history.filter(({ kind, key, slot, startedAt, endedAt }) => {
+    if (kind !== 'browser' || key === null || slot === null || !isMinted(key) || startedAt <= since) return false
+    const digest = digestKey(key)
+    const tables = times.filter(({ from, to }) => from <= endedAt && to >= startedAt).map(({ table }) => table)
+    return tables.every((table) => {
+      const slots = slotsOf(table)
+      const home = pickSlot(digest, slots)
+      return (
+        table.rebalance?.epoch === epoch &&
+        isShed(digest, home, table.rebalance) &&
+        shedTarget(digest, slots, table.rebalance) !== -1 &&
+        !mayBeDown(world, home, startedAt, endedAt)
+      )
+    })
+  })
+}
 
 type Times = ReturnType<typeof tableTimes>
 

@@ -40,6 +40,7 @@ export function attempt(more: Partial<Attempt> & { at?: number; took?: number } 
     router: 0,
     error: null,
     stream: false,
+    refusal: null,
     ...rest,
   }
 }

@@ -44,8 +44,8 @@ export type SeenOperation = {
   steps: SeenStep[]
 }
 
-/** A rebalance with what it was to move at most, and what the routers say it moved. */
-export type SeenRebalance = { at: number; epoch: number; atMost: number; moved: number }
+/** A rebalance with what it was to move at most, and what the routers say it moved; null until they were asked. */
+export type SeenRebalance = { at: number; epoch: number; atMost: number; moved: number | null }
 
 export type World = {
   tables: SeenTable[]

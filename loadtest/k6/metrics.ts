@@ -24,6 +24,7 @@ export const broken: Record<PromiseMetric, Counter> = {
   key_replaced: new Counter('key_replaced'),
   lost_repeatable: new Counter('lost_repeatable'),
   lost_other: new Counter('lost_other'),
+  refused: new Counter('refused'),
   old_version_after_new: new Counter('old_version_after_new'),
   socket_elsewhere: new Counter('socket_elsewhere'),
   socket_refused: new Counter('socket_refused'),

@@ -46,6 +46,10 @@ export type Surroundings = {
 }
 
 const TIMEOUT = '60s'
+/** Nobody had the request, so that another instance could have. */
+const REFUSED = 503
+/** Only the answers that a router of ours gives itself have it. */
+const refusalOf = readerOf('header:X-Coppice-Router')
 
 /** One user from the first request to the last: it knows its key and where it was answered. */
 export class Session {
@@ -212,6 +216,7 @@ export class Session {
           router: one.router,
           error: response.error || (good ? null : String(response.body).slice(0, 80)),
           stream: one.stream,
+          refusal: refusalOf({ body: '', headers: response.headers }),
         }),
       )
     }
@@ -219,6 +224,7 @@ export class Session {
     metrics.requests.add(1, tags)
     if (!good) {
       metrics.errors.add(1, tags)
+      if (response.status === REFUSED) broken.refused.add(1)
       const repeatable = isRepeatable({ method: one.method, body: one.body !== null })
       broken[one.stream ? 'stream_cut' : repeatable ? 'lost_repeatable' : 'lost_other'].add(1)
       return null

@@ -54,6 +54,7 @@ export class SocketUser {
         id,
         error,
         stream: true,
+        refusal: null,
       }
       const { instance, version } = seen
       const slot = seen.slot === null ? null : Number(seen.slot)

@@ -276,7 +276,7 @@ export class Actions {
     const words = `rebalance of at most ${at_most} sessions`
     say(words)
     this.marks.push({ at, until: Date.now(), kind: 'operation', words })
-    this.rebalances.push({ at, epoch, atMost: at_most, moved: 0 })
+    this.rebalances.push({ at, epoch, atMost: at_most, moved: null })
     if (at_most === 0) this.skipped.push('rebalancing: by the counts of the routers no slot had more than its share')
   }
 

@@ -114,12 +114,22 @@ export async function startK6(options: {
       if (!now) await Promise.race([untilQuiet(control, () => attempts, { quietMs, signal }), died])
       const code = await end()
       const history = await readFile(historyFile, 'utf8').catch(() => '')
-      const summary = await readFile(summaryFile, 'utf8').catch(() => null)
       if (!now && code !== 0 && code !== EXIT_SIGNAL && code !== EXIT_THRESHOLDS) {
         throw new Error(`k6 ended with ${code}:\n${output.trim().slice(-2_000)}`)
       }
-      return { summary: summary === null ? null : (JSON.parse(summary) as SummaryData), history }
+      return { summary: await readSummary(summaryFile), history }
     },
+  }
+}
+
+/** Null where there is none, or half of one: k6 ends with 0 also when it could not write it. */
+export async function readSummary(path: string): Promise<SummaryData | null> {
+  try {
+    const summary = JSON.parse(await readFile(path, 'utf8')) as Partial<SummaryData>
+    return summary.metrics === undefined ? null : (summary as SummaryData)
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
   }
 }
 

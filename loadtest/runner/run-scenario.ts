@@ -116,14 +116,10 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
   const history = parseHistory(ended.history).filter(({ status, endedAt }) => status !== 0 || endedAt < cutAt)
   const world = worldOf(observer, actions, env)
   const seen = { world, executions: await target.executions(), passages: await target.passages(), leftBehind }
-  // Thresholds of a run that was cut short in the middle of requests mean nothing.
-  const summary = cutShort === null ? ended.summary : null
   const namedBy = target.namingKey !== null && parts.env?.INSTANCE_AT === undefined ? 'router' : 'app'
-  const verdict = judge({ ...seen, history, summary }, { lossRule: scenario.lossRule, namedBy })
-  if (cutShort !== null) {
-    verdict.unfit.push(`the run was cut short: ${cutShort}`)
-    verdict.outcome = 'unfit'
-  }
+  const nothingDone = actions.skipped.length > 0 && actions.marks.length === 0
+  const { summary } = ended
+  const verdict = judge({ ...seen, history, summary }, { lossRule: scenario.lossRule, namedBy, cutShort, nothingDone })
   const result: ScenarioResult = {
     scenario: name,
     words: scenario.words,
