@@ -69,6 +69,8 @@ describe('the verdict', () => {
   it('R11.1 is that the harness was unfit when nothing could be done of what the scenario does', () => {
     const { outcome, unfit } = judge(evidence(), { nothingDone: true })
     expect([outcome, ...unfit]).toEqual(['unfit', expect.stringMatching('nothing was done to the app')])
+    const history = [attempt(), attempt({ status: 502, slot: null })]
+    expect(judge(evidence({ history }), { nothingDone: true })).toMatchObject({ outcome: 'broken', unfit: [] })
   })
 
   it('R11.1 is that the harness was unfit when the app has no page where it was asked, and names APP_PATH', () => {

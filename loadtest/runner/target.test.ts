@@ -4,7 +4,12 @@ import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { attachTo } from './target.ts'
 
-type Open = { id: string; polls: number; state: 'SUCCEEDED' | 'FAILED'; atEnd: () => void }
+type Open = {
+  id: string
+  polls: number
+  state: 'SUCCEEDED' | 'FAILED'
+  atEnd: (app: { instances: number | null }) => void
+}
 
 const closers: Array<() => void> = []
 afterEach(() => {
@@ -12,10 +17,10 @@ afterEach(() => {
 })
 
 /** Of a platform what the load test asks: an app with a number of instances, which changes when an operation ends. */
-async function platform(instances: number | null, active: Record<string, unknown> = {}) {
+async function platform(instances: number | null, active: Record<string, unknown> = {}, open: Open | null = null) {
   const app = {
     instances,
-    open: null as Open | null,
+    open,
     updates: [] as unknown[],
     refused: 0,
     end: 'SUCCEEDED' as Open['state'],
@@ -28,7 +33,7 @@ async function platform(instances: number | null, active: Record<string, unknown
     if (operation !== undefined) {
       const { open } = app
       if (open !== null && open.id === operation && --open.polls <= 0) {
-        open.atEnd()
+        open.atEnd(app)
         ended.set(open.id, open.state)
         app.open = null
       }
@@ -84,6 +89,17 @@ describe('somebody’s app gets its number of instances back', () => {
     app.open = { id: 'to-2', polls: 3, state: 'SUCCEEDED', atEnd: () => (app.instances = 2) }
     await target.leave()
     expect(app).toMatchObject({ instances: 1, updates: [1] })
+  })
+
+  it('R6.1 and that is the one to which an operation of somebody else led that was open when the run began', async () => {
+    const { app, target } = await platform(
+      2,
+      {},
+      { id: 'to-4', polls: 3, state: 'SUCCEEDED', atEnd: (of) => (of.instances = 4) },
+    )
+    app.instances = 5
+    await target.leave()
+    expect(app.updates).toEqual([4])
   })
 
   it('R5.2 by way of one instance where it has become a standard one', async () => {

@@ -215,7 +215,9 @@ export async function attachTo(
   say: (words: string) => void,
 ): Promise<Target> {
   const api = platformApi(at)
-  const { urls, compute_min_instances: before = null } = await api.app(at.app)
+  // Of what is under way now, the number that it leads to is the app's own.
+  const before = await instancesOf(api, at.app, say)
+  const { urls } = await api.app(at.app)
   if (!(await api.instances(at.app)).some(({ role }) => role === 'serving')) {
     throw new Error(`${at.app} does not run; start it with: coppice apps start ${at.app}`)
   }

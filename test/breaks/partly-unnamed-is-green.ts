@@ -5,7 +5,7 @@ export const broken: Break = {
   words: 'a run is fit as long as one answer says who gave it',
   edits: [
     {
-      file: 'loadtest/check/judge.ts',
+      file: 'loadtest/check/fitness.ts',
       find: 'count > of.length / 100',
       replace: 'count > 0 && count === of.length',
     },
