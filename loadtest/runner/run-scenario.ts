@@ -107,7 +107,9 @@ export async function runScenario(parts: RunParts): Promise<ScenarioResult> {
     ended = await running.finish({ now: cutShort !== null, signal })
     if (signal.aborted) cutShort ??= 'interrupted'
   } finally {
-    await actions.close()
+    const closed = actions.close()
+    // Our own app goes with its stack, and whoever pressed Ctrl-C need not wait for its operations.
+    if (!(target.own && signal.aborted)) await closed
     clearInterval(progress)
     await observer.stop()
   }
