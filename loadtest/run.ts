@@ -27,8 +27,8 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
     attempted = await runAll(options.scenarios, {
       signal,
       targetOf: (name) => {
-        if (options.attach !== null) return attachTo(options.attach, say)
-        return (stack as OwnStack).deploy(name, (SCENARIOS[name] as Scenario).instances, say)
+        if (options.attach !== null) return attachTo(options.attach, say, signal)
+        return (stack as OwnStack).deploy(name, (SCENARIOS[name] as Scenario).instances, say, signal)
       },
       run: (name, target) => {
         const scenario = SCENARIOS[name] as Scenario
@@ -58,7 +58,12 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
   }
   const { results, failures } = attempted
   if (failures.length > 0) progress.fail()
-  if (results.length > 0) process.stdout.write(`Report: ${await writeReport(results, options.out)}\n`)
+  try {
+    if (results.length > 0) process.stdout.write(`Report: ${await writeReport(results, options.out)}\n`)
+  } catch (error) {
+    // What is ours has to be stopped all the same.
+    failures.push(error as Error)
+  }
   const code = exitCode(attempted, signal)
   if (options.keep && stack !== null && !signal.aborted) await untilInterrupted(stack, signal)
   await stack?.stop()

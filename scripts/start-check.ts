@@ -60,7 +60,8 @@ export async function check(progress: Progress): Promise<number> {
   progress.end()
   const holds = rows.every((row) => row.holds)
   process.stdout.write(table(rows, Date.now() - started))
-  if (holds) await removeTree(home)
+  // Whoever interrupted it wants nothing of it, and the folder has a token.
+  if (holds || leave.signal.aborted) await removeTree(home)
   else process.stdout.write(`Logs: ${join(home, 'logs')}\n`)
   return holds ? 0 : 1
 }

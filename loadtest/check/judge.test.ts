@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { mintKey } from '../../domain/affinity.ts'
+import { digestKey, mintKey, shedTarget } from '../../domain/affinity.ts'
 import { type Evidence, judge } from './judge.ts'
 import { attempt, keyFor, SLOTS, T0, table, world } from './testing.ts'
+import type { World } from './world.ts'
 
 const summary = (counts: Record<string, number>, thresholds: string[] = []): Evidence['summary'] => ({
   metrics: Object.fromEntries(
@@ -177,12 +178,17 @@ describe('the verdict', () => {
     const rebalance = { epoch: 1, slots: SLOTS, shed: { 1: 1 } }
     const tables = [table(-10_000), table(1_000, '1', SLOTS, { rebalance }), table(9_000, '1', SLOTS)]
     const key = mintKey(() => (Math.random() * 2 ** 32) >>> 0, 1, SLOTS)
-    const seen = (at: number, moved: number | null, more: Parameters<typeof attempt>[0] = {}) =>
+    const seen = (
+      at: number,
+      moved: number | null,
+      more: Parameters<typeof attempt>[0] = {},
+      faults: World['faults'] = [],
+    ) =>
       broken(
         judge(
           evidence({
             history: [attempt({ at, kind: 'browser', key, slot: 1, ...more })],
-            world: world({ tables, rebalances: [{ at: T0 + 900, epoch: 1, atMost: 5, moved }] }),
+            world: world({ tables, faults, rebalances: [{ at: T0 + 900, epoch: 1, atMost: 5, moved }] }),
           }),
         ),
       )
@@ -196,6 +202,13 @@ describe('the verdict', () => {
     expect(seen(5_000, 0, { key: keyFor(1) })).not.toContain('not_carried_out')
     expect(seen(5_000, 0, { kind: 'header' })).not.toContain('not_carried_out')
     expect(seen(5_000, 0, { status: 502, slot: null })).not.toContain('not_carried_out')
+    // Not while the slot was away to which it was to go; of one that has nothing to do with it that is no excuse.
+    const target = shedTarget(digestKey(key), SLOTS, rebalance)
+    const away = (slot: number): World['faults'] => [
+      { kind: 'ejected', instance: `a-1-${slot}`, slot, at: T0 + 4_000, until: T0 + 6_000 },
+    ]
+    expect(seen(5_000, 0, {}, away(target))).not.toContain('not_carried_out')
+    expect(seen(5_000, 0, {}, away(2 - target))).toContain('not_carried_out')
   })
 
   it('R8.3 is red when a rebalance moves more sessions than it was to', () => {

@@ -120,8 +120,8 @@ export const beyondPlan = ({ rebalances }: World): Finding[] =>
     }))
 
 /**
- * Good answers to sessions that a rebalance was to move, while every router knew of it and their own slot was there (R8.3):
- * each of them should have moved by then.
+ * Good answers to sessions that a rebalance was to move, while every router knew of it, and their own slot was there and the
+ * one that they were to go to (R8.3): each of them should have moved by then.
  */
 export function askedToMove(history: Attempt[], world: World, epoch: number): Attempt[] {
   const times = tableTimes(world)
@@ -135,12 +135,9 @@ export function askedToMove(history: Attempt[], world: World, epoch: number): At
     return tables.every((table) => {
       const slots = slotsOf(table)
       const home = pickSlot(digest, slots)
-      return (
-        table.rebalance?.epoch === epoch &&
-        isShed(digest, home, table.rebalance) &&
-        shedTarget(digest, slots, table.rebalance) !== -1 &&
-        !mayBeDown(world, home, startedAt, endedAt)
-      )
+      if (table.rebalance?.epoch !== epoch || !isShed(digest, home, table.rebalance)) return false
+      const target = shedTarget(digest, slots, table.rebalance)
+      return target !== -1 && ![home, target].some((one) => mayBeDown(world, one, startedAt, endedAt))
     })
   })
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { attachTo } from './target.ts'
 
 type Open = {
@@ -17,7 +17,12 @@ afterEach(() => {
 })
 
 /** Of a platform what the load test asks: an app with a number of instances, which changes when an operation ends. */
-async function platform(instances: number | null, active: Record<string, unknown> = {}, open: Open | null = null) {
+async function platform(
+  instances: number | null,
+  active: Record<string, unknown> = {},
+  open: Open | null = null,
+  signal?: AbortSignal,
+) {
   const app = {
     instances,
     open,
@@ -72,7 +77,7 @@ async function platform(instances: number | null, active: Record<string, unknown
   await once(server, 'listening')
   closers.push(() => server.close().closeAllConnections())
   const apiUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  return { app, target: await attachTo({ app: 'a', apiUrl, token: 't' }, () => {}) }
+  return { app, target: await attachTo({ app: 'a', apiUrl, token: 't' }, () => {}, signal) }
 }
 
 describe('somebody’s app gets its number of instances back', () => {
@@ -100,6 +105,17 @@ describe('somebody’s app gets its number of instances back', () => {
     app.instances = 5
     await target.leave()
     expect(app.updates).toEqual([4])
+  })
+
+  it('and Ctrl-C ends the wait for such an operation, before anything was done to the app', async () => {
+    const interrupt = new AbortController()
+    const atEnd = () => expect.unreachable('it was waited for')
+    const open: Open = { id: 'build', polls: 1_000_000, state: 'SUCCEEDED', atEnd }
+    const attached = platform(2, {}, open, interrupt.signal)
+    await Promise.all([
+      expect(attached).rejects.toMatchObject({ name: 'AbortError' }),
+      vi.waitFor(() => expect(open.polls).toBeLessThan(1_000_000)).then(() => interrupt.abort()),
+    ])
   })
 
   it('R5.2 by way of one instance where it has become a standard one', async () => {

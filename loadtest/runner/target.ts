@@ -101,7 +101,12 @@ export class OwnStack {
   }
 
   /** Deploys the app of the load tests under a new name. */
-  async deploy(scenario: string, instances: number | 'standard', onProgress: (words: string) => void): Promise<Target> {
+  async deploy(
+    scenario: string,
+    instances: number | 'standard',
+    onProgress: (words: string) => void,
+    signal?: AbortSignal,
+  ): Promise<Target> {
     this.#apps += 1
     const app = `${scenario}-${this.#apps}`
     const api = this.#api
@@ -118,7 +123,7 @@ export class OwnStack {
     })
     onProgress(`Deploying ${app} on ${instances === 'standard' ? 1 : instances} instances`)
     const id = await api.start('POST', `/api/2.0/apps/${app}/deployments`, await deployment('1'))
-    const ended = await untilEnded(api, id as string)
+    const ended = await untilEnded(api, id as string, signal)
     if (ended.state !== 'SUCCEEDED')
       throw new Error(`the deployment of ${app} ended as ${ended.state}: ${ended.failure?.message}`)
     const tails = [new LogTail(homePaths(this.#stack.home).log('router')), new LogTail(this.#second.log)]
@@ -209,14 +214,19 @@ async function startSecondRouter(
   return { process: child, url: `http://127.0.0.1:${port}`, log }
 }
 
-/** An app that is deployed already: nothing is known of its inside, and it is asked with GET only. */
+/**
+ * An app that is deployed already: nothing is known of its inside, and it is asked with GET only.
+ *
+ * @param signal ends the wait for what is under way at the app; of what is done to it later, nothing
+ */
 export async function attachTo(
   at: { app: string; apiUrl: string; token: string },
   say: (words: string) => void,
+  signal?: AbortSignal,
 ): Promise<Target> {
   const api = platformApi(at)
   // Of what is under way now, the number that it leads to is the app's own.
-  const before = await instancesOf(api, at.app, say)
+  const before = await instancesOf(api, at.app, say, signal)
   const { urls } = await api.app(at.app)
   if (!(await api.instances(at.app)).some(({ role }) => role === 'serving')) {
     throw new Error(`${at.app} does not run; start it with: coppice apps start ${at.app}`)
@@ -305,12 +315,17 @@ const instancesInWords = (count: number | null): string =>
   count === null ? 'one, as a standard app,' : count === 1 ? '1 instance' : `${count} instances`
 
 /** How many it has once nothing is under way; null for a standard app. */
-async function instancesOf(api: PlatformApi, app: string, say: (words: string) => void): Promise<number | null> {
+async function instancesOf(
+  api: PlatformApi,
+  app: string,
+  say: (words: string) => void,
+  signal?: AbortSignal,
+): Promise<number | null> {
   for (;;) {
     const { operation, compute_min_instances: count = null } = await api.app(app)
     if (operation === undefined) return count
     say(`waiting for the operation ${operation} of ${app}, which is under way`)
-    await untilEnded(api, operation)
+    await untilEnded(api, operation, signal)
   }
 }
 
@@ -333,8 +348,8 @@ export const INSTANCES_MASK = 'compute_min_instances,compute_max_instances'
 
 const OPERATION_TIMEOUT_MS = 120_000
 
-export async function untilEnded(api: PlatformApi, operation: string): Promise<OperationAnswer> {
-  for (const end = performance.now() + OPERATION_TIMEOUT_MS; ; await sleep(100)) {
+export async function untilEnded(api: PlatformApi, operation: string, signal?: AbortSignal): Promise<OperationAnswer> {
+  for (const end = performance.now() + OPERATION_TIMEOUT_MS; ; await sleep(100, undefined, { signal })) {
     const now = await api.operation(operation)
     if (['SUCCEEDED', 'FAILED', 'CANCELLED'].includes(now.state)) return now
     if (performance.now() > end)

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -192,9 +192,25 @@ describe('npm start', () => {
   })
 })
 
-it('R1.2 R3.4 R7.1 R7.2 npm start -- --check proves itself and leaves nothing behind', async () => {
-  const check = npmStart('--check')
-  const code = await check.ended
-  expect(check.said()).toContain('7 of 7 held')
-  expect(code).toBe(0)
+describe('npm start -- --check', () => {
+  beforeEach(() => {
+    env.TMPDIR = home
+  })
+
+  it('R1.2 R3.4 R7.1 R7.2 proves itself and leaves nothing behind', async () => {
+    const check = npmStart('--check')
+    const code = await check.ended
+    expect(check.said()).toContain('7 of 7 held')
+    expect(code).toBe(0)
+    expect(await readdir(home)).toEqual([])
+  })
+
+  it('and nothing either, above all no token, when it is interrupted while it starts', async () => {
+    const check = npmStart('--check')
+    await check.until('Starting')
+    check.child.kill('SIGINT')
+    expect(await check.ended).toBe(1)
+    expect(check.said()).not.toContain('Logs: ')
+    expect(await readdir(home)).toEqual([])
+  })
 })
