@@ -114,7 +114,7 @@ describe('somebody’s app gets its number of instances back', () => {
     const attached = platform(2, {}, open, interrupt.signal)
     await Promise.all([
       expect(attached).rejects.toMatchObject({ name: 'AbortError' }),
-      vi.waitFor(() => expect(open.polls).toBeLessThan(1_000_000)).then(() => interrupt.abort()),
+      vi.waitFor(() => expect(open.polls).toBeLessThan(1_000_000), 9_000).then(() => interrupt.abort()),
     ])
   })
 
