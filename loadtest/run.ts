@@ -58,6 +58,7 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
   }
   const { results, failures } = attempted
   if (failures.length > 0) progress.fail()
+  else progress.end()
   try {
     if (results.length > 0) process.stdout.write(`Report: ${await writeReport(results, options.out)}\n`)
   } catch (error) {
