@@ -34,7 +34,7 @@ class Process extends EventEmitter {
   }
   applies(): void {
     const beat = { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} }
-    this.say({ type: 'applied', inventory: 'test', version: this.version as number, beat })
+    this.say({ type: 'applied', inventory: 'test', version: this.version as number, ports: [], beat })
   }
 }
 
@@ -68,6 +68,7 @@ describe('the processes of a router', () => {
       resolveOptions(['--routes', 'x', '--processes', '2', '--listen', '127.0.0.1:0'], {}),
       {
         onListening: nothing,
+        onPortFailed: nothing,
         onApplied: nothing,
         onHolding: () => holding.push(fleet.holding?.version),
         onBeat: nothing,

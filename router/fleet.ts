@@ -23,6 +23,8 @@ type Member = {
   ready: boolean
   /** Table that it has in force; -1 before its first. */
   applied: { inventory: string; version: number } | null
+  /** Ports of apps that it had open with its last table. */
+  open: readonly number[]
   lastBeat: number
   beat: Beat
   metrics: MetricsSnapshot
@@ -53,6 +55,7 @@ type CutOver = {
 
 export type FleetEvents = {
   onListening(port: number): void
+  onPortFailed(port: number, reason: string): void
   onApplied(): void
   /** See `holding`. */
   onHolding(): void
@@ -151,6 +154,7 @@ export class Fleet {
       worker,
       ready: false,
       applied: null,
+      open: [],
       lastBeat: performance.now() + START_ALLOWANCE_MS,
       beat: { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} },
       metrics: { counters: {}, gauges: {} },
@@ -195,6 +199,7 @@ export class Fleet {
       case 'applied':
         if (member.applied === null) this.failedStarts = 0
         member.applied = { inventory: message.inventory, version: message.version }
+        member.open = message.ports
         if (this.processes >= this.options.processes) this.events.onProblem('processes', null)
         this.take(member, message.beat)
         this.events.onApplied()
@@ -208,6 +213,9 @@ export class Fleet {
       case 'listening':
         this.port = message.port
         this.events.onListening(message.port)
+        break
+      case 'portFailed':
+        this.events.onPortFailed(message.port, message.reason)
         break
       case 'suspect':
         this.events.onSuspect(message.instance)
@@ -358,6 +366,12 @@ export class Fleet {
     for (const { applied } of this.members.values()) {
       if (applied === null || applied.inventory !== inventory || applied.version < version) return false
     }
+    return this.members.size > 0
+  }
+
+  /** Whether an app's own port leads to the router, whichever process a connection comes to. */
+  hasOpen(port: number): boolean {
+    for (const { open } of this.members.values()) if (!open.includes(port)) return false
     return this.members.size > 0
   }
 

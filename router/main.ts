@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { createLogger, logOutput } from '../logging/logger.ts'
 import { readyFile } from '../logging/ready-file.ts'
+import { closeDeadHandles } from './cluster-handles.ts'
 import type { FromWorker, ToWorker } from './messages.ts'
 import { type RouterOptions, resolveOptions } from './options.ts'
 
@@ -36,6 +37,7 @@ async function startWorker(options: RouterOptions): Promise<void> {
   // So does what means all processes of a name; it is the primary that replaces them one by one.
   process.on('SIGHUP', () => undefined)
   process.on('disconnect', () => process.exit(1))
+  closeDeadHandles()
   const { runWorker } = await import('./worker.ts')
   const base = { part: 'router', router: options.name, pid: process.pid }
   const output = logOutput(base)

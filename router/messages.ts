@@ -23,12 +23,14 @@ export type FromWorker =
   /** Loaded, and ready for the table that is in force at this moment. */
   | { type: 'ready' }
   | { type: 'holding'; hold: number }
-  /** The table is in force here and its ports are open (or are reported as problems). */
-  | { type: 'applied'; inventory: string; version: number; beat: Beat }
+  /** The table is in force here. `ports`: those of apps that are open; what is missing was told to have failed. */
+  | { type: 'applied'; inventory: string; version: number; ports: number[]; beat: Beat }
   /** It could not be applied here, by a defect: what was in force before may be in force in part. */
   | { type: 'refused'; version: number; reason: string }
   | { type: 'beat'; beat: Beat }
   | { type: 'listening'; port: number }
+  /** An app's own port could not be opened; the next table that has it tries again. */
+  | { type: 'portFailed'; port: number; reason: string }
   /** A request could not connect: the primary checks that instance at once. */
   | { type: 'suspect'; instance: string }
   | { type: 'sessions'; ask: number; sample: SessionSample }

@@ -4,29 +4,41 @@ import { createServer } from 'node:net'
 const PATIENCE_MS = 1500
 
 /**
- * Looks whether a port is free before the processes are told to open it: node:cluster, once it failed to open a port
- * in a process, cannot try again there (an assertion ends the process, Node 24).
+ * Looks whether a port is free before the processes are told to open it: one that stays taken costs them nothing. One that
+ * somebody takes in between, so that a process cannot open it, they are told again with each look; it counts as taken until
+ * all have it open.
  */
 export class PortGuard {
   private readonly host: string
   private readonly problem: (key: string, message: string | null) => void
-  private open = new Set<number>()
+  private readonly isOpen: (port: number) => boolean
+  /** The processes are to open them. */
+  private told = new Set<number>()
+  /** Not open, as far as is known. */
   private taken = new Set<number>()
   private looking: Promise<unknown> = Promise.resolve()
 
-  constructor(host: string, problem: (key: string, message: string | null) => void) {
+  /** @param isOpen whether all processes have it open */
+  constructor(host: string, problem: (key: string, message: string | null) => void, isOpen: (port: number) => boolean) {
     this.host = host
     this.problem = problem
+    this.isOpen = isOpen
   }
 
-  /** Those that could not be opened at the last call. */
+  /** To be looked at again. */
   get takenPorts(): number[] {
     return [...this.taken]
   }
 
+  /** By the last look, or by the word of a process that was to open it. */
+  cannotOpen(port: number, reason: string): void {
+    this.taken.add(port)
+    this.problem(`port-${port}`, `port ${port} cannot be opened: ${reason}`)
+  }
+
   /**
    * One after the other, in the order of the calls: two looks at one port would each find it taken by the other.
-   * @returns those of the ports that can be opened, or are open; each of the others becomes a problem of its own
+   * @returns those of the ports that the processes are to open; each of the others becomes a problem of its own
    */
   usable(ports: readonly number[]): Promise<number[]> {
     const look = this.looking.then(() => this.look(ports))
@@ -35,18 +47,23 @@ export class PortGuard {
   }
 
   private async look(ports: readonly number[]): Promise<number[]> {
-    const open = new Set<number>()
-    const taken = new Set<number>()
+    for (const port of this.told) if (!ports.includes(port)) this.told.delete(port)
+    for (const port of this.taken) if (!ports.includes(port)) this.wellAgain(port)
     for (const port of ports) {
-      const error = this.open.has(port) ? null : await bindError(this.host, port)
-      if (error === null) open.add(port)
-      else taken.add(port)
-      this.problem(`port-${port}`, error === null ? null : `port ${port} cannot be opened: ${error.message}`)
+      if (this.told.has(port)) {
+        if (this.taken.has(port) && this.isOpen(port)) this.wellAgain(port)
+        continue
+      }
+      const error = await bindError(this.host, port)
+      if (error === null) this.told.add(port)
+      else this.cannotOpen(port, error.message)
     }
-    for (const port of this.taken) if (!ports.includes(port)) this.problem(`port-${port}`, null)
-    this.open = open
-    this.taken = taken
-    return [...open]
+    return [...this.told]
+  }
+
+  private wellAgain(port: number): void {
+    this.taken.delete(port)
+    this.problem(`port-${port}`, null)
   }
 }
 

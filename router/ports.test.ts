@@ -8,20 +8,20 @@ beforeEach(() => {
 afterEach(() => vi.useRealTimers())
 
 it('R12.8 a process that hears nothing of a port that it is to open ends, so that another one takes its place', async () => {
-  const problems: [string, string | null][] = []
+  const failed: [number, string][] = []
   let stuck = 0
   const mute = (): Server => Object.assign(createServer(), { listen: () => undefined }) as never
   const ports = new Ports(
     mute,
     '127.0.0.1',
-    (...problem) => problems.push(problem),
+    (...words) => failed.push(words),
     () => stuck++,
   )
   void ports.set([23_456])
   vi.advanceTimersByTime(4_999)
-  expect([stuck, problems]).toEqual([0, []])
+  expect([stuck, failed]).toEqual([0, []])
   vi.advanceTimersByTime(1)
-  expect([stuck, problems]).toEqual([1, [['port-23456', expect.stringContaining('nothing was heard of it')]]])
+  expect([stuck, failed]).toEqual([1, [[23_456, expect.stringContaining('nothing was heard of it')]]])
 })
 
 it('and one that hears of it does not', async () => {

@@ -12,7 +12,7 @@ export class Ports {
   private readonly main: Server
   private readonly create: () => Server
   private readonly host: string
-  private readonly problem: (key: string, message: string | null) => void
+  private readonly failed: (port: number, reason: string) => void
   private readonly stuck: () => void
   private mainPort = 0
   /** Closed, but perhaps with connections that were in the middle of a request. */
@@ -22,8 +22,8 @@ export class Ports {
     create: () => Server,
     /** Where the ports of apps are opened. */
     host: string,
-    /** A port could not be opened, or could after all. */
-    problem: (key: string, message: string | null) => void,
+    /** A port could not be opened. The next `set` that has it tries again. */
+    failed: (port: number, reason: string) => void,
     /**
      * A port is neither opened nor refused: this process had no descriptor for the socket that the primary sent, and Node
      * tells nobody. It would apply no further table.
@@ -32,9 +32,14 @@ export class Ports {
   ) {
     this.create = create
     this.host = host
-    this.problem = problem
+    this.failed = failed
     this.stuck = stuck
     this.main = create()
+  }
+
+  /** Those of apps. */
+  get opened(): number[] {
+    return [...this.open.keys()]
   }
 
   async listen(where: Listen): Promise<number> {
@@ -43,7 +48,7 @@ export class Ports {
   }
 
   /**
-   * Opens and closes ports until exactly these are open. One that is taken after all is a problem of that app alone.
+   * Opens and closes ports until exactly these are open. One that is taken after all is that app's trouble alone.
    */
   async set(ports: readonly number[]): Promise<void> {
     for (const [port, server] of this.open) {
@@ -60,15 +65,14 @@ export class Ports {
     const server = this.create()
     this.open.set(port, server)
     const late = setTimeout(() => {
-      this.problem(`port-${port}`, `port ${port} cannot be opened: nothing was heard of it for ${OPEN_MS} ms`)
+      this.failed(port, `nothing was heard of it for ${OPEN_MS} ms`)
       this.stuck()
     }, OPEN_MS)
     try {
       await listenOn(server, { host: this.host, port })
-      this.problem(`port-${port}`, null)
     } catch (error) {
-      // It stays in `open`: a second attempt would end this process, see port-guard.ts.
-      this.problem(`port-${port}`, `port ${port} cannot be opened: ${(error as Error).message}`)
+      this.open.delete(port)
+      this.failed(port, (error as Error).message)
     } finally {
       clearTimeout(late)
     }

@@ -36,7 +36,7 @@ describe('the primary of a router', () => {
         if (message.type !== 'table') return
         const { inventory, version } = message.table
         told.push(version)
-        say({ type: 'applied', inventory, version, beat })
+        say({ type: 'applied', inventory, version, ports: message.ports, beat })
       }
       say({ type: 'ready' })
       return Object.assign(one, { id: 1, process, isConnected: () => true, send }) as unknown as Worker

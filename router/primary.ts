@@ -94,6 +94,7 @@ export class Primary {
       options,
       {
         onListening: (port) => this.listening(port),
+        onPortFailed: (port, reason) => this.ports.cannotOpen(port, reason),
         onApplied: () => this.acknowledge(),
         onHolding: () => this.link?.reportNow(),
         onBeat: (beat) => this.heard(beat),
@@ -107,7 +108,11 @@ export class Primary {
       log,
     )
     const host = 'host' in options.listen ? options.listen.host : '127.0.0.1'
-    this.ports = new PortGuard(host, (key, message) => this.problem(key, message))
+    this.ports = new PortGuard(
+      host,
+      (key, message) => this.problem(key, message),
+      (port) => this.fleet.hasOpen(port),
+    )
     this.checks = new Checks({
       options: options.checks,
       onChange: (health) => this.healthChanged(health),

@@ -44,6 +44,7 @@ describe('what a process of the router takes from its primary', () => {
       options,
       {
         onListening: (given) => (port = given),
+        onPortFailed: nothing,
         onApplied: nothing,
         onHolding: nothing,
         onBeat: nothing,

@@ -82,7 +82,8 @@ export function runWorker(
   const turnedAway = new TurnedAway(maxDescriptors(), metrics, log)
   const create = () =>
     createListener({ options, metrics, tls, pipeline: chain, requestId: () => randomUUID(), turnedAway })
-  const ports = new Ports(create, host, problem, leaveSoon)
+  const portFailed = (port: number, reason: string) => channel.send({ type: 'portFailed', port, reason })
+  const ports = new Ports(create, host, portFailed, leaveSoon)
 
   /** The primary starts another one; what is said leaves first. */
   function leaveSoon(): void {
@@ -141,7 +142,6 @@ export function runWorker(
         'host' in options.listen ? `${options.listen.host}:${options.listen.port}` : `fd ${options.listen.fd}`
       const message = `cannot listen on ${where}: ${(error as Error).message}`
       problem('listen', `${message}; choose another with --listen or COPPICE_ROUTER_LISTEN`)
-      // Not tried again here: see port-guard.ts.
       leaveSoon()
       await new Promise(() => undefined)
     }
@@ -154,7 +154,8 @@ export function runWorker(
     listening ??= listen()
     await listening
     if (!stopping) await ports.set(message.ports)
-    channel.send({ type: 'applied', inventory: routes.inventory, version: routes.version, beat: beat(false) })
+    const { inventory, version } = routes
+    channel.send({ type: 'applied', inventory, version, ports: ports.opened, beat: beat(false) })
   }
 
   const stop = (graceMs: number) => {

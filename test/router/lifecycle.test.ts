@@ -299,6 +299,45 @@ describe('life of a router', () => {
     await new Promise<void>((resolve) => taken.close(() => resolve()))
   })
 
+  it('D13 R12.8 opens an own port by itself that was taken between the look at it and its opening; until then it stays told, and no process ends', async () => {
+    const [own, taken] = [await freePort(), createServer()]
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve))
+    const takenPort = (taken.address() as { port: number }).port
+    const router = await start({
+      routes: table(1, app('app', origins)),
+      args: ['--processes', '2', '--timeout', 'workerSilenceMs=60000'],
+    })
+    const problems = async () =>
+      Object.keys(((await router.admin('/status')) as { problems: Record<string, string> }).problems)
+    const processes = await router.workers()
+    const stopAsking = asking(router)
+    const signal = (name: NodeJS.Signals) => {
+      for (const pid of processes) process.kill(pid, name)
+    }
+    signal('SIGSTOP')
+    // The ports are looked at in this order: once the second is told, the first has been found free.
+    const rows = [app('app', origins, { port: own }), app('second', [origins[1]], { port: takenPort })]
+    const applied = router.setRoutes(table(2, ...rows))
+    await until(async () => (await problems()).includes(`port-${takenPort}`))
+    const thief = createServer()
+    await new Promise<void>((resolve) => thief.listen(own, '127.0.0.1', resolve))
+    signal('SIGCONT')
+    await applied
+    await until(async () => (await problems()).includes(`port-${own}`))
+    await new Promise<void>((resolve) => taken.close(() => resolve()))
+    // It takes a look or two to open the other one; the problem of this one outlives them.
+    await until(() => ask({ port: takenPort }).catch(() => null))
+    await until(async () => !(await problems()).includes(`port-${takenPort}`))
+    expect(await problems()).toEqual([`port-${own}`])
+    await new Promise<void>((resolve) => thief.close(() => resolve()))
+    await until(() => ask({ port: own }).catch(() => null))
+    await until(async () => (await problems()).length === 0)
+    expect((await stopAsking()).failures).toEqual([])
+    expect(await router.workers()).toEqual(processes)
+    // By each of the processes.
+    for (let i = 0; i < 20; i++) expect((await ask({ port: own })).status).toBe(200)
+  })
+
   async function freePort(): Promise<number> {
     const probe = createServer()
     await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
