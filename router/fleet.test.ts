@@ -249,6 +249,79 @@ describe('the processes of a router', () => {
     expect(killed(starved)).toEqual([['SIGKILL']])
   })
 
+  describe('R12.10 of which one answers to no table', () => {
+    const counts = { counters: {}, gauges: {} }
+    const beat = { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} }
+    /** Both live on; each beat with counts is a second of their own time. */
+    const live = async (seconds: number, ...all: Process[]) => {
+      for (let second = 0; second < seconds; second++) {
+        await vi.advanceTimersByTimeAsync(1000)
+        for (const one of all) {
+          for (let n = 0; n < 20; n++) one.say({ type: 'beat', beat })
+          one.say({ type: 'beat', beat: { ...beat, metrics: counts } })
+        }
+      }
+    }
+    const wasKilled = ({ process: { kill } }: Process) => vi.mocked(kill).mock.calls.length > 0
+    const wasStopped = (one: Process) => one.told.some(({ type }) => type === 'stop')
+    let hung: Process
+    let well: Process
+    beforeEach(() => {
+      fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
+      ;[hung, well] = started as [Process, Process]
+    })
+
+    it('and lives, have it replaced after half a minute, finish what it has, and are waited for no longer', async () => {
+      running(hung, well)
+      fleet.publish(table(2, row('app', 'a')), [])
+      well.applies()
+      await live(29, hung, well)
+      expect([wasStopped(hung), started.length]).toEqual([false, 2])
+      await live(1, hung, well)
+      expect([wasStopped(hung), wasKilled(hung), wasStopped(well), started.length]).toEqual([true, false, false, 3])
+      expect(log.error).toHaveBeenCalledWith({ pid: process.pid }, expect.stringContaining('takes up no table'))
+      const fresh = started[2] as Process
+      running(fresh)
+      expect(fleet.appliedEverywhere('test', 2)).toBe(false)
+      // It drains for as long as it may, and no second one comes for it.
+      await live(29, hung, well, fresh)
+      expect([wasKilled(hung), started.length]).toEqual([false, 3])
+      hung.emit('exit', 0, null)
+      expect(fleet.appliedEverywhere('test', 2)).toBe(true)
+      await live(60, well, fresh)
+      expect([wasStopped(well), wasStopped(fresh), started.length]).toEqual([false, false, 3])
+    })
+
+    it('and has never had one, kill it: it carries nothing', async () => {
+      running(well)
+      hung.say({ type: 'ready' })
+      await live(30, hung, well)
+      expect([wasKilled(hung), wasKilled(well)]).toEqual([true, false])
+      hung.emit('exit', null, 'SIGKILL')
+      await vi.advanceTimersByTimeAsync(250)
+      expect(started).toHaveLength(3)
+    })
+
+    it('but answers in the end, or gets so little of the machine that it has not lived for half a minute, leave it', async () => {
+      running(hung, well)
+      vi.mocked(processState).mockImplementation(() => ({ letter: 'R', cpuSeconds: 1 }))
+      fleet.publish(table(2, row('app', 'a')), [])
+      well.applies()
+      for (let n = 0; n < 4; n++) {
+        await live(25, well)
+        await live(1, hung, well)
+      }
+      await live(20, hung, well)
+      hung.applies()
+      fleet.publish(table(3, row('app', 'a')), [])
+      well.applies()
+      await live(20, hung, well)
+      hung.say({ type: 'refused', version: 3, reason: 'of a newer program' })
+      await live(60, hung, well)
+      expect([wasKilled(hung), wasStopped(hung), started.length]).toEqual([false, false, 2])
+    })
+  })
+
   it('end with the router while they are being replaced, and no further one is started', async () => {
     fleet.start(table(1, row('app', 'a')), [], ALL_WELL)
     running(...started)

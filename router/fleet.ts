@@ -16,6 +16,8 @@ const LONGEST_RESTART_PAUSE_MS = 10_000
 /** To load the program and its first table; on a machine that does much else this takes seconds. */
 const START_ALLOWANCE_MS = 20_000
 const LONGEST_SILENCE_MS = 30_000
+/** To put a table into force takes milliseconds; ports and a slow disk may take a few seconds more. */
+const LONGEST_TABLE_S = 30
 
 type Member = {
   worker: Worker
@@ -23,6 +25,9 @@ type Member = {
   ready: boolean
   /** Table that it has in force; -1 before its first. */
   applied: { inventory: string; version: number } | null
+  /** Tables that it was told and has not answered to, and for how long: in seconds in which it ran, so none of a standstill. */
+  unanswered: number
+  unansweredS: number
   /** Ports of apps that it had open with its last table. */
   open: readonly number[]
   lastBeat: number
@@ -154,6 +159,8 @@ export class Fleet {
       worker,
       ready: false,
       applied: null,
+      unanswered: 0,
+      unansweredS: 0,
       open: [],
       lastBeat: performance.now() + START_ALLOWANCE_MS,
       beat: { inFlight: {}, longLived: {}, heard: [], failing: [], silentMs: {} },
@@ -183,6 +190,7 @@ export class Fleet {
   }
 
   private send(member: Member, message: ToWorker): void {
+    if (message.type === 'table') member.unanswered++
     if (member.worker.isConnected()) member.worker.send(message)
   }
 
@@ -198,6 +206,7 @@ export class Fleet {
         break
       case 'applied':
         if (member.applied === null) this.failedStarts = 0
+        this.answered(member)
         member.applied = { inventory: message.inventory, version: message.version }
         member.open = message.ports
         if (this.processes >= this.options.processes) this.events.onProblem('processes', null)
@@ -206,8 +215,10 @@ export class Fleet {
         break
       case 'beat':
         this.take(member, message.beat)
+        if (message.beat.metrics !== undefined) this.ranForASecond(member)
         break
       case 'refused':
+        this.answered(member)
         this.events.onRefused(message.version, message.reason)
         break
       case 'listening':
@@ -235,6 +246,24 @@ export class Fleet {
     this.events.onBeat(beat)
     if (beat.metrics !== undefined) member.metrics = beat.metrics
     if (beat.moved !== undefined) this.events.onMoved(beat.moved)
+  }
+
+  private answered(member: Member): void {
+    member.unanswered--
+    member.unansweredS = 0
+  }
+
+  /** One that neither takes a table up nor refuses it would be waited for without end. */
+  private ranForASecond(member: Member): void {
+    if (member.unanswered === 0 || member.stopping || this.stopped) return
+    if (++member.unansweredS < LONGEST_TABLE_S) return
+    this.log.error({ pid: member.worker.process.pid }, 'a process of the router takes up no table and is replaced')
+    if (member.applied === null) {
+      member.worker.process.kill('SIGKILL')
+      return
+    }
+    this.stopMember(member)
+    this.fill()
   }
 
   private ended(member: Member, end: string): void {

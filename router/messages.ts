@@ -48,6 +48,6 @@ export type Beat = {
   /** For how many ms instances let requests wait without a byte for anybody; only where it is long enough to matter. */
   silentMs: Record<string, number>
   moved?: MovedSessions
-  /** Once a second. */
+  /** Once a second of the time that it runs. */
   metrics?: MetricsSnapshot
 }
