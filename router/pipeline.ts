@@ -58,7 +58,7 @@ export function pipeline(parts: PipelineParts): Pipeline {
   app.disable('etag')
   app.set('query parser', false)
   app.use(identify({ heads, peers, routes, cookies, hosts: options.hosts }))
-  app.use(admit({ limits: options.limits }))
+  app.use(admit({ limits: options.limits, routes }))
   app.use(choose.middleware)
   app.use(
     forward({

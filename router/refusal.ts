@@ -21,6 +21,7 @@ export type RefusalReason =
   | 'BodyTooLarge'
   | 'MethodNotAllowed'
   | 'RequestTimeout'
+  | 'NoRouteTable'
   | 'NoSuchApp'
   | 'ForeignHost'
   | 'AppStarting'
@@ -54,6 +55,7 @@ export const REFUSALS = {
   }),
   connect: refusal(405, 'MethodNotAllowed', 'CONNECT is not offered here.', { close: true }),
   requestTimeout: refusal(408, 'RequestTimeout', 'The request did not arrive in time.', { close: true }),
+  noTable: refusal(503, 'NoRouteTable', 'The router has no route table yet.', { retryAfter: 2 }),
   noSuchApp: refusal(404, 'NoSuchApp', 'There is no app at this address.'),
   foreignHost: refusal(421, 'ForeignHost', `This port is not reached by that name; add it to ${HOSTS_OPTION}.`),
   starting: refusal(503, 'AppStarting', 'The app is starting.', { retryAfter: 2 }),

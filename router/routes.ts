@@ -89,6 +89,11 @@ export class Routes {
     this.events = events
   }
 
+  /** There is a table. Before its first one ever, nobody knows which apps there are. */
+  get known(): boolean {
+    return this.inventory !== ''
+  }
+
   forHost(host: string): AppRoutes | undefined {
     return this.byHost.get(host)
   }

@@ -250,6 +250,23 @@ describe('life of a router', () => {
     agent.destroy()
   })
 
+  it('R12.4 answers 503 as long as it has no table at all, not that there is no such app; with one it knows who there is', async () => {
+    const router = await start({ routes: '' as never })
+    const answer = await ask(router)
+    expect([answer.status, answer.headers['retry-after'], answer.headers['x-coppice-router']]).toEqual([
+      503,
+      '2',
+      'NoRouteTable',
+    ])
+    expect(answer.text).toContain('no route table yet')
+    await router.setRoutes(table(1, app('app', origins)))
+    expect((await ask(router)).status).toBe(200)
+    expect((await ask(router, { host: 'nobody.localhost' })).status).toBe(404)
+    // One that says that there are no apps is one.
+    await router.setRoutes(table(2))
+    expect((await ask(router)).status).toBe(404)
+  })
+
   it('refuses a bad routes file whole and keeps the last good table', async () => {
     const router = await start({ routes: table(1, app('app', origins)) })
     const slip = JSON.stringify({ ...table(1, { ...app('app', origins), afinity: true } as never) })
