@@ -1,7 +1,9 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import type { Server } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { Admin } from './admin.ts'
 import { resolveOptions } from './options.ts'
 import type { RouterStatus } from './primary.ts'
@@ -68,6 +70,21 @@ it('it is ready when the router is, and says why not', async () => {
   const answer = await ask('/readyz')
   expect(answer.status).toBe(503)
   expect(await answer.json()).toEqual({ ready: false, stale: false, inventory: 'x', version: 7 })
+})
+
+it('R12.8 a flood of connections takes at most 64 descriptors of it, none of them for long, and leaves it room again', async () => {
+  const { port } = new URL(admin.address())
+  const sockets = Array.from({ length: 100 }, () => connect(Number(port), '127.0.0.1').on('error', () => undefined))
+  const closed = () => sockets.filter((socket) => socket.closed).length
+  for (const socket of sockets) socket.resume()
+  await vi.waitUntil(() => closed() === 36, 5000)
+  for (const socket of sockets) socket.destroy()
+  await vi.waitUntil(async () => (await ask('/livez').catch(() => null))?.status === 200, 5000)
+})
+
+it('R12.8 goes on when an accept fails for want of a descriptor', () => {
+  const { server } = admin as unknown as { server: Server }
+  expect(() => server.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }))).not.toThrow()
 })
 
 it('R13.5 without its token nothing is told, and a page of another origin is told nothing with it either', async () => {

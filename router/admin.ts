@@ -24,6 +24,10 @@ export type AdminParts = {
 }
 
 const KEEP_AGAIN_MS = 1_000
+/** Operators and their tools; the primary, which has the table, needs its descriptors and its time for that. */
+const MAX_CONNECTIONS = 64
+/** For a whole request: none of these has much of a body. So a place that nobody uses is free again soon. */
+const REQUEST_MS = 10_000
 
 /**
  * For operators and their tools, with a token always (R13.5):
@@ -41,7 +45,8 @@ export class Admin {
     const { admin, hosts } = parts.options
     const own = admin !== null && 'host' in admin ? [admin.host.toLowerCase()] : []
     this.own = { names: new Set([...own, ...hosts]), namesOption: HOSTS_OPTION }
-    this.server = createServer((req, res) => {
+    const settings = { headersTimeout: REQUEST_MS, requestTimeout: REQUEST_MS, connectionsCheckingInterval: 1000 }
+    this.server = createServer(settings, (req, res) => {
       this.handle(req, res).catch((error: Error) =>
         send(res, 500, { error_code: 'INTERNAL_ERROR', message: error.message }),
       )
@@ -49,6 +54,9 @@ export class Admin {
   }
 
   async start(): Promise<void> {
+    this.server.maxConnections = MAX_CONNECTIONS
+    // Without a listener an accept that fails would end the primary, and with it all processes.
+    this.server.on('error', () => undefined)
     this.tokenDigest = digest(await this.token())
     this.port = await listenOn(this.server, this.parts.options.admin as Listen)
   }

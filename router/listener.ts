@@ -68,16 +68,15 @@ export function createListener(parts: ListenerParts): Server {
   Object.assign(server, { httpAllowHalfOpen: true })
   // Past 1,000 headers node would judge fewer than it passes on; the limit of our own is far below.
   server.maxHeadersCount = 0
-  server.maxConnections = options.limits.maxConnections
   server.on('connection', (socket) => {
-    if (!turnedAway.admits(socket)) {
+    // Of all listeners of this process.
+    if (!turnedAway.admits(socket, metrics.connections)) {
       socket.destroy()
       return
     }
     metrics.connections++
     socket.once('close', () => metrics.connections--)
   })
-  server.on('drop', () => turnedAway.dropped())
   // Without a listener an accept that fails would end the process.
   server.on('error', (error) => turnedAway.failedToAccept(error))
   const stalls = new ClientStalls(timeouts.writeStallMs)

@@ -66,7 +66,7 @@ export type Limits = {
   maxHeaders: number
   /** Longest request body, in bytes; 0 for no limit. Longer ones get 413. */
   maxBodyBytes: number
-  /** Client connections of one process; further ones are closed at once. Each costs a descriptor, two with a request. */
+  /** Client connections of one process, on all its ports; further ones are closed at once. Each costs a descriptor, two with a request. */
   maxConnections: number
   /**
    * Places in one process for requests that wait for an instance or for a resume; further ones get 503 at once. An app

@@ -16,18 +16,28 @@ const MOST_KEPT = 1000
 export class TurnedAway {
   private told = 0
   private readonly limit: number
+  private readonly maxConnections: number
   private readonly metrics: Metrics
   private readonly log: Logger
 
   /** @param limit descriptors that this process may have */
-  constructor(limit: number, metrics: Metrics, log: Logger) {
+  constructor(limit: number, maxConnections: number, metrics: Metrics, log: Logger) {
     this.limit = limit
+    this.maxConnections = maxConnections
     this.metrics = metrics
     this.log = log
   }
 
-  /** Whether there is room for a connection that was just accepted. The kernel gives the lowest number that is free. */
-  admits(socket: Socket): boolean {
+  /**
+   * Whether there is room for a connection that was just accepted. The kernel gives the lowest number that is free.
+   *
+   * @param connections how many there are besides, on all ports of this process
+   */
+  admits(socket: Socket, connections: number): boolean {
+    if (connections >= this.maxConnections) {
+      this.metrics.turnedAway.maxConnections++
+      return false
+    }
     const { fd } = (socket as { _handle?: { fd?: number } | null })._handle ?? {}
     if (fd === undefined || fd < this.limit - Math.min(this.limit * KEPT, MOST_KEPT)) return true
     this.metrics.turnedAway.descriptors++
@@ -36,11 +46,6 @@ export class TurnedAway {
 
   failedToAccept(error: Error): void {
     if (isOwnError(error)) this.metrics.turnedAway.descriptors++
-  }
-
-  /** There are --limit maxConnections of them. */
-  dropped(): void {
-    this.metrics.turnedAway.maxConnections++
   }
 
   /** To be called once a second. */

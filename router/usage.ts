@@ -38,7 +38,7 @@ const LIMIT_WORDS: Record<keyof Limits, string> = {
   maxHeaderBytes: 'bytes of all header names and values; beyond it 431',
   maxHeaders: 'number of headers; beyond it 431',
   maxBodyBytes: 'bytes of a request body, 0 for no limit; beyond it 413',
-  maxConnections: 'client connections of one process; further ones are closed',
+  maxConnections: 'client connections of one process, on all its ports; further ones are closed',
   maxWaiting: 'requests of one process that wait for an instance, half as many of an app; others get 503',
 }
 

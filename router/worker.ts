@@ -79,7 +79,7 @@ export function runWorker(
   const unkept = options.tls !== null && 'pem' in options.tls ? certificateContext(options.tls.pem) : null
   let tls = certificates?.load() ?? unkept
   certificates?.watch()
-  const turnedAway = new TurnedAway(maxDescriptors(), metrics, log)
+  const turnedAway = new TurnedAway(maxDescriptors(), options.limits.maxConnections, metrics, log)
   const create = () =>
     createListener({ options, metrics, tls, pipeline: chain, requestId: () => randomUUID(), turnedAway })
   const portFailed = (port: number, reason: string) => channel.send({ type: 'portFailed', port, reason })

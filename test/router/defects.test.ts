@@ -54,7 +54,9 @@ describe('a part of the router that throws', () => {
       defect: (error) => defects.push(error.message),
       stopping: () => false,
     })
-    const turnedAway = new TurnedAway(Number.POSITIVE_INFINITY, metrics, { warn: () => undefined } as never)
+    const turnedAway = new TurnedAway(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, metrics, {
+      warn: () => undefined,
+    } as never)
     const server = createListener({ options, metrics, tls: null, pipeline: chain, requestId: () => 'id', turnedAway })
     await listenOn(server, { host: '127.0.0.1', port: 0 })
     router.port = (server.address() as AddressInfo).port

@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises'
-import { connect, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ask } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
@@ -104,14 +104,23 @@ describe('a router that has no descriptor left', () => {
   })
 
   it('says it too where it is --limit maxConnections that turns them away', async () => {
+    const probe = createServer()
+    await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
+    const { port: ownPort } = probe.address() as { port: number }
+    await new Promise((resolve) => probe.close(resolve))
     const small = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
+      routes: table(1, app('app', [origin], { affinity: false, port: ownPort })),
       args: ['--processes', '1', '--limit', 'maxConnections=5'],
     })
     try {
       const all = Array.from({ length: 20 }, () => connect(small.port, '127.0.0.1').on('error', () => undefined))
       const line = await until(() => small.log.find((one) => one.event === 'turned-away'))
       expect(line).toMatchObject({ maxConnections: 15, descriptors: 0 })
+      // Of the process, not of each port that it listens on.
+      const own = connect(ownPort, '127.0.0.1')
+      const turnedAway = new Promise((resolve) => own.on('error', () => undefined).on('close', resolve))
+      own.resume()
+      await turnedAway
       for (const socket of all) socket.destroy()
       await until(async () => (await ask(small).catch(() => null))?.status === 200)
     } finally {
