@@ -1,4 +1,5 @@
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
+import { connect as tlsConnect } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { ask, raw } from './support/client.ts'
 import { type Origin, startOrigin } from './support/origin.ts'
@@ -200,37 +201,50 @@ describe('R13.1 what is not clearly one request is refused, closed and never for
     expect(body.closed).toBe(true)
   })
 
-  it('R1.2 a connection on which nothing was asked yet is idle: its first request may come late, and it ends without a word', async () => {
-    const timeouts = ['requestHeadMs=500', 'clientKeepAliveMs=4000'].flatMap((one) => ['--timeout', one])
-    const patient = await startRouter({
-      routes: table(1, app('app', [origin], { affinity: false })),
-      args: ['--processes', '1', ...timeouts],
-    })
-    const opened = () => {
-      const socket = connect(patient.port, '127.0.0.1')
-      const text = new Promise<string>((resolve) => {
-        let all = ''
-        socket.on('data', (chunk) => {
-          all += chunk
-        })
-        socket.on('close', () => resolve(all))
+  it.each([
+    ['', false],
+    ['TLS ', true],
+  ])(
+    'R1.2 a %sconnection on which nothing was asked yet is idle: its first request may come late, and it ends without a word',
+    async (_, tls) => {
+      const timeouts = ['requestHeadMs=500', 'clientKeepAliveMs=4000'].flatMap((one) => ['--timeout', one])
+      const patient = await startRouter({
+        routes: table(1, app('app', [origin], { affinity: false })),
+        args: ['--processes', '1', ...timeouts, ...(tls ? ['--tls-self-signed', 'app.localhost'] : [])],
       })
-      return { socket, text }
-    }
-    try {
-      const [late, trickling, unused] = [opened(), opened(), opened()]
-      // Opened after those, and given up: the deadline for a head has passed for them, too.
-      const begun = await raw(patient, `GET / HTTP/1.1\r\n${HOST}X: `, 5_000)
-      expect(begun.text).toMatch(/^HTTP\/1\.1 408 /)
-      late.socket.write(`GET / HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`)
-      expect(await late.text).toMatch(/^HTTP\/1\.1 200 /)
-      trickling.socket.write('GET / HTTP/1.1\r\n')
-      expect(await trickling.text).toMatch(/^HTTP\/1\.1 408 /)
-      expect(await unused.text).toBe('')
-    } finally {
-      await patient.stop()
-    }
-  })
+      const open = (done: () => void) => {
+        const where = { port: patient.port, host: '127.0.0.1', rejectUnauthorized: false }
+        return tls ? tlsConnect(where, done) : connect(where, done)
+      }
+      const opened = async () => {
+        const socket = await new Promise<Socket>((resolve) => {
+          const one = open(() => resolve(one))
+        })
+        const text = new Promise<string>((resolve) => {
+          let all = ''
+          socket.on('data', (chunk) => {
+            all += chunk
+          })
+          socket.on('close', () => resolve(all))
+        })
+        return { socket, text }
+      }
+      try {
+        const [late, trickling, unused] = await Promise.all([opened(), opened(), opened()])
+        // Opened after those, and given up: the deadline for a head has passed for them, too.
+        const begun = await opened()
+        begun.socket.write(`GET / HTTP/1.1\r\n${HOST}X: `)
+        expect(await begun.text).toMatch(/^HTTP\/1\.1 408 /)
+        late.socket.write(`GET / HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`)
+        expect(await late.text).toMatch(/^HTTP\/1\.1 200 /)
+        trickling.socket.write('GET / HTTP/1.1\r\n')
+        expect(await trickling.text).toMatch(/^HTTP\/1\.1 408 /)
+        expect(await unused.text).toBe('')
+      } finally {
+        await patient.stop()
+      }
+    },
+  )
 
   const ACCEPTED: [name: string, bytes: string, url: string][] = [
     ['an absolute form with the same host', `GET http://app.localhost/p?q=1 HTTP/1.1\r\n${HOST}`, '/p?q=1'],
