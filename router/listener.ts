@@ -48,6 +48,8 @@ export function createListener(parts: ListenerParts): Server {
     connectionsCheckingInterval: 500,
     keepAliveTimeout: timeouts.clientKeepAliveMs,
     noDelay: true,
+    keepAlive: timeouts.clientProbeMs > 0,
+    keepAliveInitialDelay: timeouts.clientProbeMs,
     highWaterMark: 64 * 1024,
     // Requests without a body are the rule; this spares them the life of a stream.
     optimizeEmptyRequests: true,

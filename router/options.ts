@@ -85,6 +85,11 @@ export type Timeouts = {
   writeStallMs: number
   /** A client that has closed its side gets its answer still; one that could be sent nothing of it for so long has gone. */
   clientHalfClosedMs: number
+  /**
+   * A connection of a client on which nothing has come for so long is probed (TCP keepalive): a client that vanished without a
+   * word has it closed 10 s later. Lower it where a box in between forgets idle connections sooner. In whole seconds.
+   */
+  clientProbeMs: number
   /** An idle connection of a client. */
   clientKeepAliveMs: number
   tlsHandshakeMs: number
@@ -130,6 +135,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   requestBodyIdleMs: 60_000,
   writeStallMs: 120_000,
   clientHalfClosedMs: 120_000,
+  clientProbeMs: 60_000,
   clientKeepAliveMs: 65_000,
   tlsHandshakeMs: 10_000,
   connectMs: 2_000,

@@ -1,4 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -32,6 +34,30 @@ describe('bodies and streams', () => {
       expect(sized.json).toMatchObject({ method, bytes: body.length, sha256 })
       const chunked = await ask(router, { method, body, headers: { 'transfer-encoding': 'chunked' } })
       expect(chunked.json).toMatchObject({ method, bytes: body.length, sha256 })
+    },
+  )
+
+  it.runIf(existsSync('/proc/net/tcp'))(
+    'R1.2 asks by TCP keepalive after a client of a stream on which nothing moves, which may have vanished without a word',
+    async () => {
+      const client = connect(router.port, '127.0.0.1')
+      client.write('GET /events?ms=600000 HTTP/1.1\r\nHost: app.localhost\r\n\r\n')
+      await new Promise((resolve) => client.once('data', resolve))
+      const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
+      const ends = [`:${hex(router.port)}`, `:${hex(client.localPort as number)}`] as const
+      // proc_net_tcp: the timer that runs for a connection (2 is that of keepalive), and for how long still, in 1/100 s.
+      const timer = await until(async () => {
+        const rows = (await readFile('/proc/net/tcp', 'utf8')).split('\n').map((row) => row.trim().split(/\s+/))
+        const found = rows.find(([, local, remote]) => local?.endsWith(ends[0]) && remote?.endsWith(ends[1]))?.[5]
+        // While something is not acknowledged yet there is another one.
+        return found?.startsWith('01') ? null : found
+      })
+      const [kind, left] = (timer as string).split(':')
+      expect(kind).toBe('02')
+      expect(Number.parseInt(left as string, 16)).toBeGreaterThan(3000)
+      expect(Number.parseInt(left as string, 16)).toBeLessThanOrEqual(6000)
+      // With a plain end it would be waited for: it may have closed its side only.
+      client.resetAndDestroy()
     },
   )
 
