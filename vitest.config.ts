@@ -26,7 +26,7 @@ const unit = {
   name: 'unit',
   include: ['**/*.test.ts'],
   exclude: ['**/node_modules/**', 'examples/**', '.coppice*/**', INTEGRATION],
-  testTimeout: 10_000,
+  testTimeout: 30_000,
   // Not 0: where vitest has one worker, as on two cores, it runs that group after all others.
   sequence: { groupOrder: 1 },
 }

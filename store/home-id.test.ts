@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { routerReportSchema } from '../domain/route-table.ts'
 import { homeIdOf, readHomeId } from './home-id.ts'
 import { openStore } from './store.ts'
+import { admitDeploy } from './testing.ts'
 
 let folder: string
 let home: string
@@ -33,6 +35,27 @@ it('R14.3 the id of a data directory outlives its folders and a rename, and a co
   expect(await idOf(join(folder, 'copy'))).not.toBe(id)
   renameSync(home, join(folder, 'renamed'))
   expect(await idOf(join(folder, 'renamed'))).toBe(id)
+})
+
+it('R14.3 a copy of a data directory on which instances run knows of none that does, nor of a router', async () => {
+  const store = await openStore({ home })
+  await store.apps.create({ name: 'hello', mode: 'standard', instances: 1, creator: 'ada' })
+  const { add } = await admitDeploy(store, 'hello')
+  await store.instances.observe(add[0]?.id as string, { observed: 'running', address: '127.0.0.1:20000', pid: 7 })
+  const report = { router: 'main', incarnation: '1', inventory: store.inventory, version: 0, processes: 1 }
+  const address = 'http://127.0.0.1:8080'
+  await store.routers.report(routerReportSchema.parse({ ...report, inFlight: {}, address }))
+  await store.close()
+  cpSync(home, join(folder, 'copy'), { recursive: true })
+  const known = async (path: string) => {
+    const opened = await openStore({ home: path })
+    const [instance] = await opened.instances.records()
+    const routers = await opened.routers.list()
+    await opened.close()
+    return { address: instance?.address, observed: instance?.observed, routers: routers.length }
+  }
+  expect(await known(join(folder, 'copy'))).toEqual({ address: null, observed: 'pending', routers: 0 })
+  expect(await known(home)).toEqual({ address: '127.0.0.1:20000', observed: 'running', routers: 1 })
 })
 
 it('R14.2 an older data directory keeps the id that its running instances have, a copy of it does not', async () => {

@@ -8,6 +8,13 @@ import { asDiskFull } from '../domain/disk-full.ts'
 /** What `meta` holds under `home`. Older versions wrote no path. */
 type Mark = { id: string; inode: number; path?: string }
 
+/** In a copy instances are wanted but not there: processes, ports and routers are the original's. */
+export const FORGET_WHAT_RUNS = `
+  delete from routers;
+  delete from ports;
+  update instances set observed = 'pending', address = null, pid = null, restart_at = null, started_at = null,
+    metered_at = null;`
+
 /**
  * Marks every process of this data directory, so that whatever is left of it is found again, whichever of its folders were
  * lost. Inode and real path of the inventory keep a copy of the data directory from taking the original's processes for
@@ -25,6 +32,7 @@ export function homeIdOf(raw: DatabaseSync, home: string, file: string): string 
     const known = read(raw)
     kept = known === null ? markerOf(home) : idHere(known, file)
     const id = kept ?? draw()
+    if (known !== null && kept === null) raw.exec(FORGET_WHAT_RUNS)
     raw
       .prepare(
         `insert into meta (key, value) values ('home', ?) on conflict (key) do update set value = excluded.value`,

@@ -5,6 +5,7 @@ import { basename, dirname, join, relative } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { asDiskFull } from '../../domain/disk-full.ts'
 import { CoppiceError } from '../../domain/errors.ts'
+import { FORGET_WHAT_RUNS } from '../../store/home-id.ts'
 import { MIGRATIONS, schemaVersion } from '../../store/migrations.ts'
 import { acquireProcessLock } from '../../store/process-lock.ts'
 import { platformOn } from '../stack/strays.ts'
@@ -109,7 +110,7 @@ function readHead(folder: string): BackupHead {
 
 /**
  * The copy goes on as an inventory of its own: under a new id, so that no router takes its tables for older ones of
- * the other; with instances that are wanted but not there, because their processes and ports are another's now.
+ * the other.
  */
 function prepareInventory(file: string): void {
   const raw = new DatabaseSync(file)
@@ -126,11 +127,8 @@ function prepareInventory(file: string): void {
     raw.exec('begin')
     raw.prepare(`update meta set value = ? where key = 'inventory'`).run(randomUUID())
     raw.exec(`
-      delete from routers;
-      delete from ports;
       delete from meta where key = 'home';
-      update instances set observed = 'pending', address = null, pid = null, restart_at = null, started_at = null,
-        metered_at = null;
+      ${FORGET_WHAT_RUNS}
       commit;`)
   } finally {
     raw.close()

@@ -88,7 +88,7 @@ describe('a router that has no descriptor left', () => {
     const before = lines().length
     // Each takes one descriptor on either side, and half of what clients leave is not enough for all of them.
     const answers = await Promise.all(
-      Array.from({ length: 140 }, () => ask(router, { path: '/slow?ms=1500' }).catch(() => null)),
+      Array.from({ length: 140 }, () => ask(router, { path: '/slow?ms=5000' }).catch(() => null)),
     )
     const statuses = answers.map((answer) => answer?.status)
     expect(statuses).toContain(200)
