@@ -17,6 +17,8 @@ describe('a table that takes an app to other instances', () => {
     origins = [await startOrigin('old'), await startOrigin('new')]
     // What an operator allows to other waits counts for nothing here.
     const limits = ['--timeout', 'holdWaitMs=0', '--timeout', 'noInstanceWaitMs=0', '--limit', 'maxWaiting=0']
+    // Longer than a busy machine takes for what a test does while a process stands still.
+    limits.push('--timeout', 'workerSilenceMs=12000')
     router = await startRouter({ routes: version(1, 0), args: ['--processes', '2', ...limits] })
   })
   afterEach(async () => {
@@ -98,7 +100,7 @@ describe('a table that takes an app to other instances', () => {
   it('R3.4 waits for no process that hangs: that one is replaced, and nobody is refused', async () => {
     const halted = await halt()
     await publish(version(2, 1))
-    await until(async () => (await who()) === 'new')
+    await until(async () => (await who()) === 'new', 30_000)
     await until(async () => (await acknowledged()) === 2, 30_000)
     stopped.delete(halted)
     expect(await router.workers()).not.toContain(halted)
