@@ -39,7 +39,7 @@ it('it stays as it is while it is good, so that the exceptions of browsers last'
   expect((await made(NAMES, NOW + 365 * DAY_MS)).pem).toBe(pem)
 })
 
-it('it is made anew for other names, before it runs out, and when what is there is no certificate or not of this key', async () => {
+it('it is made anew for other names, before it runs out, when it is not valid yet, and when what is there is no certificate or not of this key', async () => {
   let { pem, cert, key } = await made()
   const anew = async (names?: string[], now?: number) => {
     const next = await made(names, now)
@@ -50,6 +50,8 @@ it('it is made anew for other names, before it runs out, and when what is there 
   await anew(['localhost'])
   await anew()
   await anew(NAMES, NOW + 367 * DAY_MS)
+  // The clock was set back: it was made by one that was ahead.
+  await anew(NAMES, NOW)
   await writeFile(cert, 'nonsense')
   await anew()
   const other = await mkdtemp(join(dir, 'other-'))

@@ -42,8 +42,10 @@ async function stillGood(paths: { cert: string; key: string }, names: string[], 
     const certificate = new X509Certificate(await readFile(paths.cert))
     const matches = certificate.checkPrivateKey(createPrivateKey(await readFile(paths.key)))
     const lasts = Date.parse(certificate.validTo) - now > RENEW_DAYS * DAY_MS
+    // Made by a clock that was ahead, it would be refused until then.
+    const begun = Date.parse(certificate.validFrom) <= now
     const wanted = names.map((name) => (isIP(name) ? `IP Address:${longAddress(name)}` : `DNS:${name}`)).join(', ')
-    return matches && lasts && certificate.subjectAltName === wanted
+    return matches && begun && lasts && certificate.subjectAltName === wanted
   } catch {
     return false
   }
