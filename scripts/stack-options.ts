@@ -178,6 +178,8 @@ export const homePaths = (home: string) => ({
   ready: (name: string) => join(home, 'run', `${name}.ready`),
   temporal: join(home, 'temporal'),
   router: join(home, 'router'),
+  routerTable: join(home, 'router', 'routes.json'),
+  inventory: join(home, 'inventory.db'),
 })
 
 /** A flag that was given reads as `true`. */

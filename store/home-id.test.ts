@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { routerReportSchema } from '../domain/route-table.ts'
-import { homeIdOf, readHomeId } from './home-id.ts'
+import { homeIdOf, isCopy, readHomeId } from './home-id.ts'
 import { openStore } from './store.ts'
 import { admitDeploy } from './testing.ts'
 
@@ -37,7 +37,7 @@ it('R14.3 the id of a data directory outlives its folders and a rename, and a co
   expect(await idOf(join(folder, 'renamed'))).toBe(id)
 })
 
-it('R14.3 a copy of a data directory on which instances run knows of none that does, nor of a router', async () => {
+it('R14.3 a copy of a data directory on which instances run is another inventory, and knows of none that does, nor of a router', async () => {
   const store = await openStore({ home })
   await store.apps.create({ name: 'hello', mode: 'standard', instances: 1, creator: 'ada' })
   const { add } = await admitDeploy(store, 'hello')
@@ -50,12 +50,22 @@ it('R14.3 a copy of a data directory on which instances run knows of none that d
   const known = async (path: string) => {
     const opened = await openStore({ home: path })
     const [instance] = await opened.instances.records()
-    const routers = await opened.routers.list()
+    const routers = (await opened.routers.list()).length
+    const { inventory } = await opened.routes.table({ domains: [] })
+    const isOriginal = inventory === store.inventory && inventory === opened.inventory
     await opened.close()
-    return { address: instance?.address, observed: instance?.observed, routers: routers.length }
+    return { address: instance?.address, observed: instance?.observed, routers, isOriginal }
   }
-  expect(await known(join(folder, 'copy'))).toEqual({ address: null, observed: 'pending', routers: 0 })
-  expect(await known(home)).toEqual({ address: '127.0.0.1:20000', observed: 'running', routers: 1 })
+  const [original, copy] = [home, join(folder, 'copy')]
+  expect([original, copy].map((path) => isCopy(inventoryOf(path)))).toEqual([false, true])
+  expect(await known(copy)).toEqual({ address: null, observed: 'pending', routers: 0, isOriginal: false })
+  expect(isCopy(inventoryOf(copy))).toBe(false)
+  expect(await known(original)).toEqual({
+    address: '127.0.0.1:20000',
+    observed: 'running',
+    routers: 1,
+    isOriginal: true,
+  })
 })
 
 it('R14.2 an older data directory keeps the id that its running instances have, a copy of it does not', async () => {

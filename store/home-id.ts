@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -8,12 +8,18 @@ import { asDiskFull } from '../domain/disk-full.ts'
 /** What `meta` holds under `home`. Older versions wrote no path. */
 type Mark = { id: string; inode: number; path?: string }
 
-/** In a copy instances are wanted but not there: processes, ports and routers are the original's. */
-export const FORGET_WHAT_RUNS = `
-  delete from routers;
-  delete from ports;
-  update instances set observed = 'pending', address = null, pid = null, restart_at = null, started_at = null,
-    metered_at = null;`
+/**
+ * A copy goes on as an inventory of its own: under a new id, so that no router takes its tables for older ones of the
+ * original; with instances that are wanted but not there, because processes, ports and routers are the original's.
+ */
+export function becomeAnother(raw: DatabaseSync): void {
+  raw.prepare(`update meta set value = ? where key = 'inventory'`).run(randomUUID())
+  raw.exec(`
+    delete from routers;
+    delete from ports;
+    update instances set observed = 'pending', address = null, pid = null, restart_at = null, started_at = null,
+      metered_at = null;`)
+}
 
 /**
  * Marks every process of this data directory, so that whatever is left of it is found again, whichever of its folders were
@@ -32,7 +38,7 @@ export function homeIdOf(raw: DatabaseSync, home: string, file: string): string 
     const known = read(raw)
     kept = known === null ? markerOf(home) : idHere(known, file)
     const id = kept ?? draw()
-    if (known !== null && kept === null) raw.exec(FORGET_WHAT_RUNS)
+    if (known !== null && kept === null) becomeAnother(raw)
     raw
       .prepare(
         `insert into meta (key, value) values ('home', ?) on conflict (key) do update set value = excluded.value`,
@@ -58,6 +64,12 @@ export function readHomeId(home: string, file: string): string | null {
   const found = look(file)
   if (found === 'unreadable') return null
   return found === null ? markerOf(home) : idHere(found, file)
+}
+
+/** Of a data directory that runs under an id already; also for whoever only looks. */
+export function isCopy(file: string): boolean {
+  const found = existsSync(file) ? look(file) : null
+  return found !== null && found !== 'unreadable' && idHere(found, file) === null
 }
 
 function look(file: string): Mark | null | 'unreadable' {

@@ -117,8 +117,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
             bounds: options.backups ?? BACKUP_BOUNDS,
           }),
       })
-      inventory = identityOf(raw, newId)
       homeId = homeIdOf(raw, options.home, file)
+      inventory = identityOf(raw, newId)
       isSealed = sealsAnything(raw)
     },
   })

@@ -1,11 +1,10 @@
-import { randomUUID } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { asDiskFull } from '../../domain/disk-full.ts'
 import { CoppiceError } from '../../domain/errors.ts'
-import { FORGET_WHAT_RUNS } from '../../store/home-id.ts'
+import { becomeAnother } from '../../store/home-id.ts'
 import { MIGRATIONS, schemaVersion } from '../../store/migrations.ts'
 import { acquireProcessLock } from '../../store/process-lock.ts'
 import { platformOn } from '../stack/strays.ts'
@@ -108,10 +107,6 @@ function readHead(folder: string): BackupHead {
   return head
 }
 
-/**
- * The copy goes on as an inventory of its own: under a new id, so that no router takes its tables for older ones of
- * the other.
- */
 function prepareInventory(file: string): void {
   const raw = new DatabaseSync(file)
   try {
@@ -125,11 +120,9 @@ function prepareInventory(file: string): void {
         `The inventory in the backup has schema version ${version}, this program knows ${MIGRATIONS.length} at most`,
       )
     raw.exec('begin')
-    raw.prepare(`update meta set value = ? where key = 'inventory'`).run(randomUUID())
-    raw.exec(`
-      delete from meta where key = 'home';
-      ${FORGET_WHAT_RUNS}
-      commit;`)
+    raw.exec(`delete from meta where key = 'home'`)
+    becomeAnother(raw)
+    raw.exec('commit')
   } finally {
     raw.close()
   }

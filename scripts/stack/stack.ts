@@ -6,6 +6,7 @@ import { openLineFile } from '../../logging/line-output.ts'
 import { systemListeners } from '../../runtime/listeners.ts'
 import { rotateLog } from '../../runtime/log-file.ts'
 import { isAlive, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
+import { isCopy } from '../../store/home-id.ts'
 import { acquireProcessLock, type ProcessLock } from '../../store/process-lock.ts'
 import { sweepDrafts } from '../backup/drafts.ts'
 import { freeStackOptions, homePaths, STACK_ROWS, type StackOptions, withFreePorts } from '../stack-options.ts'
@@ -89,6 +90,8 @@ export async function startStack(request: StartStackOptions): Promise<Stack> {
   if (lock === null) throw new AlreadyRunning(request.home)
   try {
     await refuseOthers(request.home)
+    // Its router would serve by the original's table, before anybody can tell it another one.
+    if (isCopy(paths.inventory)) rmSync(paths.routerTable, { force: true })
     for (const words of await sweepDrafts(request.home))
       request.onEvent?.(`of a backup or a restore something is left: ${words}`)
     const asked =

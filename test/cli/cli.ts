@@ -61,9 +61,10 @@ export const run = (stack: Pick<TestStack, 'home'>, ...args: string[]): Promise<
   coppice(args, { home: stack.home }).ended
 
 /** `coppice up` in a process of its own, and with its example: what a person would have running. */
-export async function startPlatform(): Promise<{ home: string }> {
-  const home = await mkdtemp(join(tmpdir(), 'coppice-up-'))
-  const [port, apiPort, temporalPort, uiPort] = await freePorts(4)
+export async function startPlatform(given: { home?: string; port?: number } = {}): Promise<{ home: string }> {
+  const home = given.home ?? (await mkdtemp(join(tmpdir(), 'coppice-up-')))
+  const [free, apiPort, temporalPort, uiPort] = await freePorts(4)
+  const port = given.port ?? free
   const { instancePorts, appPorts } = randomPortRanges()
   const flags = Object.entries({ port, 'api-port': apiPort, 'temporal-port': temporalPort, 'ui-port': uiPort })
   const up = coppice(
