@@ -10,7 +10,7 @@ import type { App, AppSettings, Operation } from '../domain/records.ts'
 import { assertMaySet } from './app-settings.ts'
 import { type Apps, getApp, noteUpdateIn } from './apps.ts'
 import { read, type StoreContext, write } from './context.ts'
-import { insertDeployment, type NewDeployment } from './deployments.ts'
+import { assertNewDeployment, insertDeployment, type NewDeployment } from './deployments.ts'
 import { addEvent } from './events.ts'
 import { insertStandby, servingInstances } from './instances.ts'
 import { getOperation, insertOperation } from './operations.ts'
@@ -69,6 +69,8 @@ export class Admissions {
    */
   request(request: Request): Promise<Operation> {
     return write(this.#context, async (tx) => {
+      // First: whoever lost the answer and asks again is told of the deployment, and not of its own operation.
+      if (request.deployment?.id !== undefined) await assertNewDeployment(tx, request.deployment.id)
       const app = await this.#freeApp(tx, request.app, request.id)
       const deployment =
         request.deployment === undefined

@@ -75,6 +75,9 @@ describe('R5.0 the settings of an update', () => {
       code: 'OperationInProgress',
       message: expect.stringMatching(/health check of app hello: resize \(op-update\) by ada runs/),
     })
+    // Also what it is now, which would not stay, and what it is to be, which would come too early.
+    for (const health of [DEFAULT_HEALTH, ALL.health as object])
+      await expect(set({ health })).rejects.toMatchObject({ code: 'OperationInProgress' })
     // All of them or none.
     await expect(set({ description: 'lost', health: { path: '/other' } })).rejects.toThrow()
     expect(await app()).toMatchObject({ description: 'newer' })

@@ -9,7 +9,7 @@ import { type Db, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
 import { getOperation } from './operations.ts'
 import { raiseRouteVersion } from './routes.ts'
-import { fromHealth } from './rows.ts'
+import { fromHealth, toDeployment } from './rows.ts'
 
 export class AppSettingsStore {
   readonly #context: StoreContext
@@ -33,7 +33,8 @@ export class AppSettingsStore {
       if (app === null) throw new CoppiceError('NotFound', `Resource apps.App not found: ${name}`, { app: name })
       assertMaySet(app, app.mode, settings)
       const running = app.operation === null ? null : await getOperation(tx, app.operation)
-      if (settings.health !== undefined && !isHealth(app, settings.health)) assertBringsNoHealth(app, running)
+      if (settings.health !== undefined && running !== null)
+        await assertHealthStays(tx, app, { ...app.health, ...settings.health }, running)
       await applySettings(this.#context, tx, app, settings)
       if (settings.description !== undefined && running !== null) await outdateDescription(tx, running)
       if (!how.update) return
@@ -58,16 +59,26 @@ export function assertMaySet(app: App, mode: AppMode, { preinstalled }: AppSetti
   )
 }
 
-/** @throws CoppiceError OperationInProgress when the operation that runs sets the health check itself, at its pivot. */
-function assertBringsNoHealth(app: App, running: Operation | null): void {
-  if (running === null) return
-  const brings = running.type === 'deploy' || running.type === 'rollback' || running.settings?.health !== undefined
-  if (!brings) return
+/** @throws CoppiceError OperationInProgress when what runs sets the health check itself, unless it is and stays what is wanted. */
+async function assertHealthStays(tx: Db, app: App, wanted: HealthCheck, running: Operation): Promise<void> {
+  const brought = await healthBrought(tx, app, running)
+  if (brought === null || [brought, app.health].every((one) => isDeepStrictEqual(one, wanted))) return
   throw new CoppiceError(
     'OperationInProgress',
     `Cannot change the health check of app ${app.name}: ${running.type} (${running.id}) by ${running.startedBy} runs`,
     { operation: running.id, type: running.type, startedBy: running.startedBy },
   )
+}
+
+async function healthBrought(
+  tx: Db,
+  app: App,
+  { change, deployment, settings }: Operation,
+): Promise<HealthCheck | null> {
+  if (settings?.health !== undefined) return { ...app.health, ...settings.health }
+  const taking = change?.type === 'rollback' ? change.deployment : change?.type === 'deploy' ? deployment : null
+  const row = await tx.selectFrom('deployments').selectAll().where('id', '=', taking).executeTakeFirst()
+  return row === undefined ? null : toDeployment(row).health
 }
 
 /** The later word is the one that stays, not the one that an operation brings with it at its pivot. */

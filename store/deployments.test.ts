@@ -158,6 +158,8 @@ describe('R13.3 the id that a client gave to a deployment', () => {
     expect(first).toMatchObject({ status: 'fulfilled' })
     expect(second).toMatchObject({ reason: { code: 'AlreadyExists', details: { field: 'deployment_id' } } })
     expect((await store.apps.get('other'))?.operation).toBeNull()
+    // Who asks again while it runs is told of the deployment, which is there, not of an operation to wait for.
+    await expect(deploy('hello', 'op-3')).rejects.toMatchObject({ code: 'AlreadyExists' })
     expect((await store.operations.list()).map(({ id }) => id)).toEqual(['op-1'])
   })
 })

@@ -148,6 +148,11 @@ export async function neededDeployments(tx: Db): Promise<Set<string>> {
 export const sealContext = (deployment: string): string => `deployment/${deployment}/env`
 
 /** @throws CoppiceError AlreadyExists for an id that a deployment has, of this app or another. */
+export async function assertNewDeployment(tx: Db, id: string): Promise<void> {
+  if ((await tx.selectFrom('deployments').select('id').where('id', '=', id).executeTakeFirst()) !== undefined)
+    throw new CoppiceError('AlreadyExists', `There is a deployment ${id} already`, { field: 'deployment_id' })
+}
+
 export async function insertDeployment(
   context: StoreContext,
   tx: Db,
@@ -156,8 +161,6 @@ export async function insertDeployment(
   deployment: NewDeployment,
 ): Promise<string> {
   const id = deployment.id ?? context.newId().replaceAll('-', '')
-  if ((await tx.selectFrom('deployments').select('id').where('id', '=', id).executeTakeFirst()) !== undefined)
-    throw new CoppiceError('AlreadyExists', `There is a deployment ${id} already`, { field: 'deployment_id' })
   const { last } = await tx
     .selectFrom('deployments')
     .select(({ fn }) => fn.max('created_at').as('last'))

@@ -114,8 +114,16 @@ describe('R12.2 the health check of an app', () => {
       code: 'OperationInProgress',
       message: expect.stringContaining(`deploy (${plan.operation}) by ada runs`),
     })
+    // What it is, and is to be, may be said again.
+    await set(SET)
     await commit(plan)
     expect(await ofApp()).toEqual(SET)
+    const other = await admit({ type: 'deploy' }, { path: '/other' })
+    await expect(set(SET)).rejects.toMatchObject({ code: 'OperationInProgress' })
+    await store.transitions.abandon(other.operation, {
+      state: 'FAILED',
+      failure: { code: 'HealthCheckFailed', message: 'no' },
+    })
     const resize = await admit({ type: 'resize', instances: 2 })
     await set({ path: '/during' })
     await commit(resize)
