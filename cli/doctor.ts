@@ -110,7 +110,15 @@ function canListen(port: number): Promise<boolean> {
 }
 
 /** What `scripts/find-starter.ts` says. */
-type Starter = { pid: number; phase: string; alive: boolean; stopped: boolean; apiUrl: string } | null
+type Starter = {
+  pid: number
+  phase: string
+  alive: boolean
+  stopped: boolean
+  apiUrl: string
+  /** What it starts again and again. */
+  falling: Array<{ name: string; exits: number; how: string }>
+} | null
 
 /** Whether `npm start` still is there, which starts again what dies. Of another platform than the one asked nothing is said. */
 async function starter({ env, settings: { home, apiUrl } }: Context, answers: boolean): Promise<Check[]> {
@@ -127,7 +135,16 @@ async function starter({ env, settings: { home, apiUrl } }: Context, answers: bo
         hint: `Let it go on: fg in its terminal, or kill -CONT ${found.pid}.`,
       },
     ]
-  if (found.alive) return [{ name, ok: true, message: `npm start, process ${found.pid}, ${found.phase}` }]
+  if (found.alive)
+    return [
+      { name, ok: true, message: `npm start, process ${found.pid}, ${found.phase}` },
+      ...found.falling.map(({ name: process, exits, how }) => ({
+        name: `${process} process`,
+        ok: false,
+        message: `it does not stay up: it ended by itself ${exits} times in the last ten minutes, lately it ${how}`,
+        hint: `Read its last lines: ${join(home, 'logs', `${process}.log`)}.`,
+      })),
+    ]
   const what = answers ? 'what runs goes on, and what dies stays dead' : 'what it started may run on'
   const message = `nobody looks after the processes: npm start (process ${found.pid}) has ended without stopping them; ${what}`
   return [{ name, ok: false, message, hint: 'Start it again: coppice up. It adopts what runs.' }]

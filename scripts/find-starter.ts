@@ -1,5 +1,5 @@
 import { isAlive, systemProcessTable } from '../runtime/providers/process/process-table.ts'
-import { readState } from './stack/state-file.ts'
+import { falling, readState } from './stack/state-file.ts'
 import { homePaths } from './stack-options.ts'
 
 /** `node scripts/find-starter.ts HOME`: for `coppice doctor`, as JSON, who started what runs there; null for nobody. */
@@ -12,5 +12,6 @@ const found = state && {
   // By its start time too: another program may have got its number.
   alive: await isAlive(systemProcessTable(), state.starter.pid, state.starter.startTime),
   stopped: row?.stopped === true,
+  falling: falling(state, Date.now()),
 }
 process.stdout.write(`${JSON.stringify(found)}\n`)

@@ -16,7 +16,7 @@ import { removeInstances } from './instances.ts'
 import { refuseOthers } from './others.ts'
 import { becomesFree } from './ports.ts'
 import { describeProcesses, type Programs, type StackSpec } from './processes.ts'
-import { PROCESS_NAMES, type ProcessName, readState, type StackState, writeState } from './state-file.ts'
+import { noteExit, PROCESS_NAMES, type ProcessName, readState, type StackState, writeState } from './state-file.ts'
 import { familyOf } from './strays.ts'
 import { endRecorded, Supervised } from './supervised.ts'
 import { openTemporalUi, type TemporalUi } from './temporal-ui.ts'
@@ -196,6 +196,7 @@ class Starter {
         this.#save()
       },
       onEvent: this.#event,
+      onExit: (how) => noteExit(this.#state, name, { at: Date.now(), how }),
     })
     this.#processes.set(name, { process: supervised, spec })
   }

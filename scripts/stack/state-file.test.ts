@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { freeStackOptions, homePaths } from '../stack-options.ts'
-import { readState, type StackState, writeState } from './state-file.ts'
+import { falling, noteExit, readState, type StackState, writeState } from './state-file.ts'
 
 vi.mock('node:fs', async (original) => {
   const fs = await original<typeof import('node:fs')>()
@@ -72,4 +72,22 @@ it('R14.3 in a copy of the data directory the state of the original names nobody
   expect(readState(homePaths(other).state)?.processes).toEqual({ control })
   writeState(file, { ...state, starter: { pid: 4, startTime: '4' }, processes: {} })
   expect(readState(homePaths(other).state)?.processes).toEqual({ control })
+})
+
+it('R14.3 tells what is started again and again: three exits in ten minutes, by whichever clock, and no single accident', async () => {
+  const state = {
+    format: 1,
+    starter: { pid: 1, startTime: '1' },
+    phase: 'ready',
+    processes: {},
+  } as unknown as StackState
+  const minutes = (n: number) => n * 60_000
+  for (const at of [0, 5, 12]) noteExit(state, 'worker', { at: minutes(at), how: `ended at ${at}` })
+  expect(falling(state, minutes(9.9))).toEqual([{ name: 'worker', exits: 3, how: 'ended at 12' }])
+  expect(falling(state, minutes(13))).toEqual([])
+  noteExit(state, 'router', { at: minutes(13), how: 'ended once' })
+  noteExit(state, 'worker', { at: minutes(13), how: 'ended by SIGKILL' })
+  expect(falling(state, minutes(13))).toEqual([{ name: 'worker', exits: 3, how: 'ended by SIGKILL' }])
+  for (let n = 0; n < 100; n++) noteExit(state, 'worker', { at: minutes(14), how: 'ended' })
+  expect(state.exits?.worker).toHaveLength(10)
 })

@@ -32,6 +32,30 @@ export type StackState = {
   phase: 'starting' | 'ready' | 'stopping'
   options: StackOptions
   processes: Partial<Record<ProcessName, ProcessRecord>>
+  /** Of those that ended by themselves under this starter: the last few of each, newest last. `at` in Unix ms. */
+  exits?: Partial<Record<ProcessName, Exit[]>>
+}
+
+export type Exit = { at: number; how: string }
+
+const KEEP_EXITS = 10
+
+export function noteExit(state: StackState, name: ProcessName, exit: Exit): void {
+  state.exits ??= {}
+  state.exits[name] = [...(state.exits[name] ?? []), exit].slice(-KEEP_EXITS)
+}
+
+/** So many in so long are no accident any more. */
+const FALLING_EXITS = 3
+const FALLING_WITHIN_MS = 10 * 60_000
+
+/** Which of them are started again and again. */
+export function falling(state: StackState, now: number): Array<{ name: ProcessName; exits: number; how: string }> {
+  return PROCESS_NAMES.flatMap((name) => {
+    const exits = (state.exits?.[name] ?? []).filter(({ at }) => Math.abs(now - at) < FALLING_WITHIN_MS)
+    const last = exits.at(-1)
+    return last === undefined || exits.length < FALLING_EXITS ? [] : [{ name, exits: exits.length, how: last.how }]
+  })
 }
 
 export function readState(file: string): StackState | null {

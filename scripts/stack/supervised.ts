@@ -59,6 +59,8 @@ export type SupervisorHooks = {
   /** Writes down, durably, what runs under this name; null for nothing. */
   record: (record: ProcessRecord | null) => Promise<void>
   onEvent: (words: string) => void
+  /** It ended by itself, and is started again; told before that is recorded. */
+  onExit?: (how: string) => void
   table?: ProcessTable
 }
 
@@ -198,6 +200,7 @@ export class Supervised {
       }
       if (!this.spec.restart) break
       if (upMs > STEADY_MS) backoff = FIRST_BACKOFF_MS
+      this.#hooks.onExit?.(how)
       this.#hooks.onEvent(`${this.spec.name}: ${how}; started again in ${backoff} ms`)
       await sleep(backoff, undefined, { signal: wanted }).catch(() => {})
       backoff = Math.min(backoff * 2, LONGEST_BACKOFF_MS)

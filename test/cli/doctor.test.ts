@@ -1,6 +1,7 @@
 import { mkdtemp, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { writeApp } from '../helpers/app-source.ts'
@@ -92,6 +93,23 @@ describe('R14.3 coppice doctor', () => {
       process.kill(pid, 'SIGCONT')
     }
     expect((await doctorSays(/✓ router/)).code).toBe(0)
+  })
+
+  it('is red while a process of the platform dies again and again, though each time another one takes its place', async () => {
+    for (let exits = 0; exits < 3; exits++) {
+      const { pid } = (await state()).processes.worker
+      process.kill(pid, 'SIGKILL')
+      for (;;) {
+        const now = (await state()).processes.worker
+        if (now !== undefined && now.pid !== pid) break
+        await sleep(50)
+      }
+    }
+    const { code, out } = await doctorSays(/✓ worker /)
+    expect(out).toMatch(
+      /✗ worker process +it does not stay up: .* 3 times in the last ten minutes, lately it ended by SIGKILL\n +→ .*worker\.log/,
+    )
+    expect(code).toBe(1)
   })
 
   it('is red when nobody looks after the processes any more, though all of them run', async () => {
