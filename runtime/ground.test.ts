@@ -12,6 +12,7 @@ import {
   renameSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -20,7 +21,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { removeTree } from './artifacts/trees.ts'
-import { GROUND, groundsOf, packagesAbove, removeGrounds, settleGround } from './ground.ts'
+import { GROUND, groundsOf, packagesAbove, partsOf, removeGrounds, settleGround } from './ground.ts'
 
 vi.mock('node:fs/promises', async (original) => {
   const fs = await original<typeof import('node:fs/promises')>()
@@ -155,6 +156,26 @@ it('R14.1 gives a copy of a data directory ground of its own', async () => {
   expect(existsSync(dirname(copied.artifacts))).toBe(false)
 })
 
+it('R14.3 the trees of a copy lie nowhere that the links which it has from the original lead, until it has some of its own', async () => {
+  const ground = await settle()
+  const [copy, renamed] = [join(clone, 'copy'), join(clone, 'renamed')]
+  cpSync(home, copy, { recursive: true, verbatimSymlinks: true })
+  for (const name of GROUND) {
+    expect(partsOf(home, name, lookup())).toEqual([ground[name], join(home, name)])
+    expect(partsOf(copy, name, lookup())).toEqual([])
+  }
+  // Then nobody is where the ground says that its owner is.
+  renameSync(home, renamed)
+  expect(partsOf(copy, 'instances', lookup())).toEqual([])
+  expect(partsOf(renamed, 'instances', lookup())).toEqual([ground.instances, join(renamed, 'instances')])
+  const copied = await settle(copy)
+  expect(partsOf(copy, 'instances', lookup())).toEqual([copied.instances, join(copy, 'instances')])
+  // As after one more copy over the first.
+  unlinkSync(join(copy, 'instances'))
+  symlinkSync(ground.instances, join(copy, 'instances'))
+  expect(partsOf(copy, 'instances', lookup())).toEqual([copied.instances])
+})
+
 it('R14.3 gives a copy on another disk ground of its own, also where the number of its folder is the same there', async () => {
   elsewhere.set(home, { ino: 13, dev: 1 })
   const ground = await settle()
@@ -235,6 +256,7 @@ it('is made again where it was lost, and leaves alone what somebody has put onto
   mkdirSync(other)
   symlinkSync(join(folder, 'disk', 'artifacts'), join(other, 'artifacts'))
   expect((await settle(other)).artifacts).toBe(join(folder, 'disk', 'artifacts'))
+  expect(partsOf(other, 'artifacts', lookup())).toContain(join(folder, 'disk', 'artifacts'))
 })
 
 it('takes the first place without packages above it, and says so where there is none', async () => {

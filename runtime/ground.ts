@@ -83,6 +83,23 @@ export function groundsOf(home: string, { env, places: given }: Pick<GroundOptio
   return [...new Set([...(linked === null ? [] : [linked]), ...lost])]
 }
 
+/**
+ * Everywhere that this part of the trees of a data directory may lie, there or not: in itself, where its link leads, and in
+ * grounds that lost theirs. Not where the link of a copy leads: what is and runs there is the original's.
+ */
+export function partsOf(home: string, name: keyof Ground, lookup: Pick<GroundOptions, 'env' | 'places'>): string[] {
+  // What runs in a folder goes along when that moves into the ground, and keeps in its environment where it was.
+  const inside = isOfAnother(home, name) ? [] : [realPathOf(join(home, name)), join(realPathOf(home), name)]
+  return [...new Set([...inside, ...groundsOf(home, lookup).map((ground) => realPathOf(join(ground, name)))])]
+}
+
+/** One that nobody owns somebody has put onto another disk. */
+function isOfAnother(home: string, name: keyof Ground): boolean {
+  const path = join(home, name)
+  const owner = isLink(path) ? ownerOf(dirname(readlinkSync(path))) : null
+  return owner !== null && !isOwner(home, owner)
+}
+
 /** Takes the grounds of a data directory away, with all that is in them. */
 export async function removeGrounds(home: string, options: Pick<GroundOptions, 'env' | 'places'>): Promise<void> {
   await eachApart(groundsOf(home, options), removeTree)

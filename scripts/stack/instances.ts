@@ -3,7 +3,7 @@ import { pino } from 'pino'
 import { CoppiceError } from '../../domain/errors.ts'
 import { endLeftBuilds } from '../../runtime/builders/left-builds.ts'
 import type { PortLeases } from '../../runtime/contracts.ts'
-import { groundsOf, realPathOf } from '../../runtime/ground.ts'
+import { partsOf } from '../../runtime/ground.ts'
 import { HOME_VARIABLE, INSTANCE_VARIABLE } from '../../runtime/providers/process/app-environment.ts'
 import { sweepControlGroups } from '../../runtime/providers/process/control-group.ts'
 import { createProcessProvider } from '../../runtime/providers/process/process-provider.ts'
@@ -21,11 +21,14 @@ const GRACE_MS = 15_000
  * @throws CoppiceError Unavailable when any are left.
  */
 export async function removeInstances(home: string, say: (words: string) => void): Promise<number> {
-  const folders = instanceFolders(home)
+  const folders = partsOf(home, 'instances', process)
+  const makings = partsOf(home, 'artifacts', process).map((folder) => join(folder, 'making'))
   const own = readHomeId(home, join(home, 'inventory.db'))
   let count = 0
-  for (const homeId of new Set([...(own === null ? [] : [own]), ...(await homeIdsIn(folders))]))
+  for (const homeId of new Set([...(own === null ? [] : [own]), ...(await homeIdsIn(folders))])) {
+    for (const making of makings) await endLeftBuilds({ homeId, making })
     for (const folder of folders) count += await removeThose({ home, folder, homeId, say })
+  }
   return count
 }
 
@@ -60,7 +63,6 @@ async function removeThose({ home, folder, homeId, say }: Those): Promise<number
         if (left !== null) say(`Of ${id} something is left: ${left}`)
       }),
     )
-    await endLeftBuilds({ homeId, making: join(folder, '..', 'artifacts', 'making') })
     sweepControlGroups(homeId)
     const rest = await provider.list()
     if (rest.length > 0) throw new CoppiceError('Unavailable', `Instances are left on ${home}: ${rest.join(', ')}`)
@@ -68,12 +70,6 @@ async function removeThose({ home, folder, homeId, say }: Those): Promise<number
   } finally {
     provider.close()
   }
-}
-
-/** Real paths: those are what instances were given. */
-function instanceFolders(home: string): string[] {
-  const places = [home, ...groundsOf(home, process)].map((place) => join(place, 'instances'))
-  return [...new Set([...places.map(realPathOf), join(realPathOf(home), 'instances')])]
 }
 
 /** Of the processes whose HOME lies in one of these folders, there or not. */
