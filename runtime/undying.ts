@@ -23,7 +23,7 @@ export async function undying(homeId: string, table: ProcessTable = systemProces
 
 async function ownersOf(homeId: string, table: ProcessTable): Promise<Map<number, string>> {
   const owners = new Map<number, string>()
-  for (const { pid, controlGroup } of await table.places()) {
+  for (const { pid, controlGroup } of await table.places(null)) {
     const name = memberOf(controlGroup, homeId) ?? memberOf(controlGroup, `${homeId}-builds`)
     if (name !== undefined) owners.set(pid, name)
   }

@@ -16,7 +16,7 @@ export async function endLeftBuilds({ homeId, making }: { homeId: string; making
   const table = systemProcessTable()
   const tagged = await table.tagged([BUILD_VARIABLE, HOME_VARIABLE])
   const marked = tagged.flatMap(({ values }) => (values[HOME_VARIABLE] === homeId ? [values[BUILD_VARIABLE]] : []))
-  const grouped = (await table.places()).map(({ controlGroup }) => memberOf(controlGroup, `${homeId}-builds`))
+  const grouped = (await table.places(null)).map(({ controlGroup }) => memberOf(controlGroup, `${homeId}-builds`))
   const folder = await realpath(making).catch(() => making)
   const ids = new Set([...marked, ...grouped, 'none'])
   await Promise.all(

@@ -6,6 +6,7 @@ import type { PortLeases } from '../../runtime/contracts.ts'
 import { partsOf } from '../../runtime/ground.ts'
 import { HOME_VARIABLE, INSTANCE_VARIABLE } from '../../runtime/providers/process/app-environment.ts'
 import { sweepControlGroups } from '../../runtime/providers/process/control-group.ts'
+import { meansOurs } from '../../runtime/providers/process/mounts.ts'
 import { createProcessProvider } from '../../runtime/providers/process/process-provider.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { readHomeId } from '../../store/home-id.ts'
@@ -76,6 +77,8 @@ async function removeThose({ home, folder, homeId, say }: Those): Promise<number
 async function homeIdsIn(folders: readonly string[]): Promise<string[]> {
   const instances = await systemProcessTable().tagged([INSTANCE_VARIABLE, HOME_VARIABLE, 'HOME'])
   return instances
-    .filter(({ values }) => folders.some((folder) => values.HOME?.startsWith(`${folder}/`)))
+    .filter(({ pid, values: { HOME = '' } }) =>
+      folders.some((folder) => HOME.startsWith(`${folder}/`) && meansOurs(pid, [folder, HOME])),
+    )
     .flatMap(({ values }) => values[HOME_VARIABLE] ?? [])
 }

@@ -1,9 +1,9 @@
-import { existsSync, readdirSync, readlinkSync } from 'node:fs'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { realPathOf } from '../../runtime/ground.ts'
+import { meansOurs } from '../../runtime/providers/process/mounts.ts'
 import { type ProcessTable, systemProcessTable } from '../../runtime/providers/process/process-table.ts'
-import { isSameFile } from '../../store/home-id.ts'
 import { homePaths } from '../stack-options.ts'
 import { PROCESS_NAMES, type ProcessName } from './state-file.ts'
 import { endRecorded } from './supervised.ts'
@@ -75,16 +75,8 @@ export async function familyOf(
 ): Promise<Map<number, Stray['name']>> {
   const found = new Map([...(await startedFor(home, table)), ...holding(home)])
   found.delete(process.pid)
-  return new Map([...found].filter(([pid]) => seesOurs(pid, home)))
-}
-
-/** In a container, or another mount namespace, a directory of the same path may well be another one (Linux only). */
-function seesOurs(pid: number, home: string): boolean {
-  const root = `/proc/${pid}/root`
-  if (!existsSync(root)) return true
-  const theirs = join(root, realPathOf(home))
-  // One that was removed is in neither place.
-  return existsSync(theirs) || existsSync(home) ? isSameFile(theirs, home) : true
+  const real = realPathOf(home)
+  return new Map([...found].filter(([pid]) => meansOurs(pid, [real])))
 }
 
 /**

@@ -35,8 +35,8 @@ export async function familyOf(options: FamilyOptions): Promise<ProcessRow[]> {
       .filter(({ values }) => Object.entries(mark).every(([name, value]) => values[name] === value))
       .map(({ pid }) => pid),
   )
-  for (const { pid, folders, controlGroup, hasTerminal } of await table.places()) {
-    const works = folder !== null && !hasTerminal && folders.some((path) => isWithin(path, folder))
+  for (const { pid, folders, controlGroup, hasTerminal } of await table.places(folder)) {
+    const works = !hasTerminal && folders.length > 0
     if (works || options.controlGroup?.is(controlGroup)) own.add(pid)
   }
   const rows = await table.rows()
@@ -57,10 +57,6 @@ function ancestry(rows: ProcessRow[], pid: number): Set<number> {
   const found = new Set<number>()
   for (let at: number | undefined = pid; at !== undefined && !found.has(at); at = parents.get(at)) found.add(at)
   return found
-}
-
-function isWithin(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(`${folder}/`) || path === `${folder} (deleted)`
 }
 
 /**

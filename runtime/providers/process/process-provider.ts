@@ -214,12 +214,10 @@ class ProcessProvider implements Provider {
     const marked = tagged
       .filter(({ values }) => values[HOME_VARIABLE] === homeId)
       .map(({ values }) => values[INSTANCE_VARIABLE] ?? '')
-    const below = `${await realpath(home).catch(() => home)}/`
-    const places = (await this.#table.places()).filter(({ pid }) => !doomed.has(pid))
+    const folder = await realpath(home).catch(() => home)
+    const places = (await this.#table.places(folder)).filter(({ pid }) => !doomed.has(pid))
     const placed = places.flatMap((place) => [
-      ...place.folders
-        .filter((path) => path.startsWith(below))
-        .map((path) => path.slice(below.length).split('/', 1)[0]),
+      ...place.folders.map((path) => path.slice(folder.length + 1).split('/', 1)[0]),
       memberOf(place.controlGroup, homeId),
     ])
     return [...new Set([...directories, ...marked, ...placed])].flatMap((id) => (id && isId(id) ? [id] : [])).sort()

@@ -1,6 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, realpathSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { removeTree } from '../../artifacts/trees.ts'
 import { ageMs, isAlive, parsePs, parsePsEnvironments, parseStat, systemProcessTable } from './process-table.ts'
 
 it('reads a stat line whose command holds spaces and parentheses', () => {
@@ -85,3 +89,29 @@ it('tells a live process from its start time, and a process that has gone', asyn
     child.kill('SIGKILL')
   }
 })
+
+it.runIf(process.platform === 'linux')(
+  'R10.2 tells who works in a folder, below it, or in it when it was removed, and nobody else',
+  async () => {
+    const top = realpathSync(mkdtempSync(join(tmpdir(), 'coppice-table-')))
+    const folder = join(top, 'i')
+    const works = async (path: string) => {
+      mkdirSync(path, { recursive: true })
+      const child = spawn('sleep', ['60'], { cwd: path })
+      await once(child, 'spawn')
+      return child
+    }
+    const children = [await works(folder)]
+    rmdirSync(folder)
+    for (const path of [folder, join(folder, 'deeper'), join(top, 'i2'), top]) children.push(await works(path))
+    try {
+      const places = await systemProcessTable().places(folder)
+      const folders = children.map(({ pid }) => places.find((place) => place.pid === pid)?.folders)
+      expect(folders).toEqual([[`${folder} (deleted)`], [folder], [join(folder, 'deeper')], [], []])
+      expect((await systemProcessTable().places(null)).flatMap((place) => place.folders)).toEqual([])
+    } finally {
+      for (const child of children) child.kill('SIGKILL')
+      await removeTree(top)
+    }
+  },
+)

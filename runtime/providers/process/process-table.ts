@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { uptime } from 'node:os'
 import { promisify } from 'node:util'
+import { isHere } from './mounts.ts'
 
 /**
  * What the kernel says about processes. A pid alone names nobody, because pids are used again; pid and start time
@@ -34,13 +35,17 @@ export interface ProcessTable {
   progress(pid: number): Promise<string>
   /** Processes that were started with all these variables, and their values, none of which may hold white space. */
   tagged(names: string[]): Promise<Tagged[]>
-  /** Where those processes are that one may look into; none where the kernel does not say (macOS). */
-  places(): Promise<Place[]>
+  /**
+   * Where those processes are that one may look into; none where the kernel does not say (macOS).
+   *
+   * @param folder a real path, there or not; null for whom no folder is of interest
+   */
+  places(folder: string | null): Promise<Place[]>
 }
 
 export type Place = {
   pid: number
-  /** Working directory and root, as far as they are not `/`; of a removed one what it was called. */
+  /** Working directory and root, as far as they lie in the folder that is asked for; of a removed one what it was called. */
   folders: string[]
   /** Its group of cgroup v2, e.g. `/user.slice`; empty where there is none. */
   controlGroup: string
@@ -88,17 +93,28 @@ function procTable(): ProcessTable {
         if (!text.includes(`${names[0]}=`)) return []
         return tag(pid, text.split('\0'), names)
       }),
-    places: async () => pids().map(place),
+    places: async (folder) => pids().map((pid) => place(pid, folder)),
   }
 }
 
-function place(pid: number): Place {
-  const folders = ['cwd', 'root'].map((name) => linkOr(`/proc/${pid}/${name}`, '/')).filter((path) => path !== '/')
+function place(pid: number, folder: string | null): Place {
   const [, controlGroup = ''] = /^0::(.*)$/m.exec(readOr(`/proc/${pid}/cgroup`, '')) ?? []
   // proc(5), field 7: the number of its terminal.
   const [, , , , terminal] = afterName(readOr(`/proc/${pid}/stat`, ''))
+  const folders = folder === null ? [] : foldersWithin(folder, pid)
   return { pid, folders, controlGroup, hasTerminal: terminal !== undefined && terminal !== '0' }
 }
+
+function foldersWithin(folder: string, pid: number): string[] {
+  const found = ['cwd', 'root'].flatMap((name) => {
+    const path = linkOr(`/proc/${pid}/${name}`)
+    return path !== null && isWithin(path, folder) ? [path] : []
+  })
+  return found.length > 0 && isHere(pid, [folder, ...found]) ? found : []
+}
+
+const isWithin = (path: string, folder: string): boolean =>
+  path === folder || path.startsWith(`${folder}/`) || path === `${folder} (deleted)`
 
 const afterName = (stat: string): string[] => stat.slice(stat.lastIndexOf(')') + 2).split(' ')
 
@@ -159,11 +175,11 @@ function readOr(path: string, otherwise: string): string {
   }
 }
 
-function linkOr(path: string, otherwise: string): string {
+function linkOr(path: string): string | null {
   try {
     return readlinkSync(path)
   } catch {
-    return otherwise
+    return null
   }
 }
 
