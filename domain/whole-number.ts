@@ -8,6 +8,8 @@ export type Range = {
   max: number
   /** In words, e.g. `ms`. */
   unit?: string
+  /** What 0 stands for, in words, where it is taken besides. */
+  zero?: string
 }
 
 /**
@@ -17,9 +19,11 @@ export type Range = {
  * @param option as people know it, e.g. the name of a variable.
  * @throws CoppiceError InvalidInput with the option, what was given, and what it takes.
  */
-export function wholeNumber(option: string, text: string, { min, max, unit }: Range, field = option): number {
+export function wholeNumber(option: string, text: string, { min, max, unit, zero }: Range, field = option): number {
   const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN
-  if (value >= min && value <= max) return value
+  if ((value >= min && value <= max) || (value === 0 && zero !== undefined)) return value
   const what = unit === undefined ? 'a whole number' : `a whole number of ${unit}`
-  throw new CoppiceError('InvalidInput', `${option} is "${text}"; it takes ${what} from ${min} to ${max}`, { field })
+  const none = zero === undefined ? '' : `, or 0 for ${zero}`
+  const message = `${option} is "${text}"; it takes ${what} from ${min} to ${max}${none}`
+  throw new CoppiceError('InvalidInput', message, { field })
 }

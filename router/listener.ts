@@ -49,7 +49,8 @@ export function createListener(parts: ListenerParts): Server {
     keepAliveTimeout: timeouts.clientKeepAliveMs,
     noDelay: true,
     keepAlive: timeouts.clientProbeMs > 0,
-    keepAliveInitialDelay: timeouts.clientProbeMs,
+    // Node would round down.
+    keepAliveInitialDelay: Math.ceil(timeouts.clientProbeMs / 1000) * 1000,
     highWaterMark: 64 * 1024,
     // Requests without a body are the rule; this spares them the life of a stream.
     optimizeEmptyRequests: true,

@@ -26,3 +26,19 @@ it('a network is listened on only by who says that apps may be open to it', () =
   expect(() => resolve('--listen', '0.0.0.0:80')).toThrow(/is not loopback/)
   expect(resolve('--listen', '0.0.0.0:80', '--expose-unconfined-apps').listen).toEqual({ host: '0.0.0.0', port: 80 })
 })
+
+it.each(['0', '1000', '32767000'])('a client is probed after clientProbeMs=%s', (ms) => {
+  expect(resolve('--timeout', `clientProbeMs=${ms}`).timeouts.clientProbeMs).toBe(Number(ms))
+})
+
+it.each(['1', '999', '32767001', '2147483647'])(
+  'clientProbeMs=%s, which the kernel does not take, is refused and does not become the two hours of its own',
+  (ms) => {
+    expect(() => resolve('--timeout', `clientProbeMs=${ms}`)).toThrow(
+      `--timeout clientProbeMs (COPPICE_ROUTER_TIMEOUT) is "${ms}"; it takes a whole number of ms from 1000 to 32767000, or 0 for never`,
+    )
+    expect(() =>
+      resolveOptions(['--routes', 'r'], { COPPICE_ROUTER_TIMEOUT: `connectMs=5,clientProbeMs=${ms}` }),
+    ).toThrow(/clientProbeMs/)
+  },
+)

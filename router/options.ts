@@ -87,7 +87,8 @@ export type Timeouts = {
   clientHalfClosedMs: number
   /**
    * A connection of a client on which nothing has come for so long is probed (TCP keepalive): a client that vanished without a
-   * word has it closed 10 s later. Lower it where a box in between forgets idle connections sooner. In whole seconds.
+   * word has it closed 10 s later. Lower it where a box in between forgets idle connections sooner. 1 s to 32,767 s, counted
+   * in seconds: what is between two is rounded up.
    */
   clientProbeMs: number
   /** An idle connection of a client. */
@@ -213,7 +214,7 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     exposeUnconfinedApps: on('expose-unconfined-apps'),
     accessLog: { sample: fraction('access-log', text('access-log') ?? '0') },
     limits: overridden('limit', DEFAULT_LIMITS, many('limit'), { min: 0, max: Number.MAX_SAFE_INTEGER }),
-    timeouts: overridden('timeout', DEFAULT_TIMEOUTS, many('timeout'), TIMER),
+    timeouts: overridden('timeout', DEFAULT_TIMEOUTS, many('timeout'), TIMER, { clientProbeMs: PROBE }),
     checks: overridden('check', DEFAULT_CHECKS, many('check'), TIMER),
   }
   if ((options.controlPlane === null) === (options.routes === null)) {
@@ -253,6 +254,9 @@ const listOf = (text = ''): string[] =>
 
 const TIMER: Range = { min: 0, max: LONGEST_TIMER_MS, unit: 'ms' }
 
+/** What Linux takes (MAX_TCP_KEEPIDLE); with anything else node keeps silent, and the system's own two hours count. */
+const PROBE: Range = { min: 1000, max: 32_767_000, unit: 'ms', zero: 'never' }
+
 const envName = (flag: string): string => `COPPICE_ROUTER_${flag.toUpperCase().replaceAll('-', '_')}`
 
 /** For messages to whom it would help. */
@@ -290,14 +294,21 @@ function fraction(flag: string, text: string): number {
   return value
 }
 
-function overridden<T extends Record<string, number>>(flag: string, defaults: T, given: string[], range: Range): T {
+/** @param narrow of those that take less than `range` */
+function overridden<T extends Record<string, number>>(
+  flag: string,
+  defaults: T,
+  given: string[],
+  range: Range,
+  narrow: { [name in keyof T]?: Range } = {},
+): T {
   const result: Record<string, number> = { ...defaults }
   for (const pair of given) {
     const [name, value] = pair.split('=')
     if (name === undefined || !Object.hasOwn(defaults, name)) {
       throw invalid(flag, `"${pair}" names none of ${Object.keys(defaults).join(', ')}`)
     }
-    result[name] = wholeNumber(`--${flag} ${name} (${envName(flag)})`, value ?? '', range, flag)
+    result[name] = wholeNumber(`--${flag} ${name} (${envName(flag)})`, value ?? '', narrow[name] ?? range, flag)
   }
   return result as T
 }

@@ -46,7 +46,7 @@ const TIMEOUT_WORDS: Record<keyof Timeouts, string> = {
   requestHeadMs: 'for the whole head of a request',
   requestBodyIdleMs: 'between two pieces of a request body',
   writeStallMs: 'a client that takes nothing of what waits for it for so long is cut off',
-  clientProbeMs: 'a client that sends nothing for so long is probed by TCP, and cut off if it has vanished',
+  clientProbeMs: 'a client silent for so long (from 1000) is probed by TCP, and cut off if it has vanished',
   clientHalfClosedMs: 'a client that has closed its side and is sent nothing for so long is cut off',
   clientKeepAliveMs: 'an idle connection of a client',
   tlsHandshakeMs: 'for the TLS handshake',
