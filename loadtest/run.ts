@@ -1,9 +1,12 @@
 /** `npm run loadtest -- <scenario|all>`: see runner/options.ts. */
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
 import { CoppiceError } from '../domain/errors.ts'
-import { onInterruption } from '../scripts/interruption.ts'
+import { onInterruption, orAborted } from '../scripts/interruption.ts'
 import { startProgress } from '../scripts/progress.ts'
+import { removal } from '../scripts/stack/own-home.ts'
+import { startStack } from '../scripts/stack/stack.ts'
 import { StartFailed } from '../scripts/stack/supervised.ts'
 import { ROOT } from '../scripts/stack-options.ts'
 import { resolveTool } from '../scripts/toolchain/resolve.ts'
@@ -15,15 +18,23 @@ import { runScenario } from './runner/run-scenario.ts'
 import { attachTo, OwnStack } from './runner/target.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
 
+/** Of the stack of our own, as soon as there may be one. */
+let home: string | null = null
+
 async function main(options: LoadTestOptions, signal: AbortSignal): Promise<number> {
   const progress = startProgress()
   const say = (words: string, detail?: string) => progress.step(words, detail)
-  const k6 = await resolveTool('k6', { onProgress: say })
-  process.stdout.write(`Seed ${options.seed}; the same again: --seed ${options.seed}\n`)
   let stack: OwnStack | null = null
   let attempted: Attempted = { results: [], failures: [] }
   try {
-    if (options.attach === null) stack = await OwnStack.start(say, signal)
+    const k6 = await orAborted(resolveTool('k6', { onProgress: say }), signal)
+    process.stdout.write(`Seed ${options.seed}; the same again: --seed ${options.seed}\n`)
+    if (options.attach === null) {
+      stack = await OwnStack.start(say, signal, (request) => {
+        home = request.home
+        return startStack(request)
+      })
+    }
     attempted = await runAll(options.scenarios, {
       signal,
       targetOf: (name) => {
@@ -103,10 +114,13 @@ async function run(): Promise<number> {
       return EXIT.held
     }
     const interrupt = new AbortController()
-    onInterruption(() => {
-      process.stderr.write('\nStopping k6 and what was started with it, then the report is written …\n')
-      interrupt.abort(new Error('interrupted'))
-    })
+    onInterruption(
+      () => {
+        process.stderr.write('\nStopping k6 and what was started with it, then the report is written …\n')
+        interrupt.abort(new Error('interrupted'))
+      },
+      () => leftBehind(options),
+    )
     return await main(options, interrupt.signal)
   } catch (error) {
     if (!(error instanceof CoppiceError)) throw error
@@ -115,4 +129,13 @@ async function run(): Promise<number> {
   }
 }
 
+function leftBehind({ attach }: LoadTestOptions): string {
+  if (home !== null) return `what is left ends with: ${removal(home)}`
+  return attach === null ? 'nothing was started yet.' : `${attach.app} may have another number of instances now.`
+}
+
 process.exitCode = await run()
+// A line that is still on its way to a pipe must arrive.
+await sleep(0)
+// A tool that is being built for somebody who has pressed Ctrl-C is waited for by nobody.
+process.exit()

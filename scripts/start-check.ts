@@ -6,11 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../runtime/providers/process/process-table.ts'
-import { askWithKey, BrowserLike, startLoad } from './check/traffic.ts'
-import { onInterruption } from './interruption.ts'
+import { askWithKey, BrowserLike, type LoadResult, startLoad } from './check/traffic.ts'
+import { onInterruption, orAborted } from './interruption.ts'
 import type { Progress } from './progress.ts'
 import { type ApiInstance, callApi, deploy } from './stack/client.ts'
 import { EXAMPLE, ensureExample } from './stack/example-app.ts'
+import { removal } from './stack/own-home.ts'
 import { type Stack, startStack } from './stack/stack.ts'
 import { StartFailed } from './stack/supervised.ts'
 
@@ -32,11 +33,17 @@ export async function check(progress: Progress): Promise<number> {
   let stack: Stack | null = null
   const started = Date.now()
   const leave = new AbortController()
-  onInterruption(() => leave.abort())
+  onInterruption(
+    () => leave.abort(new Error('interrupted')),
+    () => `what is left ends with: ${removal(home)}`,
+  )
   try {
     stack = await startStack({ home, ports: 'free', onProgress: progress.step, signal: leave.signal })
     const running = stack
-    const { urls } = await ensureExample(running, (words) => progress.step(words))
+    const { urls } = await orAborted(
+      ensureExample(running, (words) => progress.step(words)),
+      leave.signal,
+    )
     const url = urls[0] as string
     rows.push({
       claim: STARTS,
@@ -46,7 +53,7 @@ export async function check(progress: Progress): Promise<number> {
     for (const [claim, prove] of PROOFS) {
       leave.signal.throwIfAborted()
       progress.step(claim)
-      rows.push(await attempt(claim, () => prove(running, url)))
+      rows.push(await attempt(claim, () => prove(running, url, leave.signal)))
     }
   } catch (error) {
     const log = error instanceof StartFailed ? `\n    ${error.logLines.join('\n    ')}` : ''
@@ -66,7 +73,7 @@ export async function check(progress: Progress): Promise<number> {
   return holds ? 0 : 1
 }
 
-type Proof = (stack: Stack, url: string) => Promise<string>
+type Proof = (stack: Stack, url: string, interrupted: AbortSignal) => Promise<string>
 
 const PROOFS: [string, Proof][] = [
   ['two instances answer at one URL', twoInstances],
@@ -117,35 +124,43 @@ async function keysStay(_stack: Stack, url: string): Promise<string> {
 async function survivesKill(stack: Stack, url: string): Promise<string> {
   const [victim] = (await servingInstances(stack)).filter(({ pid }) => pid !== undefined)
   expect(victim?.pid !== undefined, 'the API names no pid of an instance')
-  const load = startLoad(url, { clients: CLIENTS, methods: IDEMPOTENT })
-  await sleep(1_000)
-  const killed = Date.now()
-  process.kill(victim?.pid as number, 'SIGKILL')
-  const back = await untilReplaced(stack, victim as ApiInstance)
-  const backAfter = seconds(killed)
-  await sleep(1_000)
-  const { requests, failures } = await load.stop()
+  const [{ back, backAfter }, { requests, failures }] = await underLoad(url, IDEMPOTENT, async () => {
+    await sleep(1_000)
+    const killed = Date.now()
+    process.kill(victim?.pid as number, 'SIGKILL')
+    const back = await untilReplaced(stack, victim as ApiInstance)
+    const backAfter = seconds(killed)
+    await sleep(1_000)
+    return { back, backAfter }
+  })
   expect(failures.length === 0, `${failures.length} of ${requests} requests failed: ${failures[0]}`)
   expect(back, `${victim?.id} was not back after 30 s`)
   return `${requests} requests, 0 failed; ${victim?.id} was back after ${backAfter}`
 }
 
-async function survivesDeployment(stack: Stack, url: string): Promise<string> {
-  const load = startLoad(url, { clients: CLIENTS, methods: [...IDEMPOTENT, 'POST'] })
-  await sleep(500)
-  const began = Date.now()
-  const deployment = await deploy(stack, EXAMPLE.app, {
-    source_code_path: EXAMPLE.source,
-    env_vars: [{ name: 'HELLO_VERSION', value: '2' }],
+async function survivesDeployment(stack: Stack, url: string, interrupted: AbortSignal): Promise<string> {
+  const request = { source_code_path: EXAMPLE.source, env_vars: [{ name: 'HELLO_VERSION', value: '2' }] }
+  const [{ deployment, took }, load] = await underLoad(url, [...IDEMPOTENT, 'POST'], async () => {
+    await sleep(500)
+    const began = Date.now()
+    const deployment = await orAborted(deploy(stack, EXAMPLE.app, request), interrupted)
+    const took = seconds(began)
+    await sleep(500)
+    return { deployment, took }
   })
-  const took = seconds(began)
-  await sleep(500)
-  const { requests, failures, stepsBack } = await load.stop()
+  const { requests, failures, stepsBack } = load
   expect(failures.length === 0, `${failures.length} of ${requests} requests failed: ${failures[0]}`)
   expect(stepsBack === 0, `${stepsBack} requests met the old version after their client had seen the new one`)
   const seen = await askWithKey(url, randomUUID())
   expect(seen.version === '2' && seen.deployment === deployment, `version ${seen.version} answers after the deployment`)
   return `${requests} requests, 0 failed, none met the old version after the new; took ${took}`
+}
+
+/** Where the work fails the load ends as well: nothing asks what is being stopped. */
+async function underLoad<T>(url: string, methods: string[], work: () => Promise<T>): Promise<[T, LoadResult]> {
+  const load = startLoad(url, { clients: CLIENTS, methods })
+  const done = await work().finally(() => load.stop())
+  return [done, await load.stop()]
 }
 
 async function stopsAll(stack: Stack): Promise<string> {

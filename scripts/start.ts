@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
 import { CoppiceError, withHint } from '../domain/errors.ts'
 import { outliveStandardStreams } from '../logging/line-output.ts'
+import { onInterruption } from './interruption.ts'
 import { startProgress } from './progress.ts'
 import { followAttached } from './stack/attach.ts'
 import { ensureExample } from './stack/example-app.ts'
@@ -76,30 +77,16 @@ function stoppedEarly(): number {
 
 type Interruption = { promise: Promise<'interrupted'>; signal: AbortSignal }
 
-/** npm passes on the signals that the terminal has sent to all of them already, so one Ctrl-C may arrive twice. */
-const SAME_SIGNAL_MS = 1_000
-
-/** The first signal asks for an orderly stop, a second one that is meant as such ends at once. */
 function interruption(): Interruption {
   const controller = new AbortController()
   const { promise, resolve } = Promise.withResolvers<'interrupted'>()
-  let first = 0
-  for (const [name, number] of [
-    ['SIGINT', 2],
-    ['SIGTERM', 15],
-    ['SIGHUP', 1],
-  ] as const) {
-    process.on(name, () => {
-      if (first === 0) {
-        first = performance.now()
-        controller.abort()
-        resolve('interrupted')
-      } else if (performance.now() - first > SAME_SIGNAL_MS) {
-        process.stderr.write('\nEnded without waiting; the next start tidies up.\n')
-        process.exit(128 + number)
-      }
-    })
-  }
+  onInterruption(
+    () => {
+      controller.abort()
+      resolve('interrupted')
+    },
+    () => 'the next start tidies up.',
+  )
   return { promise, signal: controller.signal }
 }
 

@@ -181,7 +181,13 @@ async function startSecondRouter(
   const [port] = (await freePorts(1)) as [number]
   const log = join(folder, 'second-router.log')
   const out = openSync(log, 'a')
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('COPPICE_ROUTER_')))
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('COPPICE_ROUTER_'))
+  const env = {
+    ...Object.fromEntries(inherited),
+    // By these `down` finds it when nobody is left to stop it.
+    COPPICE_HOME: stack.home,
+    COPPICE_ROUTER_STATE_DIR: homePaths(stack.home).router,
+  }
   const flags = {
     listen: `127.0.0.1:${port}`,
     'control-plane': stack.apiUrl,

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { reserveReadyFile } from '../../logging/ready-file.ts'
+import { orAborted } from '../interruption.ts'
 import { homePaths, ROOT, STACK_ROWS, type StackOptions } from '../stack-options.ts'
 import {
   drawTemporalPorts,
@@ -155,15 +156,6 @@ async function embeddedTemporal(
       ...(ui ? [{ port: options.uiPort, row: STACK_ROWS.uiPort }] : []),
     ],
   }
-}
-
-/** A tool that is being built takes minutes, and nobody who has pressed Ctrl-C waits for that. */
-function orAborted<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
-  if (signal === undefined) return work
-  return new Promise((resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-    work.then(resolve, reject)
-  })
 }
 
 function accepts(port: number): Promise<boolean> {

@@ -213,4 +213,15 @@ describe('npm start -- --check', () => {
     expect(check.said()).not.toContain('Logs: ')
     expect(await readdir(home)).toEqual([])
   })
+
+  it('waits for no deployment when it is interrupted, and leaves nothing behind', async () => {
+    const check = npmStart('--check')
+    await check.until('Deploying')
+    check.child.kill('SIGINT')
+    expect(await check.ended).toBe(1)
+    expect(check.said()).toContain('interrupted')
+    expect(check.said()).not.toContain('to its first answer')
+    expect(check.said()).toContain('✓ leaves no process when it is stopped')
+    expect(await readdir(home)).toEqual([])
+  })
 })
