@@ -4,14 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pc from 'picocolors'
-import { removeTree } from '../runtime/artifacts/trees.ts'
 import { systemProcessTable } from '../runtime/providers/process/process-table.ts'
 import { askWithKey, BrowserLike, type LoadResult, startLoad } from './check/traffic.ts'
 import { onInterruption, orAborted } from './interruption.ts'
 import type { Progress } from './progress.ts'
-import { type ApiInstance, callApi, deploy } from './stack/client.ts'
+import { type ApiInstance, callApi, deploy, findApp } from './stack/client.ts'
 import { EXAMPLE, ensureExample } from './stack/example-app.ts'
-import { removal } from './stack/own-home.ts'
+import { leaveHome, removal, runsNothing } from './stack/own-home.ts'
 import { type Stack, startStack } from './stack/stack.ts'
 import { StartFailed } from './stack/supervised.ts'
 
@@ -27,7 +26,7 @@ const STARTS = 'starts, and deploys an app on two instances'
 const CLIENTS = 20
 const IDEMPOTENT = ['GET', 'PUT', 'DELETE']
 
-export async function check(progress: Progress): Promise<number> {
+export async function check(progress: Progress, begin: typeof startStack = startStack): Promise<number> {
   const home = await mkdtemp(join(tmpdir(), 'coppice-check-'))
   const rows: Row[] = []
   let stack: Stack | null = null
@@ -38,7 +37,7 @@ export async function check(progress: Progress): Promise<number> {
     () => `what is left ends with: ${removal(home)}`,
   )
   try {
-    stack = await startStack({ home, ports: 'free', onProgress: progress.step, signal: leave.signal })
+    stack = await begin({ home, ports: 'free', onProgress: progress.step, signal: leave.signal })
     const running = stack
     const { urls } = await orAborted(
       ensureExample(running, (words) => progress.step(words)),
@@ -59,17 +58,19 @@ export async function check(progress: Progress): Promise<number> {
     const log = error instanceof StartFailed ? `\n    ${error.logLines.join('\n    ')}` : ''
     rows.push({ claim: STARTS, seen: `${(error as Error).message}${log}`, holds: false })
   }
+  let stopped = runsNothing(home)
   if (stack !== null) {
     const running = stack
     progress.step('stops everything')
-    rows.push(await attempt('leaves no process when it is stopped', () => stopsAll(running)))
+    const row = await attempt('leaves no process when it is stopped', () => stopsAll(running))
+    rows.push(row)
+    stopped = row.holds
   }
   progress.end()
   const holds = rows.every((row) => row.holds)
   process.stdout.write(table(rows, Date.now() - started))
-  // Whoever interrupted it wants nothing of it, and the folder has a token.
-  if (holds || leave.signal.aborted) await removeTree(home)
-  else process.stdout.write(`Logs: ${join(home, 'logs')}\n`)
+  // Whoever interrupted it wants to read nothing of it.
+  process.stdout.write(await leaveHome(home, { stopped, wantsLogs: !holds && !leave.signal.aborted }))
   return holds ? 0 : 1
 }
 
@@ -164,9 +165,14 @@ async function underLoad<T>(url: string, methods: string[], work: () => Promise<
 }
 
 async function stopsAll(stack: Stack): Promise<string> {
-  const instances = await servingInstances(stack)
-  const pids = [...Object.values(stack.pids), ...instances.map(({ pid }) => pid)].filter((pid) => pid !== undefined)
-  await stack.stop()
+  const pids = Object.values(stack.pids)
+  try {
+    // Where it was interrupted there may be no app yet.
+    const instances = (await findApp(stack, EXAMPLE.app)) === null ? [] : await servingInstances(stack)
+    pids.push(...instances.flatMap(({ pid }) => pid ?? []))
+  } finally {
+    await stack.stop()
+  }
   const table = systemProcessTable()
   const rows = await Promise.all(pids.map((pid) => table.row(pid)))
   // A zombie is dead, and stays in the table where no init reaps.
