@@ -13,7 +13,7 @@ import { resolveTool } from '../scripts/toolchain/resolve.ts'
 import { writeReport } from './report/report.ts'
 import { tellResult } from './report/text.ts'
 import { helpText, type LoadTestOptions, resolveOptions } from './runner/options.ts'
-import { type Attempted, EXIT, exitCode, isInterruption, runAll } from './runner/run-all.ts'
+import { type Attempted, conclude, EXIT, isInterruption, runAll } from './runner/run-all.ts'
 import { runScenario } from './runner/run-scenario.ts'
 import { attachTo, OwnStack } from './runner/target.ts'
 import { SCENARIOS, type Scenario } from './scenarios.ts'
@@ -70,16 +70,18 @@ async function main(options: LoadTestOptions, signal: AbortSignal): Promise<numb
   const { results, failures } = attempted
   if (failures.length > 0) progress.fail()
   else progress.end()
-  try {
-    if (results.length > 0) process.stdout.write(`Report: ${await writeReport(results, options.out)}\n`)
-  } catch (error) {
-    // What is ours has to be stopped all the same.
-    failures.push(error as Error)
-  }
-  const code = exitCode(attempted, signal)
-  if (options.keep && stack !== null && !signal.aborted) await untilInterrupted(stack, signal)
-  await stack?.stop()
-  progress.end()
+  const code = await conclude(attempted, {
+    signal,
+    report: async () => {
+      if (results.length > 0) process.stdout.write(`Report: ${await writeReport(results, options.out)}\n`)
+    },
+    goOn: async () => {
+      if (options.keep && stack !== null && !signal.aborted) await untilInterrupted(stack, signal)
+    },
+    stop: async () => stack?.stop(),
+  })
+  if (failures.length > 0) progress.fail()
+  else progress.end()
   // Of one that was interrupted too: whoever did that has to know what became of the app.
   for (const failure of failures) process.stderr.write(`${pc.red('The run failed:')} ${inWords(failure)}\n`)
   return code

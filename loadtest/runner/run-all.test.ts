@@ -1,9 +1,10 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { StartStackOptions } from '../../scripts/stack/stack.ts'
-import { EXIT, exitCode, runAll } from './run-all.ts'
+import type { Stack, StartStackOptions } from '../../scripts/stack/stack.ts'
+import { homePaths } from '../../scripts/stack-options.ts'
+import { conclude, EXIT, exitCode, isInterruption, runAll } from './run-all.ts'
 import type { ScenarioResult } from './run-scenario.ts'
 import { OwnStack, type Target } from './target.ts'
 
@@ -76,6 +77,44 @@ describe('all scenarios', () => {
   })
 })
 
+describe('what comes after the scenarios', () => {
+  const refuse = (words: string) => () => Promise.reject(new Error(words))
+  const nothing = async () => {}
+
+  it('R11.2 all of it is done whatever fails before, and told with what has failed in the run', async () => {
+    const attempted = { results: [result('held')], failures: [new Error('k6 ended')] }
+    const done: string[] = []
+    const code = await conclude(attempted, {
+      report: refuse('no space left on device'),
+      goOn: async () => void done.push('went on'),
+      stop: refuse('Instances are left on /home: i-1'),
+      signal: new AbortController().signal,
+    })
+    expect(done).toEqual(['went on'])
+    expect(attempted.failures.map(({ message }) => message)).toEqual([
+      'k6 ended',
+      'no space left on device',
+      'Instances are left on /home: i-1',
+    ])
+    expect(code).toBe(EXIT.failed)
+  })
+
+  it('a run of which something is left is not green, also when it was interrupted', async () => {
+    const stop = refuse('Instances are left on /home: i-1')
+    const codeOf = (signal: AbortSignal) =>
+      conclude({ results: [result('held')], failures: [] }, { report: nothing, goOn: nothing, stop, signal })
+    expect(await codeOf(new AbortController().signal)).toBe(EXIT.failed)
+    expect(await codeOf(AbortSignal.abort())).toBe(EXIT.interrupted)
+  })
+
+  it('Ctrl-C to what went on running after the last scenario is no interruption', async () => {
+    const abort = new AbortController()
+    const goOn = async () => abort.abort(new Error('interrupted'))
+    const parts = { report: nothing, goOn, stop: nothing, signal: abort.signal }
+    expect(await conclude({ results: [result('held')], failures: [] }, parts)).toBe(EXIT.held)
+  })
+})
+
 describe('a stack of its own', () => {
   let temporary: string
   beforeEach(async () => {
@@ -101,5 +140,28 @@ describe('a stack of its own', () => {
     }
     await expect(OwnStack.start(() => {}, abort.signal, interrupted)).rejects.toThrow('interrupted')
     expect(await readdir(temporary)).toEqual([])
+  })
+  it('R11.2 of which something is left keeps its folder without the token, and says where, besides why it failed', async () => {
+    const abort = new AbortController()
+    const begin = async ({ home }: StartStackOptions) => {
+      await mkdir(homePaths(home).logs, { recursive: true })
+      await writeFile(homePaths(home).token, 'secret')
+      const stop = () => Promise.reject(new Error('Instances are left: i-1'))
+      abort.abort(new Error('interrupted'))
+      // Of the start the second router fails: nothing answers there.
+      return { home, apiUrl: 'http://127.0.0.1:9', token: 'secret', stop } as Partial<Stack> as Stack
+    }
+    const failure = await OwnStack.start(() => {}, abort.signal, begin).then(
+      () => null,
+      (error: Error) => error,
+    )
+    expect(failure?.message).toContain('Instances are left: i-1')
+    const [folder] = (await readdir(temporary)) as [string]
+    const home = join(temporary, folder, 'home')
+    expect(failure?.message).toContain(`npx coppice --home ${home} down --purge`)
+    expect(failure?.cause).toBeInstanceOf(Error)
+    expect(await readdir(home)).toEqual(['logs'])
+    // It has to be told, too, so it must not look like a mere interruption.
+    expect(isInterruption(failure as Error, abort.signal)).toBe(false)
   })
 })

@@ -42,13 +42,33 @@ export async function runAll(scenarios: string[], parts: RunAllParts): Promise<A
   return attempted
 }
 
+export type Ending = {
+  report(): Promise<void>
+  /** Until somebody has seen enough, where that is wanted. */
+  goOn(): Promise<void>
+  stop(): Promise<void>
+  signal: AbortSignal
+}
+
+/**
+ * What comes after the scenarios: all of it, whatever fails, and that is told with the rest.
+ *
+ * @returns the exit code
+ */
+export async function conclude(attempted: Attempted, { report, goOn, stop, signal }: Ending): Promise<number> {
+  // Whoever ends what went on running afterwards interrupts no test.
+  const { aborted } = signal
+  for (const step of [report, goOn, stop]) await step().catch((error: Error) => attempted.failures.push(error))
+  return exitCode(attempted, { aborted })
+}
+
 export const isInterruption = (error: Error, signal: AbortSignal): boolean =>
   signal.aborted && (error === signal.reason || error.name === 'AbortError')
 
 /** k6's own code for a threshold that was crossed; BSD's EX_TEMPFAIL for a harness that was unfit. */
 export const EXIT = { held: 0, failed: 1, usage: 2, unfit: 75, broken: 99, interrupted: 130 } as const
 
-export function exitCode({ results, failures }: Attempted, signal: AbortSignal): number {
+export function exitCode({ results, failures }: Attempted, signal: Pick<AbortSignal, 'aborted'>): number {
   if (signal.aborted) return EXIT.interrupted
   if (failures.length > 0) return EXIT.failed
   if (results.some(({ verdict }) => verdict.outcome === 'broken')) return EXIT.broken

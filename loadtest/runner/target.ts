@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { removeTree } from '../../runtime/artifacts/trees.ts'
 import { ApiRefused } from '../../scripts/stack/client.ts'
+import { leaveHome, runsNothing } from '../../scripts/stack/own-home.ts'
 import { freePorts } from '../../scripts/stack/ports.ts'
 import { type Stack, startStack } from '../../scripts/stack/stack.ts'
 import { homePaths, ROOT } from '../../scripts/stack-options.ts'
@@ -80,7 +81,7 @@ export class OwnStack {
     try {
       await mkdir(join(folder, 'journal'))
       stack = await begin({
-        home: join(folder, 'home'),
+        home: homeIn(folder),
         ports: 'free',
         onProgress,
         signal,
@@ -93,8 +94,8 @@ export class OwnStack {
       })
       return new OwnStack(stack, folder, await startSecondRouter(stack, folder, signal))
     } catch (error) {
-      await stack?.stop()
-      await removeTree(folder)
+      const left = await end(stack, folder)
+      if (left !== null) throw new Error(`${(error as Error).message}. ${left}`, { cause: error })
       signal?.throwIfAborted()
       throw error
     }
@@ -168,9 +169,26 @@ export class OwnStack {
       await exited
       clearTimeout(late)
     }
-    await this.#stack.stop()
-    await removeTree(this.#folder)
+    const left = await end(this.#stack, this.#folder)
+    if (left !== null) throw new Error(left)
   }
+}
+
+const homeIn = (folder: string): string => join(folder, 'home')
+
+/** @returns why the folder had to stay, in words; null where all has ended, and it is gone */
+async function end(stack: Stack | null, folder: string): Promise<string | null> {
+  const home = homeIn(folder)
+  const failure = await (stack?.stop() ?? Promise.resolve()).then(
+    () => null,
+    (error: Error) => error,
+  )
+  if (failure !== null || !runsNothing(home)) {
+    const words = await leaveHome(home, { stopped: false, wantsLogs: true })
+    return failure === null ? words.trimEnd() : `${failure.message}\n${words.trimEnd()}`
+  }
+  await removeTree(folder)
+  return null
 }
 
 async function startSecondRouter(
