@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto'
-import { constants, createReadStream, type Stats } from 'node:fs'
-import { chmod, copyFile, lstat, open, readFile, readlink, rename, utimes } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import { constants, type Stats } from 'node:fs'
+import { chmod, copyFile, lstat, open, readFile, readlink, rename, rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { compare } from '../../domain/source-rules.ts'
@@ -29,6 +29,9 @@ type Kind = 'f' | 'd' | 'l'
 
 /** Up to here a file is read in one go: a stream costs more than most files of a layer. Hashing it takes under 1 ms. */
 const READ_WHOLE_BYTES = 256 * 1024
+
+/** Builds and apps run as our user: a named pipe in the place of a file would be waited for for ever. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK
 
 /**
  * Makes a tree read-only and describes it. Sealed files cannot be written and sealed directories not be added to;
@@ -115,25 +118,31 @@ export async function digestInPlace(path: string): Promise<string> {
   return digestOf(entries)
 }
 
-/** Written beside and renamed, with its own digest in the first line: half a manifest is none. */
+/**
+ * Written beside and renamed, with its own digest in the first line: half a manifest is none. Beside under a name that
+ * nobody can have taken: what runs as our user could have put a named pipe there, which holds a thread of the pool for ever.
+ */
 export async function writeManifest(file: string, manifest: Manifest): Promise<void> {
   const body = JSON.stringify(manifest)
-  const temporary = `${file}.new`
-  const handle = await open(temporary, 'w')
+  const temporary = `${file}.${randomUUID()}`
+  const handle = await open(temporary, 'wx')
   try {
-    await handle.writeFile(`${sha256(body)}\n${body}`)
-    await handle.sync()
-  } finally {
-    await handle.close()
+    try {
+      await handle.writeFile(`${sha256(body)}\n${body}`)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, file)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
   }
-  await rename(temporary, file)
 }
 
 /** Null when there is none that can be believed. */
 export async function readManifest(file: string): Promise<Manifest | null> {
-  // A build runs as our user and may have put a named pipe there, which would be waited for for ever.
-  const flag = constants.O_RDONLY | constants.O_NONBLOCK
-  const text = (await readFile(file, { encoding: 'utf8', flag }).catch(nullIfDamaged)) ?? ''
+  const text = (await readFile(file, { encoding: 'utf8', flag: READ_FLAGS }).catch(nullIfDamaged)) ?? ''
   const body = text.slice(65)
   if (text[64] !== '\n' || sha256(body) !== text.slice(0, 64)) return null
   const manifest = JSON.parse(body) as Manifest
@@ -217,8 +226,9 @@ function kindOf(stats: Stats): Kind | null {
 async function contentOf(path: string, kind: Kind, size: number): Promise<string> {
   if (kind === 'd') return ''
   if (kind === 'l') return readlink(path)
-  if (size <= READ_WHOLE_BYTES) return sha256(await readFile(path))
+  if (size <= READ_WHOLE_BYTES) return sha256(await readFile(path, { flag: READ_FLAGS }))
   const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path, { highWaterMark: READ_WHOLE_BYTES })) hash.update(chunk)
+  const file = await open(path, READ_FLAGS)
+  for await (const chunk of file.createReadStream({ highWaterMark: READ_WHOLE_BYTES })) hash.update(chunk)
   return hash.digest('hex')
 }

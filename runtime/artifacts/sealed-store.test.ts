@@ -193,6 +193,15 @@ describe('a sealed tree', () => {
     expect(modeOf(join(path, 'file'))).toBe(0o444)
   })
 
+  it('R13.8 is sealed again at once, whatever lies beside its manifest', async () => {
+    const store = make()
+    const { path } = await put(store, 'k1')
+    for (const name of ['manifest.new', 'new']) execFileSync('mkfifo', [join(path, '..', name)])
+    utimesSync(join(path, 'bin', 'run'), 1, 1)
+    expect(await store.open('k1')).not.toBeNull()
+    expect(list('kept', 'k1').sort()).toEqual(['manifest', 'manifest.new', 'new', 'tree'])
+  })
+
   it.each<[string, (path: string) => unknown]>([
     ['named pipe', (path) => execFileSync('mkfifo', [path])],
     ['socket', (path) => spawnSync(process.execPath, ['-e', LISTENS, path])],

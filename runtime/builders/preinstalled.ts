@@ -1,6 +1,8 @@
-import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { constants } from 'node:fs'
+import { copyFile, readdir, writeFile } from 'node:fs/promises'
+import { join, relative } from 'node:path'
 import type { Ensured, Job } from './job.ts'
+import { folderIn, readIn, writeIn } from './stage-files.ts'
 import { pythonOf } from './venv.ts'
 
 /** What is in a layer of pre-installed libraries. */
@@ -25,8 +27,8 @@ export async function installPreinstalled(job: Job, uv: string, list: readonly s
     name: 'uv pip install -r preinstalled.txt',
   })
   const site = await siteOf(job.stage.tree)
-  const programs = (await readdir(join(job.stage.tree, 'bin'))).filter((name) => !OF_THE_VENV.test(name))
-  return { site, versions: await versionsIn(join(job.stage.tree, site)), programs: programs.sort() }
+  const programs = (await readdir(await folderIn(job.stage.tree, 'bin'))).filter((name) => !OF_THE_VENV.test(name))
+  return { site, versions: await versionsIn(await folderIn(job.stage.tree, site)), programs: programs.sort() }
 }
 
 /**
@@ -41,10 +43,12 @@ export async function notInstalledBeneath(
   beneath: PreinstalledMeta,
   cwd: string,
 ): Promise<string | null> {
-  const resolved = join(cwd, '.resolved.txt')
+  const { scratch } = job.stage
+  const inCwd = (name: string) => join(relative(scratch, cwd), name)
   // uv prefers the versions of an output file that is there already.
-  await writeFile(
-    resolved,
+  await writeIn(
+    scratch,
+    inCwd('.resolved.txt'),
     Object.entries(beneath.versions)
       .map(([name, version]) => `${name}==${version}\n`)
       .join(''),
@@ -63,17 +67,17 @@ export async function notInstalledBeneath(
       pythonOf(job),
       'requirements.txt',
       '--output-file',
-      resolved,
+      '.resolved.txt',
     ],
     { cwd, name: 'uv pip compile requirements.txt' },
   )
-  const lines = (await readFile(resolved, 'utf8')).split('\n')
+  const lines = (await readIn(scratch, inCwd('.resolved.txt'))).split('\n')
   const missing = lines.filter((line) => {
     const [, name, version] = /^([\w.-]+)==(\S+)$/.exec(line.trim()) ?? []
     return line.trim() !== '' && (name === undefined || beneath.versions[normalised(name)] !== version)
   })
   if (missing.every((line) => line.startsWith('-'))) return null
-  await writeFile(join(cwd, '.missing.txt'), `${missing.join('\n')}\n`)
+  await writeIn(scratch, inCwd('.missing.txt'), `${missing.join('\n')}\n`)
   return '.missing.txt'
 }
 
@@ -85,15 +89,19 @@ export async function notInstalledBeneath(
 export async function layBeneath(job: Job, beneath: Ensured): Promise<void> {
   const { site, programs } = beneath.meta as PreinstalledMeta
   const upToKept = '../'.repeat(site.split('/').length + 2)
-  await writeFile(join(job.stage.tree, site, 'coppice-preinstalled.pth'), `${upToKept}${beneath.key}/tree/${site}\n`)
-  const own = new Set(await readdir(join(job.stage.tree, 'bin')))
+  await writeIn(job.stage.tree, `${site}/coppice-preinstalled.pth`, `${upToKept}${beneath.key}/tree/${site}\n`)
+  const bin = await folderIn(job.stage.tree, 'bin')
+  const own = new Set(await readdir(bin))
+  // Not what a link of the layer leads to.
+  const files = new Set(beneath.entries.flatMap(([path, kind]) => (kind === 'f' ? [path] : [])))
   for (const name of programs) {
-    if (!own.has(name)) await copyFile(join(beneath.path, 'bin', name), join(job.stage.tree, 'bin', name))
+    if (own.has(name) || !files.has(`bin/${name}`)) continue
+    await copyFile(join(beneath.path, 'bin', name), join(bin, name), constants.COPYFILE_EXCL)
   }
 }
 
 async function siteOf(venv: string): Promise<string> {
-  const python = (await readdir(join(venv, 'lib'))).find((name) => name.startsWith('python'))
+  const python = (await readdir(await folderIn(venv, 'lib'))).find((name) => name.startsWith('python'))
   return `lib/${python}/site-packages`
 }
 

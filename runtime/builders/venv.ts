@@ -1,5 +1,5 @@
-import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { removeTree } from '../artifacts/trees.ts'
 import type { Job } from './job.ts'
 import type { Interpreter } from './python-interpreter.ts'
 
@@ -22,7 +22,7 @@ export async function makeVenv(job: Job, { uv, interpreter }: Environment): Prom
 
 /** Takes out what uv leaves for its own later use; a sealed layer has none. */
 export async function tidy({ stage }: Job): Promise<void> {
-  for (const name of ['.lock', '.gitignore', 'CACHEDIR.TAG']) await rm(join(stage.tree, name), { force: true })
+  for (const name of ['.lock', '.gitignore', 'CACHEDIR.TAG']) await removeTree(join(stage.tree, name))
 }
 
 export function pythonOf({ stage }: Job): string {

@@ -234,6 +234,16 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
     expect([...bench.names('making'), ...bench.names('trash')]).toEqual([])
   })
 
+  it('R13.8 whose build puts named pipes beside its folder is sealed all the same, and waits for none', async () => {
+    const build = 'cd .. && mkfifo manifest manifest.new entry entry.new; true'
+    const path = bench.folder('app', {
+      'package.json': packageJson({ dependencies: {}, scripts: { build, start: 'true' } }),
+    })
+    const { artifact } = await bench.build(path)
+    expect(await bench.artifacts.open(artifact)).not.toBeNull()
+    expect([...bench.names('making'), ...bench.names('trash')]).toEqual([])
+  })
+
   it('R3.6 whose build watches its files is given up with all that it started, and told what to look for', async () => {
     const limits = new Map<number, () => void>()
     const after = (ms: number, reached: () => void) => {

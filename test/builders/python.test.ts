@@ -261,6 +261,38 @@ describe('R3.2 the pre-installed libraries', () => {
   })
 })
 
+describe('a package whose build puts something else in the place of what is written after it', () => {
+  /** In the folder of the stage that has the source, then in the one that has its packages. */
+  const withHook = (hook: string) => ({
+    'app.py': 'import click, hooked; print(click.__name__, hooked.__name__)',
+    'requirements.txt': './hooked\nclick==8.1.8\n',
+    'hooked/pyproject.toml':
+      '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n[project]\nname = "hooked"\nversion = "1"\ndynamic = ["dependencies"]\n',
+    'hooked/backend.py': `import glob, os, zipfile
+SOURCE = ".."
+SITE = glob.glob("../../../**/site-packages", recursive=True)[0]
+VENV = os.path.join(SITE, "../../..")
+def build_wheel(folder, *args, **kwargs):
+    ${hook}
+    with zipfile.ZipFile(os.path.join(folder, "hooked-1-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("hooked.py", "")
+        wheel.writestr("hooked-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: hooked\\nVersion: 1\\n")
+        wheel.writestr("hooked-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("hooked-1.dist-info/RECORD", "hooked.py,,\\nhooked-1.dist-info/METADATA,,\\nhooked-1.dist-info/WHEEL,,\\nhooked-1.dist-info/RECORD,,\\n")
+    return "hooked-1-py3-none-any.whl"
+`,
+  })
+
+  it('R13.8 gets its layer where these are a named pipe and a link: neither is waited for or written through', async () => {
+    const outside = join(bench.home, 'outside')
+    const hook = `for path, put in [("../.missing.txt", os.mkfifo), (SITE + "/coppice-preinstalled.pth", lambda path: os.symlink(${JSON.stringify(outside)}, path))]:
+        if not os.path.lexists(path): put(path)`
+    const { artifact } = await bench.build(bench.folder('app', withHook(hook)), { preinstalled: true })
+    expect(await bench.runIn(artifact)).toBe('click hooked')
+    expect(existsSync(outside)).toBe(false)
+  })
+})
+
 describe('an app with pyproject.toml and uv.lock', () => {
   const pyproject = (extra = '') =>
     `[project]\nname = "app"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["itsdangerous==2.2.0"]\n[dependency-groups]\ndev = ["click==8.1.7"]\n${extra}`
