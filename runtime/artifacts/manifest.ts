@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { chmod, copyFile, lstat, open, readFile, readlink, rename, rm, utimes } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { compare } from '../../domain/source-rules.ts'
 import { inParallel, walkTree } from './trees.ts'
@@ -142,7 +142,8 @@ export async function writeManifest(file: string, manifest: Manifest): Promise<v
 
 /** Null when there is none that can be believed. */
 export async function readManifest(file: string): Promise<Manifest | null> {
-  const text = (await readFile(file, { encoding: 'utf8', flag: READ_FLAGS }).catch(nullIfDamaged)) ?? ''
+  const flag = READ_FLAGS | constants.O_NOFOLLOW
+  const text = (await readFile(file, { encoding: 'utf8', flag }).catch(nullIfDamaged)) ?? ''
   const body = text.slice(65)
   if (text[64] !== '\n' || sha256(body) !== text.slice(0, 64)) return null
   const manifest = JSON.parse(body) as Manifest
@@ -201,8 +202,9 @@ async function listTree(root: string): Promise<{ entries: ManifestEntry[]; share
  * name changes every layer with that file.
  */
 async function ownCopy(path: string, entry: ManifestEntry): Promise<void> {
-  const copy = `${path}.own-copy`
-  await copyFile(path, copy)
+  // A name that nothing has: what is built may hold a link there, which would be written through.
+  const copy = join(dirname(path), `.${randomUUID()}`)
+  await copyFile(path, copy, constants.COPYFILE_EXCL)
   await utimes(copy, entry[4] / 1000, entry[4] / 1000)
   await rename(copy, path)
   entry[4] = (await lstat(path)).mtimeMs

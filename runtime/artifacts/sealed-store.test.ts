@@ -10,6 +10,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -17,7 +18,7 @@ import {
 } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createSealedStore } from './sealed-store.ts'
 import { removeTree } from './trees.ts'
@@ -107,6 +108,55 @@ describe('a sealed tree', () => {
     expect(await store.open('k1')).toBeNull()
   })
 
+  it.each<[string, (tree: string, outside: string) => void]>([
+    [
+      'a link',
+      (tree, outside) => {
+        rmSync(tree, { recursive: true })
+        symlinkSync(outside, tree)
+      },
+    ],
+    [
+      'another folder',
+      (tree, outside) => {
+        renameSync(tree, `${tree}-away`)
+        renameSync(outside, tree)
+      },
+    ],
+    ['nothing', (tree) => rmSync(tree, { recursive: true })],
+  ])('R13.4 is not made where %s is in its place by then, and nothing elsewhere is touched', async (_, replace) => {
+    const store = make()
+    const stage = await store.stage()
+    const outside = join(home, 'outside')
+    mkdirSync(outside)
+    writeFileSync(join(outside, 'secret'), 'x', { mode: 0o600 })
+    const { ino } = lstatSync(outside)
+    replace(stage.tree, outside)
+    await expect(stage.seal('k1', null)).rejects.toMatchObject({ code: 'BuildFailed' })
+    const place = existsSync(outside) ? outside : stage.tree
+    expect([lstatSync(place).ino, modeOf(place), modeOf(join(place, 'secret'))]).toEqual([ino, 0o755, 0o600])
+    await stage.discard()
+    expect(await store.open('k1')).toBeNull()
+  })
+
+  it('R13.4 is made of what links and permissions a build leaves, and writes through none of them', async () => {
+    const store = make()
+    const stage = await store.stage()
+    const outside = join(home, 'outside')
+    writeFileSync(outside, 'of others', { mode: 0o600 })
+    writeFileSync(join(stage.tree, 'file'), 'content')
+    linkSync(join(stage.tree, 'file'), join(stage.tree, 'other'))
+    symlinkSync(outside, join(stage.tree, 'file.own-copy'))
+    chmodSync(stage.tree, 0o555)
+    chmodSync(join(stage.tree, '..'), 0o555)
+    const { path, files } = await stage.seal('k1', null)
+    expect(files).toBe(3)
+    expect([readFileSync(outside, 'utf8'), modeOf(outside)]).toEqual(['of others', 0o600])
+    expect(lstatSync(join(path, 'file.own-copy')).isSymbolicLink()).toBe(true)
+    expect(lstatSync(join(path, 'file')).nlink).toBe(1)
+    expect(await store.open('k1')).not.toBeNull()
+  })
+
   it('is read-only, and comes back with what was noted with it', async () => {
     const store = make()
     const sealed = await put(store, 'k1', 'x', { note: 1 })
@@ -164,6 +214,15 @@ describe('a sealed tree', () => {
       (tree) => {
         const manifest = join(tree, '..', 'manifest')
         writeFileSync(manifest, readFileSync(manifest).subarray(0, -20))
+      },
+    ],
+    [
+      'a manifest and a tree that are links to the like elsewhere',
+      (tree) => {
+        for (const path of [tree, join(tree, '..', 'manifest')]) {
+          renameSync(path, join(home, basename(path)))
+          symlinkSync(join(home, basename(path)), path)
+        }
       },
     ],
     ['no manifest', (tree) => rmSync(join(tree, '..', 'manifest'))],

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { chmod, lstat, mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
 import { basename, join } from 'node:path'
+import { CoppiceError } from '../../domain/errors.ts'
 import { newestFirst } from '../../domain/spans.ts'
 import type { Collected, Pins } from '../contracts.ts'
 import {
@@ -22,7 +24,7 @@ import { removeTree, setAside } from './trees.ts'
  * change is a rename:
  *
  *   kept/<key>/tree, manifest    sealed; complete whenever it is there
- *   making/<owner>-<random>/     half built
+ *   making/<owner>-<random>/     half built: tree, scratch
  *   trash/<owner>-<random>/      taken out, being deleted
  *
  * Half built and taken out is what its owner is at, and nobody else's while that lives. What the owner could not remove he
@@ -45,6 +47,11 @@ export type Stage = {
   tree: string
   /** A directory beside it for what must not become part of it. */
   scratch: string
+  /**
+   * Throws BuildFailed unless both are the folders that were made. What runs in a stage can move them away and put
+   * others, or links, there; so this comes before anything else is done in it by those names.
+   */
+  check(): Promise<void>
   /**
    * Makes it read-only and puts it in place, under a key or one made from its digest. `known` are digests of files
    * that need not be read again. Who comes second gets what the first one put there.
@@ -129,26 +136,43 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
 
   async function stage(): Promise<Stage> {
     const home = join(making, newName())
-    const tree = join(home, 'entry', 'tree')
+    const tree = join(home, 'tree')
     const scratch = join(home, 'scratch')
+    const made = new Map<string, Stats>()
     try {
-      await mkdir(tree, { recursive: true })
-      await mkdir(scratch)
+      for (const place of [home, tree, scratch]) {
+        await mkdir(place, { recursive: true })
+        made.set(place, await lstat(place))
+      }
     } catch (error) {
       await discard(home)
       throw error
     }
+    const check = async () => {
+      for (const [place, { dev, ino }] of made) {
+        const found = await lstat(place).catch(nullIfDamaged)
+        if (!found?.isDirectory() || found.dev !== dev || found.ino !== ino) throw replaced()
+      }
+    }
     return {
       tree,
       scratch,
+      check,
       async seal(name, meta, known) {
-        const entries = await describeTree(tree, known)
+        await check()
+        // Without it nobody but root may move a folder or what is in it.
+        for (const place of [home, tree]) await chmod(place, 0o700)
+        // Only now, and under a name that nobody knew: all that goes into it is ours.
+        const entry = join(home, randomUUID())
+        await mkdir(entry)
+        await rename(tree, join(entry, 'tree'))
+        const entries = await describeTree(join(entry, 'tree'), known)
         const digest = digestOf(entries)
         const key = typeof name === 'string' ? name : name(digest)
         const report = { digest, files: entries.filter((line) => line[1] !== 'd').length, bytes: sizeOf(entries) }
         const manifest: Manifest = { format: 1, key, createdAt: now(), bytes: report.bytes, meta, entries }
-        await writeManifest(join(home, 'entry', 'manifest'), manifest)
-        const sealed = await putInPlace(join(home, 'entry'), key, meta)
+        await writeManifest(join(entry, 'manifest'), manifest)
+        const sealed = await putInPlace(entry, key, meta)
         await discard(home)
         return { ...sealed, ...report }
       },
@@ -289,6 +313,12 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
   }
 
   return { open, stage, collect, list, scrub, sweep, treeOf }
+}
+
+function replaced(): CoppiceError {
+  const message =
+    'The build has moved its folder away, or put something else in the place of the folder, so that nothing of it can be kept: it may change what is in the folder, and not move the folder itself'
+  return new CoppiceError('BuildFailed', message, { step: 'keep what was built' })
 }
 
 function sizeOf(entries: readonly ManifestEntry[]): number {

@@ -11,10 +11,13 @@ const run = promisify(execFile)
 const SLICE_MS = 2
 
 /**
- * Calls `visit` for everything below `root`, parents first, with paths relative to it. Uses the synchronous calls in
+ * Calls `visit` for everything below `root`, parents first, with paths relative to it. No link is followed, and a root
+ * that is one has nothing below it: what is built may be a link to what it could not read itself. Uses the synchronous calls in
  * short slices: a stat through the thread pool costs 20 times the stat itself, and a layer has thousands of files.
  */
 export async function walkTree(root: string, visit: (path: string, stats: Stats) => void): Promise<void> {
+  if (!lstatSync(root).isDirectory())
+    throw Object.assign(new Error(`ENOTDIR: ${root} is not a directory`), { code: 'ENOTDIR' })
   const directories = ['']
   let sliceEnds = performance.now() + SLICE_MS
   for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {

@@ -92,7 +92,7 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
   const box = { ...workshop.box, folder: await realpath(dirname(stage.scratch)) }
   return async (argv, { env = {}, skip = () => false, ...options }) => {
     caller.log(`$ ${options.name}`)
-    return runCommand(argv, {
+    await runCommand(argv, {
       ...options,
       env: { ...environment, ...env },
       signal: caller.signal,
@@ -101,6 +101,8 @@ async function commandRunner(workshop: Workshop, caller: Caller, stage: Stage): 
       spawn: workshop.spawn,
       box,
     })
+    // Nothing that it started lives any more, so what is right now stays so until the next one.
+    await stage.check()
   }
 }
 

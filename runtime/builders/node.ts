@@ -1,14 +1,15 @@
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, lstat, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
 import { BUILD_SCRIPT, nodeInstaller } from '../../domain/runtime-contract.ts'
-import { sha256, walkNew } from '../artifacts/manifest.ts'
+import { nullIfDamaged, sha256, walkNew } from '../artifacts/manifest.ts'
 import type { OpenSealed } from '../artifacts/sealed-store.ts'
 import { copyTree, removeTree } from '../artifacts/trees.ts'
 import type { Inspection } from './inspect.ts'
 import { type Ensured, ensureTree, type Job, keyOf, type Workshop } from './job.ts'
 import { installFiles, type NodeInstall, nodeInstall, type PackageJson } from './package-json.ts'
 import type { Caller } from './single-flight.ts'
+import { folderIn } from './stage-files.ts'
 
 export const NODE_MODULES = 'node_modules'
 
@@ -56,7 +57,9 @@ export async function nodeLayer(
       else await writeFile(join(job.stage.tree, name), content)
     }
     await install(job, job.stage.tree, inspection, plan.packageJson, source)
-    await mkdir(join(job.stage.tree, NODE_MODULES), { recursive: true })
+    const packages = join(job.stage.tree, NODE_MODULES)
+    if ((await lstat(packages).catch(nullIfDamaged)) === null) await mkdir(packages)
+    await folderIn(job.stage.tree, NODE_MODULES)
     return null
   })
 }
@@ -148,6 +151,7 @@ async function differs(copy: string, layer: OpenSealed): Promise<boolean> {
   const expected = new Map(
     layer.entries.flatMap((line) => (line[0].startsWith(`${NODE_MODULES}/`) ? [[line[0], line] as const] : [])),
   )
+  if (!(await lstat(copy).catch(nullIfDamaged))?.isDirectory()) return true
   let changed = false
   await walkNew(copy, (path, stats) => {
     if (CACHES.test(path) || stats.isDirectory()) return

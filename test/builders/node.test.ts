@@ -1,5 +1,15 @@
 import { spawn } from 'node:child_process'
-import { appendFileSync, chmodSync, cpSync, mkdtempSync, readFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -242,6 +252,47 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
     const { artifact } = await bench.build(path)
     expect(await bench.artifacts.open(artifact)).not.toBeNull()
     expect([...bench.names('making'), ...bench.names('trash')]).toEqual([])
+  })
+
+  it.each([
+    ['its folder by a link', 'mv ../tree ../t2 && ln -s "$OUTSIDE" ../tree'],
+    ['its folder by another one', 'mv ../tree ../t2 && mv "$OUTSIDE/folder" ../tree'],
+    ['the stage by a link', 'cd ../.. && for stage in *; do mv $stage ../gone && ln -s "$OUTSIDE" $stage; done'],
+  ])(
+    'R13.4 whose build replaces %s is refused, and nothing elsewhere is sealed, read or changed',
+    async (_, script) => {
+      const outside = join(bench.home, 'outside')
+      mkdirSync(join(outside, 'folder'), { recursive: true })
+      mkdirSync(join(outside, 'tree'))
+      for (const name of ['secret', 'tree/secret']) writeFileSync(join(outside, name), 'secret', { mode: 0o600 })
+      const path = bench.folder('app', {
+        'package.json': packageJson({ dependencies: {}, scripts: { build: 'sh replace', start: 'true' } }),
+        replace: script.replaceAll('$OUTSIDE', outside),
+      })
+      const error = await bench.build(path).catch((error) => error)
+      expect(error).toMatchObject({
+        code: 'BuildFailed',
+        message: expect.stringContaining('something else in the place of the folder'),
+      })
+      for (const name of ['secret', 'tree/secret']) expect(statSync(join(outside, name)).mode & 0o777).toBe(0o600)
+      for (const name of ['.', 'tree']) expect(statSync(join(outside, name)).mode & 0o222).not.toBe(0)
+      expect(bench.names('kept')).toEqual([])
+      expect(bench.names('making')).toEqual([])
+    },
+  )
+
+  it('R13.4 whose build replaces its packages by a link gets nothing of what that leads to', async () => {
+    const outside = join(bench.home, 'outside')
+    mkdirSync(outside)
+    writeFileSync(join(outside, 'secret'), 'secret', { mode: 0o600 })
+    const path = bench.folder('app', {
+      'package.json': packageJson({
+        scripts: { build: `rm -r node_modules; ln -s ${outside} node_modules`, start: 'true' },
+      }),
+    })
+    const { artifact } = await bench.build(path)
+    expect(readlinkSync(join(bench.treeOf(artifact), 'node_modules'))).toBe(outside)
+    expect(statSync(join(outside, 'secret')).mode & 0o777).toBe(0o600)
   })
 
   it('R3.6 whose build watches its files is given up with all that it started, and told what to look for', async () => {
