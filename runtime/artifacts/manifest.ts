@@ -142,12 +142,21 @@ export async function writeManifest(file: string, manifest: Manifest): Promise<v
 
 /** Null when there is none that can be believed. */
 export async function readManifest(file: string): Promise<Manifest | null> {
-  const flag = READ_FLAGS | constants.O_NOFOLLOW
-  const text = (await readFile(file, { encoding: 'utf8', flag }).catch(nullIfDamaged)) ?? ''
+  const text = (await readOwn(file).catch(nullIfDamaged)) ?? ''
   const body = text.slice(65)
   if (text[64] !== '\n' || sha256(body) !== text.slice(0, 64)) return null
   const manifest = JSON.parse(body) as Manifest
   return manifest.format === 1 ? manifest : null
+}
+
+/** No more than there is in a regular file: a pipe or a device may go on for ever. */
+async function readOwn(path: string): Promise<string | null> {
+  const file = await open(path, READ_FLAGS | constants.O_NOFOLLOW)
+  try {
+    return (await file.stat()).isFile() ? await file.readFile('utf8') : null
+  } finally {
+    await file.close()
+  }
 }
 
 /** Errors that say something of what is read; others (too many open files) say something of the one who reads. */

@@ -3,11 +3,13 @@ import { once } from 'node:events'
 import {
   appendFileSync,
   chmodSync,
+  closeSync,
   existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -38,6 +40,7 @@ vi.mock('./trees.ts', async (original) => {
 const real = await vi.importActual<typeof import('node:fs/promises')>('node:fs/promises')
 
 let home: string
+let held: number[]
 let clock: number
 let pinned: Set<string>
 
@@ -45,8 +48,10 @@ beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), 'coppice-store-'))
   clock = 1_000_000_000_000
   pinned = new Set()
+  held = []
 })
 afterEach(async () => {
+  for (const file of held) closeSync(file)
   removing.isHeld = false
   vi.mocked(stat).mockImplementation(real.stat)
   await removeTree(home)
@@ -148,7 +153,7 @@ describe('a sealed tree', () => {
     linkSync(join(stage.tree, 'file'), join(stage.tree, 'other'))
     symlinkSync(outside, join(stage.tree, 'file.own-copy'))
     chmodSync(stage.tree, 0o555)
-    chmodSync(join(stage.tree, '..'), 0o555)
+    chmodSync(join(stage.tree, '..'), 0)
     const { path, files } = await stage.seal('k1', null)
     expect(files).toBe(3)
     expect([readFileSync(outside, 'utf8'), modeOf(outside)]).toEqual(['of others', 0o600])
@@ -263,6 +268,14 @@ describe('a sealed tree', () => {
 
   it.each<[string, (path: string) => unknown]>([
     ['named pipe', (path) => execFileSync('mkfifo', [path])],
+    [
+      'named pipe that somebody holds open',
+      (path) => {
+        execFileSync('mkfifo', [path])
+        held.push(openSync(path, 'r+'))
+      },
+    ],
+    ['link to a device without an end', (path) => symlinkSync('/dev/zero', path)],
     ['socket', (path) => spawnSync(process.execPath, ['-e', LISTENS, path])],
   ])('R13.8 whose manifest is a %s counts as damaged, at once', async (_, putThere) => {
     const store = make()

@@ -152,6 +152,8 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
       for (const [place, { dev, ino }] of made) {
         const found = await lstat(place).catch(nullIfDamaged)
         if (!found?.isDirectory() || found.dev !== dev || found.ino !== ino) throw replaced()
+        // Who is not root can neither look into a folder nor move it once a build has taken that right away.
+        await chmod(place, 0o700)
       }
     }
     return {
@@ -160,8 +162,6 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
       check,
       async seal(name, meta, known) {
         await check()
-        // Without it nobody but root may move a folder or what is in it.
-        for (const place of [home, tree]) await chmod(place, 0o700)
         // Only now, and under a name that nobody knew: all that goes into it is ours.
         const entry = join(home, randomUUID())
         await mkdir(entry)
