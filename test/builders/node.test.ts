@@ -295,6 +295,22 @@ fs.writeFileSync("made.js", "module.exports = " + require("is-number")("7"))`,
     expect(statSync(join(outside, 'secret')).mode & 0o777).toBe(0o600)
   })
 
+  it('R13.4 whose installation makes its packages a link gets no layer, from which builds would be given what that leads to', async () => {
+    const install = `mkdir ../outside; ln -s ../outside node_modules`
+    const linked = createWorkbench({
+      cacheDir,
+      spawn: (_program, _args, options) => spawn('/bin/sh', ['-c', install], options),
+    })
+    try {
+      const path = linked.folder('app', { 'package.json': packageJson({ scripts: { start: 'true' } }) })
+      const error = await linked.build(path).catch((error) => error)
+      expect(error).toMatchObject({ code: 'BuildFailed', details: { field: 'node_modules' } })
+      expect([...linked.names('kept'), ...linked.names('making')]).toEqual([])
+    } finally {
+      await linked.remove()
+    }
+  })
+
   it('R3.6 whose build watches its files is given up with all that it started, and told what to look for', async () => {
     const limits = new Map<number, () => void>()
     const after = (ms: number, reached: () => void) => {
