@@ -53,19 +53,10 @@ export class Patience {
   readonly ailment: Ailment
   readonly #aborter = new AbortController()
   readonly #cancel: () => void
-  #over = false
 
   constructor(ailment: Ailment, clock: Clock, ms: number, whenOver: (patience: Patience) => void) {
     this.ailment = ailment
-    this.#cancel = clock.after(ms, () => {
-      this.#over = true
-      whenOver(this)
-    })
-  }
-
-  /** The time has passed, and what follows from that is under way. */
-  get over(): boolean {
-    return this.#over
+    this.#cancel = clock.after(ms, () => whenOver(this))
   }
 
   /** Aborted by `end`. */

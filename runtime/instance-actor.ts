@@ -59,6 +59,8 @@ export class InstanceActor {
   #tail: Promise<unknown> = Promise.resolve()
   #attempt: Attempt | null = null
   #stopping: Promise<Removal> | null = null
+  /** How many works have the turn, or wait for it, that may take away its process: as long as the grace of its app. */
+  #givingUp = 0
   /** It is up and an exit is a crash: what to do when it is no longer watched. */
   #watch: { upMs: () => number; cancel: () => void } | null = null
   #cancelRestart: (() => void) | null = null
@@ -94,22 +96,23 @@ export class InstanceActor {
   }
 
   /**
-   * Sees to it that the instance is up, or will be when its back-off is over. Returns when that is decided.
+   * Sees to it that the instance is up, or will be when its back-off is over. Returns when that is decided, and at once
+   * while something sees to it that may take long: who looks after all instances waits for this one.
    *
    * @param silentSince as `InstanceInventory.silent` has it; null when no router says so.
    */
   keepUp(silentSince: number | null = null): Promise<void> {
     this.#silentSince = silentSince
-    if (this.#attempt || this.#stopping || this.#patience?.over) return Promise.resolve()
+    if (this.#isSeenTo) return Promise.resolve()
     return this.#inTurn(async () => {
-      if (this.#attempt || this.#stopping) return
+      if (this.#isSeenTo) return
       const { provider, inventory, clock, backOff } = this.#context
       const record = await inventory.get(this.id)
       if (!record || record.desired === 'retired') return
       if (this.#cancelRestart) return hasBegunAnew(record) ? this.#startAnew(record) : undefined
       const seen = await provider.observe(this.id)
-      // A start or stop that came meanwhile is next in turn, and sees to it.
-      if (this.#attempt || this.#stopping) return
+      // What came meanwhile is next in turn.
+      if (this.#isSeenTo) return
       if (seen.state === 'running') {
         if (this.#watch) return this.#tend(await this.#writeDownAtLast(record), seen)
         if (this.#isAsRecorded(record, seen)) return this.#adopt(record, seen)
@@ -397,7 +400,7 @@ export class InstanceActor {
       .join({})
       .then(
         () => this.#inTurn(() => this.#restarted()),
-        (error) => (attempt.aborted ? undefined : this.#inTurn(() => this.#notRestarted(error))),
+        (error) => (attempt.aborted ? undefined : this.#inTurnToGiveUp(() => this.#notRestarted(error))),
       )
       .catch((err) => this.#context.logger.error({ err, instance: this.id }, 'could not write down how a restart went'))
   }
@@ -463,7 +466,7 @@ export class InstanceActor {
 
   #waitFor(ailment: Patience['ailment'], ms: number): void {
     this.#patience = new Patience(ailment, this.#context.clock, ms, (patience) => {
-      this.#inTurn(() => this.#whenOver(patience)).catch((err) => {
+      this.#inTurnToGiveUp(() => this.#whenOver(patience)).catch((err) => {
         // The reconciler finds it ailing for longer than it may, and tries again.
         if (this.#patience === patience) this.#patience = null
         this.#context.logger.error({ err, instance: this.id }, 'could not start an ailing instance anew')
@@ -525,6 +528,20 @@ export class InstanceActor {
     const result = this.#tail.then(work)
     this.#tail = result.catch(() => undefined)
     return result
+  }
+
+  async #inTurnToGiveUp(work: () => Promise<void>): Promise<void> {
+    this.#givingUp += 1
+    try {
+      await this.#inTurn(work)
+    } finally {
+      this.#givingUp -= 1
+    }
+  }
+
+  /** By a start, a stop, or the end of a process that is given up; each may take minutes. */
+  get #isSeenTo(): boolean {
+    return this.#attempt !== null || this.#stopping !== null || this.#givingUp > 0
   }
 
   #retired(): CoppiceError {

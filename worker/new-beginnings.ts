@@ -15,8 +15,13 @@ export type NewBeginningsDeps = {
 /** Until the signal is aborted. */
 export async function followNewBeginnings(deps: NewBeginningsDeps, signal: AbortSignal): Promise<void> {
   const { store, instances, logger } = deps
+  const lookAgain = (id: string): Promise<void> =>
+    instances
+      .lookAgain(id)
+      .catch((err: unknown) => logger.warn({ err, instance: id }, 'could not start an instance that begins anew'))
   const look = async (): Promise<null> => {
-    for (const id of await store.instances.begunAnew()) await instances.lookAgain(id)
+    // Side by side: each may have its own to wait for.
+    await Promise.all((await store.instances.begunAnew()).map(lookAgain))
     return null
   }
   // What fails now is looked at again with the next change, or within a second.

@@ -70,6 +70,11 @@ process.on('SIGTERM', () => console.log('not going'))
 createServer((_, response) => response.end('ok')).listen(${PORT}, '0.0.0.0')
 `
 
+/** Never healthy, and it says of SIGTERM only that it came. */
+export const sickAndHardToEnd = `
+process.on('SIGTERM', () => console.log('not going'))
+${answers500}`
+
 /** A parent and a child that accept from one socket, as servers with workers do; says who the child is. */
 export const forksWorker = `
 import { fork } from 'node:child_process'

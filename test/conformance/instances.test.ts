@@ -605,6 +605,28 @@ describe('the reconciler', () => {
     process.kill(-pid, 'SIGKILL')
   })
 
+  it('R1.6 looks after all others while one that did not get healthy, and ignores SIGTERM, is taken away', async () => {
+    const stubborn = {
+      ...(await bench.spec(apps.sickAndHardToEnd, { health: { path: null, timeoutMs: 500 } })),
+      id: 'stubborn-00000001-0',
+    }
+    inventory.add(stubborn, SERVING)
+    instances = open({ graceMs: 60_000 })
+    await instances.reconcile()
+    await until(async () => (await bench.provider.logLines(stubborn.id, 1))[0] === 'not going')
+    inventory.add(await bench.spec(apps.wellBehaved), SERVING)
+    await instances.lookAgain(stubborn.id)
+    await instances.reconcile()
+    await observed('running')
+    const { pid } = (await bench.provider.observe(stubborn.id)) as { pid: number }
+    expect(inventory.record(stubborn.id)).toMatchObject({ observed: 'starting', crashes: 0 })
+    // It is its grace that is over, so to speak: what follows from its removal still does.
+    process.kill(-pid, 'SIGKILL')
+    await until(() => inventory.record(stubborn.id).crashes === 1)
+    expect(inventory.record(stubborn.id).observed).toBe('crashed')
+    expect(inventory.kinds(stubborn.id)).toEqual(['crashed'])
+  })
+
   it('does not take an instance for a stray that was stopped while it looked', async () => {
     inventory.add(await bench.spec(apps.wellBehaved), SERVING)
     await instances.start(ID)
