@@ -7,7 +7,14 @@ import { Exited } from './platform.ts'
 
 type Run = (command: Command, action: (context: Context) => Promise<void>) => Promise<void>
 
-type ArtifactAnswer = { key: string; kind: string; bytes: number; use_time: string; pinned: boolean }
+type ArtifactAnswer = {
+  key: string
+  kind: string | null
+  bytes: number
+  use_time: string
+  pinned: boolean
+  unread: string | null
+}
 type Failed = { key: string; reason: string }
 type PruneAnswer = { removed: string[]; kept: number; stuck: Failed[] }
 type ScrubAnswer = { checked: number; damaged: string[]; unchecked: Failed[] }
@@ -27,10 +34,10 @@ export function artifactsCommands(program: Command, run: Run): void {
         const now = Date.now()
         const rows = all.map((one) => [
           one.key.slice(0, 20),
-          one.kind,
+          one.kind ?? 'unknown',
           size(one.bytes),
           ago(one.use_time, now),
-          one.pinned ? 'needed' : '',
+          [one.pinned && 'needed', one.unread && `cannot be read: ${one.unread}`].filter(Boolean).join('; '),
         ])
         const sum = all.reduce((bytes, one) => bytes + one.bytes, 0)
         output.result(

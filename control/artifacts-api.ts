@@ -12,7 +12,14 @@ import type { Store } from '../store/store.ts'
 import { requireAdmin } from './auth.ts'
 import { emptySchema, readBody } from './bodies.ts'
 
-export type Kept = { key: string; kind: 'artifact' | 'layer' | 'source'; bytes: number; usedAt: number }
+export type Kept = {
+  key: string
+  kind: 'artifact' | 'layer' | 'source' | null
+  bytes: number
+  usedAt: number
+  /** Why it cannot be read; null as a rule. */
+  unread: string | null
+}
 
 /** The stores of the runtime, as far as people look at them. */
 export type KeptThings = {
@@ -36,12 +43,13 @@ export function artifactsApi({ store, kept }: ArtifactsApiDeps): Router {
     const things = (await kept.list()).sort((a, b) => b.usedAt - a.usedAt)
     response.json({
       artifacts: await Promise.all(
-        things.map(async ({ key, kind, bytes, usedAt }) => ({
+        things.map(async ({ key, kind, bytes, usedAt, unread }) => ({
           key,
           kind,
           bytes,
           use_time: new Date(usedAt).toISOString(),
           pinned: await store.pins.isPinned(key),
+          unread,
         })),
       ),
     })

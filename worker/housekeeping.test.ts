@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, symlinkSync, truncateSync, utimesS
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
+import { CoppiceError } from '../domain/errors.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import { BACKUP_BOUNDS, stamp } from '../store/backups.ts'
 import { openStore, type Store } from '../store/store.ts'
@@ -94,6 +95,38 @@ it('R14.4 build logs are bounded in the sum of their sizes: the newest stay, als
     ['new.log'],
     ['old.log'],
   ])
+})
+
+it('R14.4 of each deployment of an earlier version is noted what it needs, whatever becomes of those before it', async () => {
+  const run = (name: string) => ({ run: { env: [{ name, valueFrom: name.toLowerCase() }] } })
+  const noted: unknown[] = []
+  const earlier = ['closed', 'keyless', 'gone', 'good'].map((id) => ({ id, artifact: `app-${id}` }))
+  const artifacts = {
+    ...house({}).artifacts,
+    open: async (key: string) => {
+      if (key === 'app-closed') throw Object.assign(new Error('permission denied'), { code: 'EACCES' })
+      return key === 'app-gone' ? null : run('TOKEN')
+    },
+  }
+  const env = async (id: string) => {
+    if (id === 'keyless') throw new CoppiceError('SecretKeyLost', 'the key is gone')
+    return []
+  }
+  vi.spyOn(store.deployments, 'withoutSecrets').mockResolvedValue(earlier)
+  vi.spyOn(store.deployments, 'env').mockImplementation(env)
+  vi.spyOn(store.secrets, 'note').mockImplementation(async (...note) => void noted.push(note))
+  const warned: string[] = []
+  await keepHouse(
+    house({
+      artifacts: artifacts as never,
+      logger: {
+        ...createLogger('silent'),
+        warn: ({ chore, err }: { chore: string; err: Error }) => warned.push(`${chore}: ${err.message}`),
+      } as never,
+    }),
+  )
+  expect(noted).toEqual([['good', ['token']]])
+  expect(warned).toEqual(['note secrets of earlier versions: permission denied'])
 })
 
 it('R14.4 a chore that fails is named, and keeps none of the others from being done', async () => {

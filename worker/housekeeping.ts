@@ -90,11 +90,11 @@ async function each(logger: Logger, chores: Record<string, () => Promise<unknown
 
 /** Deployments of a version that did not write down which secrets they need: their artifacts tell. */
 async function noteSecrets({ store, artifacts }: HousekeepingOptions): Promise<void> {
-  for (const { id, artifact } of await store.deployments.withoutSecrets()) {
+  await eachApart(await store.deployments.withoutSecrets(), async ({ id, artifact }) => {
     const opened = await artifacts.open(artifact)
-    if (opened === null) continue
+    if (opened === null) return
     await store.secrets.note(id, secretsNeeded([...opened.run.env, ...(await store.deployments.env(id))]))
-  }
+  })
 }
 
 /** By age, and by the sum of their sizes: the newest stay. */

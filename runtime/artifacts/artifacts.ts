@@ -34,8 +34,9 @@ export function inLayer(key: string, path = ''): string {
   return path === '' ? `layer:${key}` : `layer:${key}/${path}`
 }
 
-function layersOf(meta: unknown): string[] {
-  return (meta as Partial<ArtifactMeta> | undefined)?.layers ?? []
+/** Null of a layer. */
+function layersOf(meta: unknown): string[] | null {
+  return (meta as Partial<ArtifactMeta> | undefined)?.layers ?? null
 }
 
 function withAbsolutePaths(run: RunSpec, treeOf: (key: string) => string): RunSpec {

@@ -4,7 +4,15 @@ import type { SourceStore } from '../sources/sources.ts'
 import type { ArtifactStore } from './artifacts.ts'
 import type { Scrubbed } from './sealed-store.ts'
 
-export type KeptThing = { key: string; kind: 'artifact' | 'layer' | 'source'; bytes: number; usedAt: number }
+export type KeptThing = {
+  key: string
+  /** Null of what may be an artifact or a layer, but cannot be read. */
+  kind: 'artifact' | 'layer' | 'source' | null
+  bytes: number
+  usedAt: number
+  /** Why it cannot be read, so that nothing but its key is known; null as a rule. */
+  unread: string | null
+}
 
 /** Count and size are no reason to remove something here, only age is. */
 const ANY = { maxCount: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY }
@@ -12,12 +20,12 @@ const ANY = { maxCount: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFI
 export function createKeptThings(artifacts: ArtifactStore, sources: SourceStore) {
   return {
     async list(): Promise<KeptThing[]> {
-      const built = (await artifacts.store.list()).map(({ key, bytes, usedAt, meta }): KeptThing => {
+      const built = (await artifacts.store.list()).map(({ key, bytes, usedAt, meta, unread }): KeptThing => {
         const runs = typeof meta === 'object' && meta !== null && 'run' in meta
-        return { key, kind: runs ? 'artifact' : 'layer', bytes, usedAt }
+        return { key, kind: unread !== null ? null : runs ? 'artifact' : 'layer', bytes, usedAt, unread }
       })
       const taken = (await sources.list()).map(
-        ({ key, bytes, usedAt }): KeptThing => ({ key, kind: 'source', bytes, usedAt }),
+        ({ key, bytes, usedAt, unread }): KeptThing => ({ key, kind: 'source', bytes, usedAt, unread }),
       )
       return [...built, ...taken]
     },

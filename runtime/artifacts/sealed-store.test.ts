@@ -18,7 +18,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -27,7 +27,7 @@ import { removeTree } from './trees.ts'
 
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>()
-  return { ...real, stat: vi.fn(real.stat) }
+  return { ...real, stat: vi.fn(real.stat), readFile: vi.fn(real.readFile) }
 })
 /** As a mount would in each of them. */
 const removing = vi.hoisted(() => ({ isHeld: false }))
@@ -54,6 +54,7 @@ afterEach(async () => {
   for (const file of held) closeSync(file)
   removing.isHeld = false
   vi.mocked(stat).mockImplementation(real.stat)
+  vi.mocked(readFile).mockImplementation(real.readFile)
   await removeTree(home)
 })
 
@@ -338,6 +339,46 @@ describe('a sealed tree', () => {
     expect(scrubbed).toEqual({ checked: 2, damaged: ['k1'], unchecked: [] })
     expect(await store.open('k1')).toBeNull()
     expect(await store.open('k2')).not.toBeNull()
+  })
+})
+
+describe('of which one cannot be read', () => {
+  /** As for an ordinary user whose files somebody has locked away; root reads all the same. */
+  const lock = (key: string) => {
+    const manifest = join(home, 'kept', key, 'manifest')
+    vi.mocked(readFile).mockImplementation((path, ...rest) =>
+      path === manifest ? Promise.reject(new Error(`EACCES: ${key}`)) : real.readFile(path, ...rest),
+    )
+  }
+  const NOTHING = { maxCount: 0, maxBytes: 0, maxAgeMs: 0 }
+
+  it('R14.4 the others are listed and collected, and that one is told with the reason and stays', async () => {
+    const store = make()
+    for (const key of ['k1', 'k2', 'k3']) await put(store, key)
+    lock('k2')
+    clock += 1_000
+    const listed = (await store.list()).map(({ key, unread }) => [key, unread])
+    expect(Object.fromEntries(listed)).toEqual({ k1: null, k2: 'EACCES: k2', k3: null })
+    const collected = await store.collect(NOTHING)
+    expect({ ...collected, removed: collected.removed.sort() }).toEqual({
+      removed: ['k1', 'k3'],
+      kept: 1,
+      stuck: [{ key: 'k2', reason: 'EACCES: k2' }],
+    })
+    expect(list('kept')).toEqual(['k2'])
+  })
+
+  it('R4.3 keeps the layers, as nobody knows on which of them it stands', async () => {
+    const store = make()
+    const standsOn = (meta: unknown) => (meta as { on?: string[] } | null)?.on ?? null
+    await put(store, 'layer', 'x')
+    for (const key of ['k1', 'k2']) await put(store, key, 'x', { on: ['layer'] })
+    lock('k1')
+    clock += 1_000
+    expect(await store.collect(NOTHING, standsOn)).toMatchObject({ removed: ['k2'], kept: 2 })
+    vi.mocked(readFile).mockImplementation(real.readFile)
+    const last = await store.collect(NOTHING, standsOn)
+    expect({ ...last, removed: last.removed.sort() }).toEqual({ removed: ['k1', 'layer'], kept: 0, stuck: [] })
   })
 })
 

@@ -71,6 +71,8 @@ export type CollectOptions = { maxCount: number; maxBytes: number; maxAgeMs: num
 /** Keys; `unchecked` are those of which nothing is known, or that are damaged and cannot be taken out. */
 export type Scrubbed = { checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }
 
+type Listed = { key: string; bytes: number; usedAt: number; meta: unknown; unread: string | null }
+
 export type SealedStore = ReturnType<typeof createSealedStore>
 
 export function createSealedStore({ directory, pins, now }: SealedStoreOptions) {
@@ -238,12 +240,13 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
 
   /**
    * Takes out what nothing needs: least recently used first, until count, bytes and age are within their limits. What
-   * is pinned stays, and so does what another kept one stands on (`standsOn`). Pins are asked again after the rename:
-   * an operation that pinned in between gets it back. What cannot be taken out is named, whatever becomes of the others.
+   * is pinned stays, and so does what another kept one stands on (`standsOn`; null of what others stand on). Pins are
+   * asked again after the rename: an operation that pinned in between gets it back. What cannot be read or taken out is
+   * named, whatever becomes of the others; one that cannot be read may stand on any of which others do.
    */
   async function collect(
     options: CollectOptions,
-    standsOn: (meta: unknown) => string[] = () => [],
+    standsOn: (meta: unknown) => string[] | null = () => [],
   ): Promise<Collected> {
     await sweep()
     const byTime = newestFirst(now())
@@ -251,12 +254,13 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     const remaining = new Map(all.map((entry) => [entry.key, entry]))
     let bytes = all.reduce((sum, entry) => sum + entry.bytes, 0)
     const removed: string[] = []
-    const stuck = new Map<string, string>()
-    const goes = async ({ key, bytes: size, usedAt }: (typeof all)[number]) => {
+    const unread = all.flatMap((entry) => (entry.unread === null ? [] : [[entry.key, entry.unread] as const]))
+    const stuck = new Map<string, string>(unread)
+    const goes = async ({ key, bytes: size, usedAt, meta }: (typeof all)[number]) => {
       const tooMany = remaining.size > options.maxCount || bytes > options.maxBytes
       if (!remaining.has(key) || stuck.has(key) || !(tooMany || now() - usedAt > options.maxAgeMs)) return
-      const needed = [...remaining.values()].some((other) => standsOn(other.meta).includes(key))
-      if (needed || (await pins.isPinned(key))) return
+      const needed = [...remaining.values()].some((other) => standsOn(other.meta)?.includes(key))
+      if (needed || (unread.length > 0 && standsOn(meta) === null) || (await pins.isPinned(key))) return
       if (!(await takeOut(key, async () => !(await pins.isPinned(key))))) return
       remaining.delete(key)
       bytes -= size
@@ -270,12 +274,17 @@ export function createSealedStore({ directory, pins, now }: SealedStoreOptions) 
     return { removed, kept: remaining.size, stuck: [...stuck].map(([key, reason]) => ({ key, reason })) }
   }
 
-  async function list(): Promise<Array<{ key: string; bytes: number; usedAt: number; meta: unknown }>> {
-    const entries = []
+  /** `unread`: why nothing but its key is known of it; null as a rule. */
+  async function list(): Promise<Listed[]> {
+    const entries: Listed[] = []
     for (const key of await keysKept()) {
       const file = join(kept, key, 'manifest')
-      const [manifest, stats] = await Promise.all([readManifest(file), stat(file).catch(() => null)])
-      entries.push({ key, bytes: manifest?.bytes ?? 0, usedAt: stats?.mtimeMs ?? 0, meta: manifest?.meta })
+      const reading = readManifest(file).then(
+        (manifest) => ({ bytes: manifest?.bytes ?? 0, meta: manifest?.meta, unread: null }),
+        (error: Error) => ({ bytes: 0, meta: undefined, unread: error.message }),
+      )
+      const [read, stats] = await Promise.all([reading, stat(file).catch(() => null)])
+      entries.push({ key, ...read, usedAt: stats?.mtimeMs ?? 0 })
     }
     return entries
   }

@@ -201,7 +201,7 @@ describe('R4.3 artifacts', () => {
     const { body } = await control.call('GET', '/api/coppice/v1/artifacts', undefined, user)
     expect(body.artifacts).toEqual(
       expect.arrayContaining([
-        { key: kept, kind: 'source', bytes: 1, use_time: expect.any(String), pinned: true },
+        { key: kept, kind: 'source', bytes: 1, use_time: expect.any(String), pinned: true, unread: null },
         expect.objectContaining({ key: gone, pinned: false }),
       ]),
     )
