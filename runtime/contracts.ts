@@ -65,8 +65,8 @@ export interface Provider {
    * left: it is tried again at times, and not at each look.
    */
   list(): Promise<string[]>
-  /** Addresses on which the processes of the instance listen, as `host:port`. */
-  listeners(id: string): Promise<string[]>
+  /** Addresses on which the processes of the instance listen, as `host:port`; of one port alone where it is given. */
+  listeners(id: string, port?: number): Promise<string[]>
   /** The last lines the instance wrote, oldest first; also after it is gone. */
   logLines(id: string, count: number): Promise<string[]>
   /**

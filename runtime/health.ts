@@ -125,13 +125,8 @@ async function look(options: HealthOptions, timeLimitMs: number, signal: AbortSi
     if (finding.kind !== 'refused' || signal.aborted) break
   }
   if (result.finding.kind === 'refused') return result
-  const own = await listenersOnPort(options)
+  const own = await options.provider.listeners(options.id, port)
   return own.length > 0 ? { ...result, own } : { ...result, finding: { kind: 'foreign' } }
-}
-
-async function listenersOnPort({ provider, id, running }: HealthOptions): Promise<string[]> {
-  const port = portOf(running.address)
-  return (await provider.listeners(id)).filter((address) => portOf(address) === port)
 }
 
 /** R1.4: what its sockets say is checked by connecting, because that is what routers on other machines will do. */

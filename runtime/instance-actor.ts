@@ -271,8 +271,7 @@ export class InstanceActor {
     if (error.code === 'PortUnavailable') return true
     if (error.code !== 'AppCrashedAtStart' || !(await canConnect('127.0.0.1', portOf(running.address)))) return false
     // A daemon that it left has the port for itself: that is no reason to try another one.
-    const own = await this.#context.provider.listeners(this.id)
-    return !own.some((address) => portOf(address) === portOf(running.address))
+    return (await this.#context.provider.listeners(this.id, portOf(running.address))).length === 0
   }
 
   async #noteFailure(error: unknown): Promise<void> {

@@ -96,9 +96,9 @@ class InstanceRegistry implements Instances {
     { suspended, address }: Extract<Observation, { state: 'running' }>,
   ): Promise<string | null> {
     if (suspended) return 'It was stopped by a signal.'
-    const listening = await this.#context.provider.listeners(id)
     const port = portOf(address)
-    return listening.some((one) => portOf(one) === port) ? null : `Nothing of it listens on its port ${port} any more.`
+    const listening = await this.#context.provider.listeners(id, port)
+    return listening.length > 0 ? null : `Nothing of it listens on its port ${port} any more.`
   }
 
   async lookAgain(id: string): Promise<void> {

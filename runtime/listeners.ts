@@ -1,10 +1,15 @@
 import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { createReadStream, opendirSync, readlinkSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
+import { saysOurs } from './regular-file.ts'
+import { Slice } from './slice.ts'
 
-/** Addresses (`host:port`, IPv6 hosts in brackets) on which any of the processes listens for TCP connections. */
-export type FindListeners = (pids: number[]) => Promise<string[]>
+/**
+ * Addresses (`host:port`, IPv6 hosts in brackets) on which any of the processes listens for TCP connections. Of one port
+ * alone where that is given, which costs far less.
+ */
+export type FindListeners = (pids: number[], port?: number) => Promise<string[]>
 
 export function systemListeners(platform: NodeJS.Platform = process.platform): FindListeners {
   return platform === 'linux' ? procListeners : lsofListeners
@@ -15,45 +20,102 @@ export function isLoopback(address: string): boolean {
   return /^(127\.|\[::1\]|\[::ffff:127\.)/.test(address)
 }
 
+/** A socket that listens, as the kernel's tables have it: `local` is its address in hex. */
+type Socket = { local: string; port: number; inode: string }
+
 /**
- * The sockets of the processes are found by the inodes of their descriptors. Sockets are looked up second: one that
- * is opened in between is missed, one that is closed in between is not made up.
+ * The tables of the kernel say which sockets listen, the descriptors of the processes whose they are. The tables first:
+ * where nobody listens no descriptor has to be looked at, and the looking ends with the last socket that is found. One
+ * that is opened in between is missed, one that is closed in between is not made up.
+ *
+ * All in slices: an app may have as many descriptors as it likes.
  */
-async function procListeners(pids: number[]): Promise<string[]> {
-  const inodes = new Set(pids.flatMap(socketInodes))
-  if (inodes.size === 0) return []
-  const sockets = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((path) => parseProcNet(readOr(path)))
-  return [...new Set(sockets.filter(({ inode }) => inodes.has(inode)).map(({ address }) => address))]
-}
-
-function socketInodes(pid: number): string[] {
-  const folder = `/proc/${pid}/fd`
-  let names: string[]
-  try {
-    names = readdirSync(folder)
-  } catch {
-    return []
+async function procListeners(pids: number[], port?: number): Promise<string[]> {
+  if (pids.length === 0) return []
+  const slice = new Slice()
+  const missing = new Map<string, Socket>()
+  for (const path of ['/proc/net/tcp', '/proc/net/tcp6'])
+    for (const socket of await listening(path, slice, port)) missing.set(socket.inode, socket)
+  const found = new Set<string>()
+  for (const pid of pids) {
+    if (missing.size === 0) break
+    await eachSocket(pid, slice, (inode) => {
+      const socket = missing.get(inode)
+      if (socket) found.add(toAddress(socket))
+      missing.delete(inode)
+      return missing.size > 0
+    })
   }
-  return names.flatMap((name) => {
-    try {
-      return /^socket:\[(\d+)\]$/.exec(readlinkSync(`${folder}/${name}`))?.[1] ?? []
-    } catch {
-      return []
-    }
-  })
+  return [...found]
 }
 
-/** Lines of /proc/net/tcp and tcp6 (proc_net_tcp in the kernel's documentation) in state 0A, LISTEN. */
-export function parseProcNet(text: string): Array<{ address: string; inode: string }> {
-  return text.split('\n').flatMap((line) => {
-    const fields = line.trim().split(/\s+/)
-    const [, local, , state] = fields
-    const inode = fields[9]
-    if (state !== '0A' || !local || !inode) return []
-    const [host = '', port = ''] = local.split(':')
-    return [{ address: `${toHost(host)}:${Number.parseInt(port, 16)}`, inode }]
-  })
+/**
+ * The kernel lists those that listen before all connections (proc_net_tcp in its documentation): where one port is asked
+ * for, and found, the tens of thousands of others of a busy machine are left out. Read by the pool of threads, as the
+ * kernel goes through all its buckets for the last of them.
+ */
+async function listening(path: string, slice: Slice, port?: number): Promise<Socket[]> {
+  const found: Socket[] = []
+  let rest = ''
+  try {
+    for await (const chunk of createReadStream(path, 'latin1')) {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() ?? ''
+      const sockets = lines.map(parseProcNet)
+      for (const socket of sockets) if (socket && (port === undefined || socket.port === port)) found.push(socket)
+      if (port !== undefined && found.length > 0 && sockets.at(-1) === null) break
+      if (slice.isOver) await slice.next()
+    }
+  } catch (error) {
+    throwOurs(error as NodeJS.ErrnoException)
+  }
+  return found
 }
+
+/** Calls `visit` with the inodes of the sockets that it has, until that returns false. */
+async function eachSocket(pid: number, slice: Slice, visit: (inode: string) => boolean): Promise<void> {
+  const path = `/proc/${pid}/fd`
+  const folder = orGone(() => opendirSync(path))
+  if (folder === null) return
+  try {
+    for (let entry = orGone(() => folder.readSync()); entry !== null; entry = orGone(() => folder.readSync())) {
+      const { name } = entry
+      const inode = SOCKET.exec(orGone(() => readlinkSync(`${path}/${name}`)) ?? '')?.[1]
+      if (inode !== undefined && !visit(inode)) return
+      if (slice.isOver) await slice.next()
+    }
+  } finally {
+    folder.closeSync()
+  }
+}
+
+const SOCKET = /^socket:\[(\d+)\]$/
+
+/** Null where it has gone, or is another user's. */
+function orGone<T>(read: () => T): T | null {
+  try {
+    return read()
+  } catch (error) {
+    throwOurs(error as NodeJS.ErrnoException)
+    return null
+  }
+}
+
+/** Trouble of ours, as no free descriptor, says nothing of the app. */
+function throwOurs(error: NodeJS.ErrnoException): void {
+  if (saysOurs(error)) throw error
+}
+
+/** A line of /proc/net/tcp or tcp6 in state 0A, LISTEN; null for others. */
+export function parseProcNet(line: string): Socket | null {
+  const [, local = '', port = '', inode = ''] = LISTENING.exec(line) ?? []
+  return inode === '' ? null : { local, port: Number.parseInt(port, 16), inode }
+}
+
+/** Behind the state: queues, timer, retransmits, user, timeout. */
+const LISTENING = /^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) \S+ 0A (?:\S+ +){5}(\d+)/
+
+export const toAddress = ({ local, port }: Socket): string => `${toHost(local)}:${port}`
 
 /** The kernel prints each 32-bit word of an address in the machine's byte order, which is little-endian wherever Node runs but on s390x. */
 function toHost(hex: string): string {
@@ -67,10 +129,18 @@ function toHost(hex: string): string {
 const run = promisify(execFile)
 
 /** macOS has no /proc; lsof is part of it. */
-async function lsofListeners(pids: number[]): Promise<string[]> {
+async function lsofListeners(pids: number[], port?: number): Promise<string[]> {
   if (pids.length === 0) return []
   try {
-    const { stdout } = await run('lsof', ['-nP', '-a', '-iTCP', '-sTCP:LISTEN', '-p', pids.join(','), '-FPn'])
+    const { stdout } = await run('lsof', [
+      '-nP',
+      '-a',
+      port === undefined ? '-iTCP' : `-iTCP:${port}`,
+      '-sTCP:LISTEN',
+      '-p',
+      pids.join(','),
+      '-FPn',
+    ])
     return parseLsof(stdout)
   } catch (error) {
     const { code, stdout } = error as { code?: unknown; stdout?: string }
@@ -87,12 +157,4 @@ async function lsofListeners(pids: number[]): Promise<string[]> {
 export function parseLsof(text: string): string[] {
   const names = text.split('\n').filter((line) => line.startsWith('n'))
   return [...new Set(names.map((line) => line.slice(1).replace(/^\*:/, '0.0.0.0:')))]
-}
-
-function readOr(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }

@@ -4,11 +4,9 @@ import { constants, lstatSync, readdirSync, type Stats } from 'node:fs'
 import { chmod, copyFile, lstat, mkdir, readdir, readlink, rename, rm, symlink, utimes } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
+import { Slice } from '../slice.ts'
 
 const run = promisify(execFile)
-
-/** How long a walk may hold the event loop before it lets others run, in ms. */
-const SLICE_MS = 2
 
 /**
  * Calls `visit` for everything below `root`, parents first, with paths relative to it. No link is followed, and a root
@@ -19,16 +17,14 @@ export async function walkTree(root: string, visit: (path: string, stats: Stats)
   if (!lstatSync(root).isDirectory())
     throw Object.assign(new Error(`ENOTDIR: ${root} is not a directory`), { code: 'ENOTDIR' })
   const directories = ['']
-  let sliceEnds = performance.now() + SLICE_MS
+  const slice = new Slice()
   for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
     for (const name of readdirSync(join(root, directory))) {
       const path = directory === '' ? name : `${directory}/${name}`
       const stats = lstatSync(join(root, path))
       visit(path, stats)
       if (stats.isDirectory()) directories.push(path)
-      if (performance.now() < sliceEnds) continue
-      await new Promise((resolve) => setImmediate(resolve))
-      sliceEnds = performance.now() + SLICE_MS
+      if (slice.isOver) await slice.next()
     }
   }
 }

@@ -376,10 +376,7 @@ class Starter {
 /** By halves: each look goes through all sockets of the machine. Null where it belongs to another user. */
 async function holderOf(port: number): Promise<number | null> {
   const find = systemListeners()
-  const listens = async (pids: number[]) => {
-    const addresses = await find(pids).catch(() => [])
-    return addresses.some((address) => address.endsWith(`:${port}`))
-  }
+  const listens = async (pids: number[]) => (await find(pids, port).catch(() => [])).length > 0
   let suspects = (await systemProcessTable().rows()).map(({ pid }) => pid)
   if (!(await listens(suspects))) return null
   while (suspects.length > 1) {

@@ -480,9 +480,9 @@ describe('a crash', () => {
 
   it('R12.8 after which nothing can be found out of the instance that is up again leaves it alone until it can', async () => {
     let trouble = true
-    const listeners = async (id: string) => {
+    const listeners = async (id: string, port?: number) => {
       if (trouble) throw Object.assign(new Error('too many open files'), { code: 'EMFILE' })
-      return bench.provider.listeners(id)
+      return bench.provider.listeners(id, port)
     }
     const provider: Provider = new Proxy(bench.provider, {
       get: (target, name) => {

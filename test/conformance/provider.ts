@@ -42,7 +42,10 @@ export function defineProviderConformance(name: string, createBench: () => Promi
       expect(await provider.list()).toEqual([spec.id])
       expect(first.address).toBe(`127.0.0.1:${bench.ports.leases[spec.id]}`)
       await get(first.address)
-      expect(await provider.listeners(spec.id)).toEqual([`0.0.0.0:${bench.ports.leases[spec.id]}`])
+      const port = bench.ports.leases[spec.id] as number
+      expect(await provider.listeners(spec.id)).toEqual([`0.0.0.0:${port}`])
+      expect(await provider.listeners(spec.id, port)).toEqual([`0.0.0.0:${port}`])
+      expect(await provider.listeners(spec.id, port + 1)).toEqual([])
     })
 
     it('R3.6 gives the app its port, its environment and nothing else, and substitutes the port in the command', async () => {

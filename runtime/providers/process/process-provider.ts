@@ -223,9 +223,12 @@ class ProcessProvider implements Provider {
     return [...new Set([...directories, ...marked, ...placed])].flatMap((id) => (id && isId(id) ? [id] : [])).sort()
   }
 
-  async listeners(id: string): Promise<string[]> {
+  async listeners(id: string, port?: number): Promise<string[]> {
     const family = (await familyOf(await this.#family(id))).filter(({ doomed }) => !doomed)
-    return this.#findListeners(family.map(({ pid }) => pid))
+    return this.#findListeners(
+      family.map(({ pid }) => pid),
+      port,
+    )
   }
 
   logLines(id: string, count: number): Promise<string[]> {

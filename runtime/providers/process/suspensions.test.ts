@@ -1,4 +1,5 @@
 import { beforeEach, expect, it } from 'vitest'
+import { portOf } from '../../../domain/address.ts'
 import type { ProcessRow, ProcessTable } from './process-table.ts'
 import { Suspensions, type Watched } from './suspensions.ts'
 
@@ -32,7 +33,8 @@ beforeEach(() => {
       rows: async () => rows,
       progress: async (pid: number) => String(progress[pid] ?? 0),
     } as Partial<ProcessTable> as ProcessTable,
-    findListeners: async (pids) => pids.flatMap((pid) => listeners[pid] ?? []),
+    findListeners: async (pids, port) =>
+      pids.flatMap((pid) => (listeners[pid] ?? []).filter((address) => portOf(address) === port)),
     family: async () => {
       closerLooks++
       return rows

@@ -1,4 +1,3 @@
-import { portOf } from '../../../domain/address.ts'
 import type { FindListeners } from '../../listeners.ts'
 import type { Leader } from './family.ts'
 import { Members } from './members.ts'
@@ -83,7 +82,10 @@ export class Suspensions {
   }
 
   async #listens(rows: ProcessRow[], port: number): Promise<boolean> {
-    const addresses = await this.#options.findListeners(rows.map(({ pid }) => pid))
-    return addresses.some((address) => portOf(address) === port)
+    const addresses = await this.#options.findListeners(
+      rows.map(({ pid }) => pid),
+      port,
+    )
+    return addresses.length > 0
   }
 }
