@@ -196,15 +196,19 @@ export type ErrorDetails = {
   [key: string]: unknown
 }
 
-/** Messages travel through Temporal, which refuses large ones; they quote paths and lines, and these may be of any length. */
+/** Messages travel through Temporal, which refuses large ones, and are kept; they quote paths and lines of any length. */
 const MAX_MESSAGE_CHARS = 8_000
+
+export function cutMessage(message: string): string {
+  return message.length > MAX_MESSAGE_CHARS ? `${message.slice(0, MAX_MESSAGE_CHARS)} …` : message
+}
 
 export class CoppiceError extends Error {
   readonly code: ErrorCode
   readonly details: ErrorDetails
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
-    super(message.length > MAX_MESSAGE_CHARS ? `${message.slice(0, MAX_MESSAGE_CHARS)} …` : message, options)
+    super(cutMessage(message), options)
     this.name = 'CoppiceError'
     this.code = code
     this.details = details

@@ -49,6 +49,9 @@ const LEAST_WAIT_MS = 5_000
 const FOREIGN_MS = 5_000
 /** So many of its last lines go with what is told of an instance. */
 export const LOG_LINES = 30
+/** An app may listen on every port there is, and what is told of it goes through the inventory and Temporal. */
+const MAX_SHOWN = 5
+const MAX_FOUND = 20
 
 type Finding = Answer | { kind: 'foreign' }
 
@@ -134,13 +137,13 @@ async function judgeListeners(options: HealthOptions, address: string, own: stri
   const beyond = options.beyondLoopback === undefined ? beyondLoopback() : options.beyondLoopback
   const port = portOf(address)
   const reached = beyond !== null && (await (options.canConnect ?? canConnect)(beyond, port))
-  const found = own.length > 0 && own.every(isLoopback) && !reached ? own.join(' and ') : null
+  const found = own.length > 0 && own.every(isLoopback) && !reached ? addressesInWords(own) : null
   if (found !== null && options.spec.mode === 'scaled') {
     throw await failure(
       options,
       'AppListensOnLoopback',
       `The app listens on ${found}, which only this machine can reach. It must listen on 0.0.0.0:${port} (or [::]:${port}).`,
-      { found: own },
+      { found: own.slice(0, MAX_FOUND) },
     )
   }
   return { address, loopbackOnly: found }
@@ -183,7 +186,7 @@ async function diagnosis(options: HealthOptions, finding: Finding): Promise<Copp
   const within = `within ${health.timeoutMs} ms`
   const listening = await options.provider.listeners(options.id)
   const elsewhere = listening.filter((address) => portOf(address) !== port)
-  const details = { found: listening, port }
+  const details = { found: listening.slice(0, MAX_FOUND), port }
   const seen = await options.provider.observe(options.id)
   if (seen.state === 'running' && seen.suspended)
     return failure(
@@ -212,7 +215,7 @@ async function diagnosis(options: HealthOptions, finding: Finding): Promise<Copp
         return failure(
           options,
           'AppListensOnWrongPort',
-          `The app listens on ${elsewhere.join(' and ')}, but must listen on port ${port}, which it is given in ${portVariables.join(' and ') || 'its command'}.`,
+          `The app listens on ${addressesInWords(elsewhere)}, but must listen on port ${port}, which it is given in ${portVariables.join(' and ') || 'its command'}.`,
           details,
         )
       }
@@ -220,7 +223,7 @@ async function diagnosis(options: HealthOptions, finding: Finding): Promise<Copp
         return failure(
           options,
           'AppDoesNotListen',
-          `The app listens on ${listening.join(' and ')}, where it is not reached; it must listen on 0.0.0.0:${port} (or [::]:${port}).`,
+          `The app listens on ${addressesInWords(listening)}, where it is not reached; it must listen on 0.0.0.0:${port} (or [::]:${port}).`,
           details,
         )
       }
@@ -244,12 +247,19 @@ async function inWords(options: HealthOptions, finding: Finding, pauseMs: number
     case 'refused':
     case 'foreign': {
       const found = pauseMs < MAX_PAUSE_MS / 2 ? [] : await options.provider.listeners(options.id)
-      const instead = found.length > 0 ? `it listens on ${found.join(' and ')}; ` : ''
+      const instead = found.length > 0 ? `it listens on ${addressesInWords(found)}; ` : ''
       return `${instead}waiting for it to listen on port ${port}`
     }
     default:
       return assertNever(finding)
   }
+}
+
+function addressesInWords(addresses: readonly string[]): string {
+  const shown = addresses.slice(0, MAX_SHOWN)
+  const left = addresses.length - shown.length
+  const last = left > 0 ? `${left} more` : shown.pop()
+  return shown.length > 0 ? `${shown.join(', ')} and ${last}` : `${last}`
 }
 
 async function failure(

@@ -102,6 +102,15 @@ describe('R9.3 a step', () => {
     expect(await told()).toHaveLength(3)
   })
 
+  it('R1.6 keeps of a text of any length what people can read', async () => {
+    await store.operations.beginStep(ref)
+    await store.operations.noteStep(ref, 'x'.repeat(3_000_000))
+    const cut = `${'x'.repeat(8_000)} …`
+    expect((await store.operations.steps('op-1'))[0]?.detail).toBe(cut)
+    const { message, data } = (await store.events.after(0, { operation: 'op-1' })).at(-1) ?? {}
+    expect({ message, data }).toMatchObject({ message: `${ref.words}: ${cut}`, data: { detail: cut } })
+  })
+
   it('of an operation that lost its app has no effect, and is not told as one that goes on', async () => {
     store.raw.exec(`update apps set operation = 'op-2' where name = 'hello'`)
     await expect(store.operations.beginStep(ref)).rejects.toMatchObject({ code: 'Fenced' })

@@ -9,7 +9,7 @@
  * transaction, so an activity that lives on after its operation lost the app changes nothing (DESIGN D4).
  */
 import type { Transaction } from 'kysely'
-import { CoppiceError } from '../domain/errors.ts'
+import { CoppiceError, cutMessage } from '../domain/errors.ts'
 import type { Operation, OperationFailure, Step } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
 import { computeRest, getApp, type LastUpdate } from './apps.ts'
@@ -158,7 +158,8 @@ export class Operations {
   }
 
   /** What a step is at, or why it failed, for people. Changes nothing when the operation lost the app. */
-  async noteStep(ref: StepRef, detail: string, state: 'running' | 'failed' = 'running'): Promise<void> {
+  async noteStep(ref: StepRef, text: string, state: 'running' | 'failed' = 'running'): Promise<void> {
+    const detail = cutMessage(text)
     await write(this.#context, async (tx) => {
       const operation = await getOperation(tx, ref.operation)
       if (operation === null || (await getApp(tx, operation.app))?.operation !== operation.id) return
