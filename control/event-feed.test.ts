@@ -70,8 +70,44 @@ it('R9.3 each follower gets what passes its filter, in order, once, whatever is 
 
 it('R9.3 what was trimmed away is passed over, and not looked through number by number', async () => {
   for (let n = 0; n < 300; n++) await store.events.add({ app: 'a', kind: 'step', message: '' })
-  await store.events.trim(10)
+  await store.events.trim({ count: 10, bytes: 1e9 })
   const feed = new EventFeed(store.events, changes, new Turns())
   const page = await feed.next(0, {}, new AbortController().signal)
   expect(idsIn(page.bytes)).toEqual(Array.from({ length: 10 }, (_, n) => 291 + n))
+})
+
+it('R9.3 of events that carry the last lines of a log only those are read that one page sends, however many follow', async () => {
+  // As they were before records were bounded: raw, and of characters that take three bytes.
+  const lines = JSON.stringify({ logLines: Array.from({ length: 30 }, () => '漢'.repeat(2_000)) })
+  const insert = store.raw.prepare(
+    `insert into events (at, app, kind, message, data) values (1, 'a', 'crashed', '', ?)`,
+  )
+  store.raw.exec('begin')
+  for (let n = 0; n < 250; n++) insert.run(lines)
+  store.raw.exec('commit')
+  let read = 0
+  const events = new Proxy(store.events, {
+    get: (target, method: keyof typeof store.events) =>
+      typeof target[method] !== 'function'
+        ? target[method]
+        : async (...given: never[]) => {
+            const answer = await (target[method] as (...given: never[]) => Promise<unknown>).apply(target, given)
+            read += Buffer.byteLength(JSON.stringify(answer))
+            return answer
+          },
+  })
+  const signal = new AbortController().signal
+  const seen: number[] = []
+  const feed = new EventFeed(events, changes, new Turns())
+  for (let cursor = 0; cursor < 250; ) {
+    read = 0
+    const page = await feed.next(cursor, {}, signal)
+    expect(page.last).toBeGreaterThan(cursor)
+    // What does not fit is left for the next page, and is not read for this one.
+    expect(read).toBeLessThan(page.bytes.length + 10_000)
+    expect(page.bytes.length).toBeLessThan(256 * 1024 + 10_000)
+    seen.push(...idsIn(page.bytes))
+    cursor = page.last
+  }
+  expect(seen).toEqual(Array.from({ length: 250 }, (_, n) => n + 1))
 })

@@ -3,30 +3,29 @@
  * who is further behind reads batches from the inventory, which followers in the same place share too.
  */
 import type { HistoryEvent } from '../domain/records.ts'
-import type { Events } from '../store/events.ts'
+import type { EventFilter, Events } from '../store/events.ts'
 import type { Changes } from './changes.ts'
 import { eventText } from './event-stream.ts'
 import type { Turns } from './turns.ts'
 
-export type EventFilter = { app?: string; operation?: string }
+export type { EventFilter }
 
 /** What comes next for a follower, as it goes over the wire; nothing when none of it passes its filter. */
 export type EventPage = { bytes: Buffer; last: number }
 
 type Told = { seq: number; app: string; operation: string | null; bytes: Buffer }
 
-const BATCH = 200
+/** An event can carry the last lines of a log, so what one look reads is bounded by both. */
+const BATCH = { limit: 200, maxBytes: 256 * 1024 }
 /** How many numbers a look goes through: with a filter there can be many between two events. */
 const LOOK_ACROSS = 5_000
 /** Of what is new, for those who are nearly up to date. */
-const RECENT = { events: 1_000, bytes: 2 * 1024 * 1024 }
+const RECENT = { count: 1_000, bytes: 2 * 1024 * 1024 }
 /** Full batches, for those who follow each other through the past. */
 const KEPT_PAGES = 64
-/** An event can carry the last lines of a log. */
-const MAX_PAGE_BYTES = 256 * 1024
 
 export class EventFeed {
-  readonly #events: Pick<Events, 'after' | 'firstSeq' | 'lastSeq'>
+  readonly #events: Pick<Events, 'page' | 'lastPast' | 'firstSeq' | 'lastSeq'>
   readonly #changes: Changes
   readonly #turns: Turns
   /** Everything between `#from` and `#head`, oldest first. */
@@ -38,7 +37,7 @@ export class EventFeed {
   #refreshing: Promise<void> | null = null
   readonly #pages = new Map<string, Promise<EventPage>>()
 
-  constructor(events: Pick<Events, 'after' | 'firstSeq' | 'lastSeq'>, changes: Changes, turns: Turns) {
+  constructor(events: Pick<Events, 'page' | 'lastPast' | 'firstSeq' | 'lastSeq'>, changes: Changes, turns: Turns) {
     this.#events = events
     this.#changes = changes
     this.#turns = turns
@@ -73,17 +72,18 @@ export class EventFeed {
   async #readNew(): Promise<void> {
     const { count } = this.#changes
     const last = await this.#events.lastSeq()
+    const past = await this.#events.lastPast({ ...RECENT, count: Math.min(RECENT.count, last - this.#head) })
     // Nobody has followed for a while, or very much has happened: the past is read by those who want it.
-    if (last - this.#head > RECENT.events || last < this.#head) {
+    if (past > this.#head || last < this.#head) {
       this.#recent = []
       this.#recentBytes = 0
       this.#from = last
       this.#head = last
     }
     while (this.#head < last) {
-      const events = await this.#events.after(this.#head, { upTo: last, limit: BATCH })
+      const { events, to } = await this.#events.page(this.#head, { upTo: last, ...BATCH })
       for (const event of events) this.#remember(event)
-      this.#head = events.length < BATCH ? last : (events.at(-1) as HistoryEvent).seq
+      this.#head = to
       if (this.#head < last) await this.#turns.next()
     }
     this.#seen = count
@@ -93,7 +93,7 @@ export class EventFeed {
     const bytes = bytesOf(event)
     this.#recent.push({ seq: event.seq, app: event.app, operation: event.operation, bytes })
     this.#recentBytes += bytes.length
-    while (this.#recent.length > RECENT.events || this.#recentBytes > RECENT.bytes) {
+    while (this.#recent.length > RECENT.count || this.#recentBytes > RECENT.bytes) {
       const oldest = this.#recent.shift() as Told
       this.#recentBytes -= oldest.bytes.length
       this.#from = oldest.seq
@@ -107,7 +107,7 @@ export class EventFeed {
       if (told.seq <= cursor || !passes(told, filter)) continue
       parts.push(told.bytes)
       size += told.bytes.length
-      if (size > MAX_PAGE_BYTES) return { bytes: Buffer.concat(parts), last: told.seq }
+      if (size > BATCH.maxBytes) return { bytes: Buffer.concat(parts), last: told.seq }
     }
     return { bytes: Buffer.concat(parts), last: this.#head }
   }
@@ -129,17 +129,8 @@ export class EventFeed {
     const from = Math.max(cursor, (await this.#events.firstSeq()) - 1)
     // What lies behind `#from` no longer changes, so a page of it stays true.
     const upTo = Math.min(from + LOOK_ACROSS, this.#from)
-    const events = await this.#events.after(from, { ...filter, upTo, limit: BATCH })
-    const parts: Buffer[] = []
-    let size = 0
-    for (const event of events) {
-      const bytes = bytesOf(event)
-      parts.push(bytes)
-      size += bytes.length
-      if (size > MAX_PAGE_BYTES) return { bytes: Buffer.concat(parts), last: event.seq }
-    }
-    const last = events.length < BATCH ? upTo : (events.at(-1) as HistoryEvent).seq
-    return { bytes: Buffer.concat(parts), last: Math.max(last, cursor) }
+    const { events, to } = await this.#events.page(from, { ...filter, upTo, ...BATCH })
+    return { bytes: Buffer.concat(events.map(bytesOf)), last: Math.max(to, cursor) }
   }
 }
 

@@ -20,3 +20,9 @@ export const DEFAULTS = {
   /** … and what is added for clocks and scheduling. */
   routerLeaseMarginMs: 2_000,
 } as const
+
+/**
+ * What one record (an event, the failure of an operation, an instance) keeps of a log, in bytes of JSON; the newest lines
+ * stay. Thirty lines of 2,000 characters would be up to 180 KB, and there are thousands of records.
+ */
+export const RECORD_LINES_BYTES = 16 * 1024

@@ -1,5 +1,6 @@
 /** Instances: what sagas want of them (desired, role) and what the worker saw of them (observed). */
 import type { Selectable } from 'kysely'
+import { keptLines } from '../domain/kept-lines.ts'
 import type { Instance } from '../domain/records.ts'
 import type { ObservedState } from '../domain/states.ts'
 import type { InstanceRecord, ObservedPatch } from '../runtime/contracts.ts'
@@ -60,7 +61,7 @@ export class InstanceRows {
           ...(patch.restartAt !== undefined && { restart_at: patch.restartAt }),
           ...(patch.message !== undefined && { message: patch.message }),
           ...(patch.startedAt !== undefined && { started_at: patch.startedAt }),
-          ...(patch.logLines !== undefined && { log_lines: JSON.stringify(patch.logLines) }),
+          ...(patch.logLines !== undefined && { log_lines: JSON.stringify(keptLines(patch.logLines)) }),
         })
         .where('id', '=', id)
         .execute()
@@ -120,7 +121,7 @@ export class InstanceRows {
         instance: event.instance,
         kind: event.kind,
         message: event.message,
-        data: event.logLines === undefined ? null : { logLines: event.logLines },
+        data: event.logLines === undefined ? null : { logLines: keptLines(event.logLines) },
       }),
     )
   }

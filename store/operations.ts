@@ -10,6 +10,7 @@
  */
 import type { Transaction } from 'kysely'
 import { CoppiceError, cutMessage } from '../domain/errors.ts'
+import { keptLines } from '../domain/kept-lines.ts'
 import type { Operation, OperationFailure, Step } from '../domain/records.ts'
 import type { OperationType } from '../domain/states.ts'
 import { computeRest, getApp, type LastUpdate } from './apps.ts'
@@ -379,8 +380,9 @@ export async function closeOperation(
   tx: Db,
   operation: Operation,
   state: 'SUCCEEDED' | 'FAILED' | 'CANCELLED',
-  failure: OperationFailure | null,
+  found: OperationFailure | null,
 ): Promise<void> {
+  const failure = found === null ? null : keptFailure(found)
   const now = context.now()
   await tx
     .updateTable('operations')
@@ -420,6 +422,17 @@ export async function closeOperation(
     message: endWords(operation.type, operation.app, state, failure),
     data: { type: operation.type, state, failure },
   })
+}
+
+/** As it is kept, in the operation and in its event (R14.4). */
+function keptFailure(failure: OperationFailure): OperationFailure {
+  const { message, logLines, undoFailures } = failure
+  return {
+    ...failure,
+    message: cutMessage(message),
+    ...(logLines !== undefined && { logLines: keptLines(logLines) }),
+    ...(undoFailures !== undefined && { undoFailures: keptLines(undoFailures) }),
+  }
 }
 
 function endWords(type: OperationType, app: string, state: string, failure: OperationFailure | null): string {

@@ -10,6 +10,7 @@ import { removeTree } from '../runtime/artifacts/trees.ts'
 import type { Artifacts } from '../runtime/contracts.ts'
 import { eachApart } from '../runtime/each-apart.ts'
 import { type BackupBounds, pruneBackups } from '../store/backups.ts'
+import type { EventBounds } from '../store/events.ts'
 import type { OperationBounds } from '../store/operations.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from './logger.ts'
@@ -29,7 +30,8 @@ export type HousekeepingOptions = {
 
 /** How many deployments of an app keep their artifact, so that it can go back to them. */
 const KEEP_DEPLOYMENTS = 10
-const KEEP_EVENTS = 50_000
+/** Some 300 bytes each; one of a crash has up to 20 KiB. */
+const KEEP_EVENTS: EventBounds = { count: 50_000, bytes: 256 * 2 ** 20 }
 const DAY_MS = 24 * 3_600_000
 const KEEP_MS = 30 * DAY_MS
 /** With their steps some 5 KB each. The age is far past what Temporal remembers, which is 30 days. */
