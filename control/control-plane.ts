@@ -10,11 +10,12 @@ import { AppReader } from './app-reader.ts'
 import { appsApi } from './apps-api.ts'
 import { artifactsApi, type KeptThings } from './artifacts-api.ts'
 import { authenticate, principalOf } from './auth.ts'
+import { watchBodies } from './body-watch.ts'
 import { Changes } from './changes.ts'
 import { changesApi } from './changes-api.ts'
 import type { Check } from './check.ts'
 import { ClockWatch } from './clock-watch.ts'
-import { coppiceApi, type SourceReceiver } from './coppice-api.ts'
+import { coppiceApi } from './coppice-api.ts'
 import { Doctor } from './doctor.ts'
 import { answerErrors, noSuchPath } from './errors.ts'
 import { EventFeed } from './event-feed.ts'
@@ -25,8 +26,10 @@ import { OperationStarter } from './operations.ts'
 import type { ControlOptions } from './options.ts'
 import { routersApi } from './routers-api.ts'
 import { secretsApi } from './secrets-api.ts'
+import { type SourceReceiver, sourcesApi } from './sources-api.ts'
 import type { Temporal } from './temporal.ts'
 import { updatesApi } from './updates-api.ts'
+import { Uploads } from './uploads.ts'
 import type { ComputeLimits } from './views.ts'
 import { workspaceApi } from './workspace-api.ts'
 
@@ -67,7 +70,7 @@ export async function startControlPlane(deps: ControlPlaneDeps): Promise<Control
   const signed = Promise.withResolvers<void>()
   // Whoever cannot listen must not sign, and a router's report must not be judged before the sign (routers.ts).
   const server = createServer((request, response) => void signed.promise.then(() => api(request, response)))
-  // An upload of a large source over a slow line may take longer than Node's 5 minutes; heads may not.
+  // How long bodies may take: body-watch.ts. Heads may not take long.
   server.requestTimeout = 0
   server.headersTimeout = 10_000
   await listen(server, options.listen)
@@ -115,6 +118,8 @@ function createApi(
   api.disable('x-powered-by')
   api.disable('etag')
   api.set('query parser', 'simple')
+  const { uploads } = options
+  api.use(watchBodies({ stallMs: uploads.stallMs, isUpload: ({ path }) => path === SOURCES }))
   api.use(keepPagesOut(options.apiHosts))
   api.get('/healthz', (_request, response) => void response.json({ status: 'ok' }))
   // Clients of the product ask for this before they have credentials; they take 404 for "no single sign-on here".
@@ -136,6 +141,7 @@ function createApi(
   api.use('/api/coppice/v1', secretsApi({ store, apps }))
   api.use('/api/coppice/v1', workspaceApi(deps))
   api.use('/api/coppice/v1', artifactsApi(deps))
+  api.use('/api/coppice/v1', sourcesApi({ ...deps, uploads: new Uploads(uploads) }))
   api.use('/api/coppice/v1', coppiceApi({ ...deps, apps, operations, doctor, changes, streams }))
   api.use(noSuchPath)
   api.use(answerErrors(log))

@@ -1,6 +1,6 @@
-/** What the product's API has no words for: operations with their steps, instances, logs, uploads. */
+/** What the product's API has no words for: operations with their steps, instances, logs. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Request, Router } from 'express'
+import { Router } from 'express'
 import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import { appNameSchema } from '../domain/names.ts'
@@ -15,32 +15,17 @@ import type { OperationStarter } from './operations.ts'
 import { pageQuery, pageSize, pageStart, toPage } from './paging.ts'
 import { instanceView, operationView, stepView } from './views.ts'
 
-/** Takes in an uploaded tar; refuses files that are too big, links that leave it. Half an upload leaves nothing. */
-export type SourceReceiver = (
-  stream: AsyncIterable<Uint8Array>,
-) => Promise<{ digest: string; files: number; bytes: number }>
-
 export type CoppiceApiDeps = {
   store: Store
   apps: AppReader
   operations: OperationStarter
   logs: InstanceLogs
-  receiveSource: SourceReceiver
   doctor: Doctor
   changes: Changes
   streams: EventStreams
 }
 
-export function coppiceApi({
-  store,
-  apps,
-  operations,
-  logs,
-  receiveSource,
-  doctor,
-  changes,
-  streams,
-}: CoppiceApiDeps): Router {
+export function coppiceApi({ store, apps, operations, logs, doctor, changes, streams }: CoppiceApiDeps): Router {
   const router = Router()
   const instancesOf = new SharedLooks(changes, (app: string) => store.instances.ofApp(app))
 
@@ -133,39 +118,12 @@ export function coppiceApi({
     response.json(operationView(await operations.cancel(request.params.id)))
   })
 
-  /** The body is the tar (gzip or not) as it is; how it is packed: cli/pack.ts. */
-  router.post('/sources', async (request, response) => {
-    try {
-      // By itself the iterator closes the connection when its reader breaks off, and nobody would hear why.
-      response.json(await receiveSource(request.iterator({ destroyOnReturn: false })))
-    } catch (error) {
-      discardRest(request)
-      throw error
-    }
-  })
-
   router.get('/doctor', async (_request, response) => {
     response.json({ checks: await doctor.examine() })
   })
 
   return router
 }
-
-/**
- * What still comes of an upload that is refused is read and thrown away: a connection that is closed while its client
- * sends is reset, and takes the answer with it.
- */
-function discardRest(request: Request): void {
-  const enough = setTimeout(() => request.destroy(), DISCARD_MS)
-  request.once('close', () => clearTimeout(enough))
-  request.on('error', () => undefined)
-  // Who broke off may still listen for it to become readable, which keeps it from flowing.
-  request.removeAllListeners('readable')
-  request.on('data', () => undefined)
-  request.resume()
-}
-
-const DISCARD_MS = 60_000
 
 const logsQuery = z.strictObject({
   instance: z.string().max(64).optional(),

@@ -6,6 +6,7 @@ import { LONGEST_TIMER_MS, type Range, wholeNumber } from '../domain/whole-numbe
 import { storeOptionsFrom } from '../store/settings.ts'
 import type { StoreOptions } from '../store/store.ts'
 import { STREAM_LIMITS, type StreamLimits } from './event-stream.ts'
+import { UPLOAD_LIMITS, type UploadLimits } from './uploads.ts'
 
 /** Everything the control plane can be told. Resolved once: flag, then environment, then default. */
 export type ControlOptions = {
@@ -37,6 +38,8 @@ export type ControlOptions = {
   workspaceId: string
   /** What streams of events, logs and route tables may take. */
   streams: StreamLimits
+  /** What bodies of requests may take. */
+  uploads: UploadLimits
   /** pino level: debug, info, warn, error, silent. */
   logLevel: string
 }
@@ -62,6 +65,9 @@ const FLAGS = {
   'max-streams': { type: 'string' },
   'max-streams-per-token': { type: 'string' },
   'stream-stall-ms': { type: 'string' },
+  'max-uploads': { type: 'string' },
+  'max-uploads-per-token': { type: 'string' },
+  'body-stall-ms': { type: 'string' },
   'log-level': { type: 'string' },
 } as const
 
@@ -98,20 +104,30 @@ export function resolveOptions(argv: readonly string[], env: NodeJS.ProcessEnv):
     urlTemplate: template('url-template', text('url-template')),
     workspaceId: text('workspace-id') ?? '1',
     streams: {
-      maxStreams: whole('max-streams', text('max-streams'), STREAM_LIMITS.maxStreams, STREAMS),
+      maxStreams: whole('max-streams', text('max-streams'), STREAM_LIMITS.maxStreams, COUNT),
       maxStreamsPerToken: whole(
         'max-streams-per-token',
         text('max-streams-per-token'),
         STREAM_LIMITS.maxStreamsPerToken,
-        STREAMS,
+        COUNT,
       ),
       stallMs: whole('stream-stall-ms', text('stream-stall-ms'), STREAM_LIMITS.stallMs, STALL),
+    },
+    uploads: {
+      maxUploads: whole('max-uploads', text('max-uploads'), UPLOAD_LIMITS.maxUploads, COUNT),
+      maxUploadsPerToken: whole(
+        'max-uploads-per-token',
+        text('max-uploads-per-token'),
+        UPLOAD_LIMITS.maxUploadsPerToken,
+        COUNT,
+      ),
+      stallMs: whole('body-stall-ms', text('body-stall-ms'), UPLOAD_LIMITS.stallMs, STALL),
     },
     logLevel: text('log-level') ?? 'info',
   }
 }
 
-const STREAMS: Range = { min: 1, max: 1_000_000 }
+const COUNT: Range = { min: 1, max: 1_000_000 }
 const STALL: Range = { min: 1, max: LONGEST_TIMER_MS, unit: 'ms' }
 
 const listOf = (text = ''): string[] =>

@@ -156,6 +156,18 @@ export const ERRORS = {
     true,
     'Close streams that nobody reads any more, or raise the bound: --max-streams and --max-streams-per-token of the control plane.',
   ),
+  TooManyUploads: row(
+    429,
+    'REQUEST_LIMIT_EXCEEDED',
+    true,
+    'Send it again when one of them has ended, or raise the bound: --max-uploads and --max-uploads-per-token of the control plane.',
+  ),
+  BodyTimedOut: row(
+    408,
+    'DEADLINE_EXCEEDED',
+    true,
+    'Send it again; where the line stalls for longer, raise --body-stall-ms of the control plane.',
+  ),
   InstanceRetired: row(409, 'INVALID_STATE', false, 'The instance has been told to go and does not come back.'),
   Fenced: row(409, 'INVALID_STATE', false, 'Another operation owns the app now; nothing was changed.'),
   RoutersUnreachable: row(

@@ -1,0 +1,74 @@
+/**
+ * Nobody waits without end for a body. One of which no byte comes for too long is given up, and one that is no upload
+ * has to be there as a whole within the same time. An upload may take as long as it takes, while something of it comes:
+ * Node's own limit for a whole request would end a large source on a slow line.
+ *
+ * Whoever is answered before all of the body has come, because it is refused, has that time for the rest.
+ */
+import type { Request, RequestHandler, Response } from 'express'
+import { CoppiceError } from '../domain/errors.ts'
+import { errorAnswer } from './errors.ts'
+
+export type BodyWatchOptions = {
+  /** Default 60,000. */
+  stallMs: number
+  isUpload: (request: Request) => boolean
+}
+
+/** How much later than `stallMs` it may be noticed, as a part of that. */
+const LOOKS = 10
+/** Within which a client has to take the answer, in ms. */
+const ANSWER_MS = 5_000
+
+/** Before whatever else may answer or read. */
+export function watchBodies({ stallMs, isUpload }: BodyWatchOptions): RequestHandler {
+  return (request, response, next) => {
+    const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
+    if (encoding !== undefined || Number(length) > 0) watchBody(request, response, stallMs, isUpload(request))
+    next()
+  }
+}
+
+function watchBody(request: Request, response: Response, stallMs: number, upload: boolean): void {
+  const { socket } = request
+  const seconds = `${stallMs / 1_000} s`
+  let bytes = socket.bytesRead
+  let heardAt = performance.now()
+  let dueFrom = upload ? null : heardAt
+  response.once('finish', () => {
+    dueFrom ??= performance.now()
+  })
+  const timer = setInterval(() => {
+    const now = performance.now()
+    // What has come and is not taken is no silence of the client.
+    if (socket.bytesRead !== bytes || request.readableLength > 0) {
+      bytes = socket.bytesRead
+      heardAt = now
+    }
+    if (request.complete) clearInterval(timer)
+    else if (now - heardAt >= stallMs) end(`no byte of it has come for ${seconds}`)
+    else if (dueFrom !== null && now - dueFrom >= stallMs) end(`it has not come as a whole within ${seconds}`)
+  }, stallMs / LOOKS)
+  request.once('close', () => clearInterval(timer))
+
+  const end = (reason: string) => {
+    clearInterval(timer)
+    giveUp(request, response, new CoppiceError('BodyTimedOut', `The body was given up: ${reason}`))
+  }
+}
+
+/** Whoever reads the body hears of it after the client: without its connection that could not be answered. */
+function giveUp(request: Request, response: Response, error: CoppiceError): void {
+  const destroy = () => {
+    request.destroy(error)
+  }
+  if (response.headersSent) {
+    destroy()
+    return
+  }
+  const late = setTimeout(destroy, ANSWER_MS)
+  request.once('close', () => clearTimeout(late))
+  response.once('finish', destroy)
+  const { status, body } = errorAnswer(error)
+  response.status(status).set('Connection', 'close').json(body)
+}
