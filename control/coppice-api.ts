@@ -1,6 +1,7 @@
 /** What the product's API has no words for: operations with their steps, instances, logs. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Router } from 'express'
+import type { Logger } from 'pino'
 import { z } from 'zod'
 import { CoppiceError } from '../domain/errors.ts'
 import { appNameSchema } from '../domain/names.ts'
@@ -10,7 +11,8 @@ import { emptySchema, flagSchema, read, readBody } from './bodies.ts'
 import { type Changes, SharedLooks } from './changes.ts'
 import type { Doctor } from './doctor.ts'
 import { type EventStream, type EventStreams, eventText } from './event-stream.ts'
-import { type FollowedLog, type InstanceLogs, isInstanceOf } from './logs.ts'
+import { FollowedLogs } from './followed-logs.ts'
+import { type InstanceLogs, isInstanceOf } from './logs.ts'
 import type { OperationStarter } from './operations.ts'
 import { pageQuery, pageSize, pageStart, toPage } from './paging.ts'
 import { instanceView, operationView, stepView } from './views.ts'
@@ -23,9 +25,10 @@ export type CoppiceApiDeps = {
   doctor: Doctor
   changes: Changes
   streams: EventStreams
+  log: Pick<Logger, 'warn'>
 }
 
-export function coppiceApi({ store, apps, operations, logs, doctor, changes, streams }: CoppiceApiDeps): Router {
+export function coppiceApi({ store, apps, operations, logs, doctor, changes, streams, log }: CoppiceApiDeps): Router {
   const router = Router()
   const instancesOf = new SharedLooks(changes, (app: string) => store.instances.ofApp(app))
 
@@ -53,15 +56,19 @@ export function coppiceApi({ store, apps, operations, logs, doctor, changes, str
     andLater: boolean,
     lines: number,
   ): Promise<void> {
-    const followed = new Map<string, FollowedLog>()
+    const followed = new FollowedLogs({
+      logs,
+      lines,
+      elapsed: () => performance.now(),
+      onError: (err, instance) => log.warn({ err, instance }, 'a log that is followed cannot be read'),
+    })
+    followed.follow(chosen)
     for (;;) {
-      const present = andLater ? (await instancesOf.now(app)).map(({ id }) => id) : []
-      for (const id of [...chosen, ...present])
-        if (!followed.has(id)) followed.set(id, await logs.follow(id, { lines }))
+      if (andLater) followed.follow((await instancesOf.now(app)).map(({ id }) => id))
       let silent = true
-      for (const [id, log] of followed) {
+      for (const id of followed.ids) {
         await streams.turns.next()
-        const written = await log.more()
+        const written = await followed.more(id)
         if (written.length === 0) continue
         silent = false
         const events = written.map((line) => eventText({ event: 'line', data: { instance: id, line } }))

@@ -1,7 +1,7 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { mkdir, mkdtemp } from 'node:fs/promises'
+import { appendFile, mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -74,6 +74,15 @@ function writeEvents(): void {
   inventory.exec('begin')
   for (let n = 1; n <= EVENTS; n++) insert.run(Date.now(), `${n} ${'x'.repeat(200)}`)
   inventory.exec('commit')
+  inventory.close()
+}
+
+function writeInstances(app: string, count: number): void {
+  const inventory = new DatabaseSync(join(home, 'inventory.db'))
+  const insert = inventory.prepare(`insert into instances (id, app, slot, deployment, operation, mode, compute_size,
+    desired, role, observed, crashes, log_lines, created_at)
+    values (?, ?, ?, 'd', '0123abcd', 'scaled', 'MEDIUM', 'running', 'serving', 'running', 0, '[]', 1)`)
+  for (let slot = 0; slot < count; slot++) insert.run(`${app}-0123abcd-${slot}`, app, slot)
   inventory.close()
 }
 
@@ -214,18 +223,52 @@ it('R1.6 the streams of one router are few: whoever comes anew ends the oldest, 
   for (const stream of streams.slice(2)) await stream.body?.cancel()
 })
 
-it('R1.6 a followed log that cannot be read ends its own stream, with the reason, and no other and not the control plane', async () => {
+it('R1.6 a followed log that cannot be read is told as a line of its instance, and ends neither the stream, nor those of others, nor the control plane', async () => {
   await startControl()
   await store.apps.create({ name: 'one', mode: 'standard', instances: 1, creator: 'ada' })
+  writeInstances('one', 3)
   const logs = join(home, 'logs', 'instances')
-  // Where a log should be there is a directory: it can be looked at and not read.
-  await mkdir(join(logs, 'one-0123abcd-0.log'), { recursive: true })
-  const healthy = await call(`${EVENTS_PATH}?after=0`)
-  const answer = await call('/api/coppice/v1/apps/one/logs?follow=true&instance=one-0123abcd-0')
-  expect(answer.status).toBe(200)
-  expect(await answer.text()).toMatch(/event: error\ndata: {"error_code":"INTERNAL_ERROR"/)
+  const log = (slot: number) => join(logs, `one-0123abcd-${slot}.log`)
+  // Where a log should be there is a directory, and a pipe: they can be looked at and not read.
+  await mkdir(log(0), { recursive: true })
+  execFileSync('mkfifo', [log(1)])
+  await writeFile(log(2), 'hello\n')
+  const ended = new AbortController()
+  const follow = async (query: string): Promise<() => Promise<string[]>> => {
+    const answer = await call(`/api/coppice/v1/apps/one/logs?follow=true&${query}`, { signal: ended.signal })
+    expect(answer.status).toBe(200)
+    const reader = (answer.body as ReadableStream<Uint8Array>).getReader()
+    let text = ''
+    return async () => {
+      const { value, done } = await reader.read()
+      expect(done).toBe(false)
+      text += Buffer.from(value as Uint8Array).toString()
+      expect(text).not.toContain('event: error')
+      return [...text.matchAll(/^event: line\ndata: (.*)\n/gm)].map(([, data]) => {
+        const { instance, line } = JSON.parse(data as string) as { instance: string; line: string }
+        return `${instance.slice(-1)} ${line}`
+      })
+    }
+  }
+  const untilSaid = async (more: () => Promise<string[]>, wanted: string[]) => {
+    for (;;) {
+      const said = await more()
+      if (said.length < wanted.length) continue
+      expect(said.sort()).toEqual(wanted)
+      return
+    }
+  }
+  const cannot = '(its log cannot be read: something that is not a file lies in its place)'
+  const [all, alone] = [await follow('lines=5'), await follow('instance=one-0123abcd-0')]
+  const told = [`0 ${cannot}`, `1 ${cannot}`, '2 hello']
+  await untilSaid(all, told)
+  await untilSaid(alone, [`0 ${cannot}`])
+  await appendFile(log(2), 'again\n')
+  await removeTree(log(0))
+  await writeFile(log(0), 'well\n')
+  await untilSaid(all, [...told, '2 again', '0 well'].sort())
+  await untilSaid(alone, [`0 ${cannot}`, '0 well'])
+  ended.abort()
   expect((await call('/healthz')).status).toBe(200)
   expect(control.exitCode).toBeNull()
-  const first = await healthy.body?.getReader().read()
-  expect(Buffer.from(first?.value as Uint8Array).toString()).toContain('App one was created')
 })
