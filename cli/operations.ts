@@ -5,6 +5,11 @@ import { type Context, waitFor } from './context.ts'
 import { OperationFailed, tellFailure } from './failure.ts'
 import { ago, duration, type Output, table } from './output.ts'
 
+type OperationsAnswer = { operations: OperationAnswer[]; next_page_token?: string }
+
+/** How many the list shows. */
+const LISTED = 50
+
 type Run = (command: Command, action: (context: Context) => Promise<void>) => Promise<void>
 
 export function operationsCommands(program: Command, run: Run): void {
@@ -16,16 +21,27 @@ export function operationsCommands(program: Command, run: Run): void {
     .option('--app <name>', 'only those on this app')
     .action((flags: { app?: string }, command: Command) =>
       run(command, async ({ api, output }) => {
-        const query = new URLSearchParams({ page_size: '50', ...(flags.app && { app: flags.app }) })
-        const answer = await api.call<{ operations: OperationAnswer[] }>('GET', `/api/coppice/v1/operations?${query}`)
+        const found: OperationAnswer[] = []
+        // A page also ends where it has grown large.
+        for (let token: string | undefined = ''; token !== undefined && found.length < LISTED; ) {
+          const size = String(LISTED - found.length)
+          const query = new URLSearchParams({
+            page_size: size,
+            page_token: token,
+            ...(flags.app && { app: flags.app }),
+          })
+          const answer: OperationsAnswer = await api.call('GET', `/api/coppice/v1/operations?${query}`)
+          found.push(...answer.operations)
+          token = answer.next_page_token
+        }
         const now = Date.now()
         output.result(
-          answer.operations,
-          answer.operations.length === 0
+          found,
+          found.length === 0
             ? ['No operations yet.']
             : table(
                 ['OPERATION', 'APP', 'TYPE', 'STATE', 'TOOK', 'WHEN', 'BY'],
-                answer.operations.map((one) => [
+                found.map((one) => [
                   one.id,
                   one.app,
                   one.type,

@@ -14,7 +14,7 @@ import { type EventStream, type EventStreams, eventText } from './event-stream.t
 import { FollowedLogs } from './followed-logs.ts'
 import { type InstanceLogs, isInstanceOf } from './logs.ts'
 import type { OperationStarter } from './operations.ts'
-import { pageQuery, pageSize, pageStart, toPage } from './paging.ts'
+import { pageQuery, pageSize, pageStart, pageToken } from './paging.ts'
 import { instanceView, operationView, stepView } from './views.ts'
 
 export type CoppiceApiDeps = {
@@ -105,12 +105,14 @@ export function coppiceApi({ store, apps, operations, logs, doctor, changes, str
 
   router.get('/operations', async (request, response) => {
     const query = read(z.strictObject({ ...pageQuery, app: z.string().max(64).optional() }), request.query)
-    const size = pageSize(query)
-    const { page, next } = toPage(
-      await store.operations.list({ app: query.app, before: pageStart(query), limit: size + 1 }),
-      size,
-      (operation) => operation.id,
-    )
+    const { operations: page, more } = await store.operations.page({
+      app: query.app,
+      before: pageStart(query),
+      limit: pageSize(query),
+      maxBytes: PAGE_BYTES,
+    })
+    const last = page.at(-1)
+    const next = more && last !== undefined ? pageToken(last.id) : undefined
     response.json({ operations: page.map(operationView), ...(next !== undefined && { next_page_token: next }) })
   })
 
@@ -131,6 +133,9 @@ export function coppiceApi({ store, apps, operations, logs, doctor, changes, str
 
   return router
 }
+
+/** Of operations: a failed one has the last lines of a log. A page that ends for this names the next one. */
+const PAGE_BYTES = 1024 * 1024
 
 const logsQuery = z.strictObject({
   instance: z.string().max(64).optional(),

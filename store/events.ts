@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { sql } from 'kysely'
 import type { HistoryEvent } from '../domain/records.ts'
 import { type Db, type StoreContext, write } from './context.ts'
+import { fitting } from './fitting.ts'
 import { toEvent } from './rows.ts'
 
 export type NewEvent = Pick<HistoryEvent, 'app' | 'kind' | 'message'> &
@@ -75,13 +76,8 @@ export class Events {
     const sizes = await this.#after(seq, options)
       .select(['seq', BYTES.as('bytes')])
       .execute()
-    let room = options.maxBytes
-    const cut = sizes.findIndex(({ bytes }, n) => {
-      room -= bytes
-      return room < 0 && n > 0
-    })
-    const taken = cut === -1 ? sizes : sizes.slice(0, cut)
-    const whole = cut === -1 && sizes.length < options.limit
+    const taken = sizes.slice(0, fitting(sizes, options.maxBytes))
+    const whole = taken.length === sizes.length && sizes.length < options.limit
     const to = whole ? options.upTo : (taken.at(-1) as { seq: number }).seq
     return { events: taken.length === 0 ? [] : await this.after(seq, { ...options, upTo: to }), to }
   }

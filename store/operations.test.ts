@@ -66,6 +66,23 @@ describe('R14.4 operations', () => {
   })
 })
 
+it('R14.4 a page of operations ends before the one that does not fit, has at least one, and says whether there are more', async () => {
+  await ended('hello', 1, 30)
+  const logLines = Array.from({ length: 30 }, () => '漢'.repeat(2_000))
+  const failure = JSON.stringify({ code: 'AppCrashedAtStart', message: '', logLines })
+  store.raw.prepare('update operations set failure = ?').run(failure)
+  const page = async (before: string | undefined, limit: number, maxBytes: number) => {
+    const { operations, more } = await store.operations.page({ app: 'hello', before, limit, maxBytes })
+    return [operations.map(({ id }) => Number(id.slice('hello-'.length))), more]
+  }
+  expect(await page(undefined, 100, 1024 * 1024)).toEqual([[30, 29, 28, 27, 26], true])
+  expect(await page('hello-26', 2, 1024 * 1024)).toEqual([[25, 24], true])
+  expect(await page('hello-24', 100, 1)).toEqual([[23], true])
+  expect(await page('hello-3', 2, 1e9)).toEqual([[2, 1], false])
+  expect(await page('hello-2', 2, 1)).toEqual([[1], false])
+  expect(await page('hello-1', 2, 1)).toEqual([[], false])
+})
+
 describe('R14.4 deployments', () => {
   it('go with their operation, but not what can be gone back to, runs, or is about to', async () => {
     await ended('hello', 1, 600)

@@ -8,7 +8,7 @@
  * The fence: `apps.operation` names the operation that owns the app. Every write of a saga checks it in its own
  * transaction, so an activity that lives on after its operation lost the app changes nothing (DESIGN D4).
  */
-import type { Transaction } from 'kysely'
+import { sql, type Transaction } from 'kysely'
 import { CoppiceError, cutMessage } from '../domain/errors.ts'
 import { keptLines } from '../domain/kept-lines.ts'
 import type { Operation, OperationFailure, Step } from '../domain/records.ts'
@@ -16,6 +16,7 @@ import type { OperationType } from '../domain/states.ts'
 import { computeRest, getApp, type LastUpdate } from './apps.ts'
 import { type Db, parseJson, read, type StoreContext, write } from './context.ts'
 import { addEvent } from './events.ts'
+import { fitting } from './fitting.ts'
 import { toOperation, toStep } from './rows.ts'
 import type { Schema } from './schema.ts'
 
@@ -34,6 +35,12 @@ export type OperationBounds = {
   total: number
   maxAgeMs: number
 }
+
+type ListOptions = { app?: string; limit?: number; before?: string }
+
+/** What can be large of an operation. Tells the size from the header of the row; the text itself is not read. */
+const BYTES = sql<number>`coalesce(octet_length(failure), 0) + coalesce(octet_length(change), 0) + coalesce(octet_length(plan), 0)
+  + coalesce(octet_length(settings), 0) + 500`
 
 /** Some ms of a transaction. */
 const TRIM_AT_ONCE = 200
@@ -61,28 +68,27 @@ export class Operations {
   }
 
   /** Newest first; `before` is the id of the operation after which the list goes on. */
-  async list(options: { app?: string; limit?: number; offset?: number; before?: string } = {}): Promise<Operation[]> {
-    const { before } = options
-    let query = this.#context.db
-      .selectFrom('operations')
-      .selectAll()
-      .orderBy('requested_at', 'desc')
-      .orderBy('id', 'desc')
-      .limit(options.limit ?? 100)
-      .offset(options.offset ?? 0)
-    if (options.app !== undefined) query = query.where('app', '=', options.app)
-    if (before !== undefined)
-      query = query.where(({ eb, refTuple, selectFrom }) =>
-        eb(
-          refTuple('requested_at', 'id'),
-          '<',
-          selectFrom('operations')
-            .select(['requested_at', 'id'])
-            .where('id', '=', before)
-            .$asTuple('requested_at', 'id'),
-        ),
-      )
-    return (await query.execute()).map(toOperation)
+  async list(options: ListOptions & { offset?: number } = {}): Promise<Operation[]> {
+    const query = latest(this.#context.db, options).offset(options.offset ?? 0)
+    return (await query.selectAll().execute()).map(toOperation)
+  }
+
+  /**
+   * The same as far as they fit into `maxBytes`, and at least one; `more` says whether there are others. What does not fit
+   * is not read: one can have the last lines of a log, and a thousand of those take long.
+   */
+  page(
+    options: ListOptions & { limit: number; maxBytes: number },
+  ): Promise<{ operations: Operation[]; more: boolean }> {
+    return read(this.#context, async (tx) => {
+      const sizes = await latest(tx, { ...options, limit: options.limit + 1 })
+        .select(['id', BYTES.as('bytes')])
+        .execute()
+      const taken = sizes.slice(0, Math.min(options.limit, fitting(sizes, options.maxBytes))).map(({ id }) => id)
+      // By their ids: whole rows would all be read to be sorted.
+      const rows = await latest(tx, { limit: taken.length }).where('id', 'in', taken).selectAll().execute()
+      return { operations: rows.map(toOperation), more: sizes.length > taken.length }
+    })
   }
 
   async open(): Promise<Operation[]> {
@@ -308,6 +314,20 @@ export class Operations {
       data: { step: ref.step, words: ref.words, state, detail },
     })
   }
+}
+
+function latest(tx: Db, { app, limit = 100, before }: ListOptions) {
+  let query = tx.selectFrom('operations').orderBy('requested_at', 'desc').orderBy('id', 'desc').limit(limit)
+  if (app !== undefined) query = query.where('app', '=', app)
+  if (before !== undefined)
+    query = query.where(({ eb, refTuple, selectFrom }) =>
+      eb(
+        refTuple('requested_at', 'id'),
+        '<',
+        selectFrom('operations').select(['requested_at', 'id']).where('id', '=', before).$asTuple('requested_at', 'id'),
+      ),
+    )
+  return query
 }
 
 async function namedOperations(tx: Db): Promise<Set<string>> {
