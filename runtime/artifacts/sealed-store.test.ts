@@ -18,7 +18,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -27,7 +27,7 @@ import { removeTree } from './trees.ts'
 
 vi.mock('node:fs/promises', async (original) => {
   const real = await original<typeof import('node:fs/promises')>()
-  return { ...real, stat: vi.fn(real.stat), readFile: vi.fn(real.readFile) }
+  return { ...real, stat: vi.fn(real.stat), open: vi.fn(real.open) }
 })
 /** As a mount would in each of them. */
 const removing = vi.hoisted(() => ({ isHeld: false }))
@@ -54,7 +54,7 @@ afterEach(async () => {
   for (const file of held) closeSync(file)
   removing.isHeld = false
   vi.mocked(stat).mockImplementation(real.stat)
-  vi.mocked(readFile).mockImplementation(real.readFile)
+  vi.mocked(open).mockImplementation(real.open)
   await removeTree(home)
 })
 
@@ -346,8 +346,8 @@ describe('of which one cannot be read', () => {
   /** As for an ordinary user whose files somebody has locked away; root reads all the same. */
   const lock = (key: string) => {
     const manifest = join(home, 'kept', key, 'manifest')
-    vi.mocked(readFile).mockImplementation((path, ...rest) =>
-      path === manifest ? Promise.reject(new Error(`EACCES: ${key}`)) : real.readFile(path, ...rest),
+    vi.mocked(open).mockImplementation((path, ...rest) =>
+      path === manifest ? Promise.reject(new Error(`EACCES: ${key}`)) : real.open(path, ...rest),
     )
   }
   const NOTHING = { maxCount: 0, maxBytes: 0, maxAgeMs: 0 }
@@ -376,7 +376,7 @@ describe('of which one cannot be read', () => {
     lock('k1')
     clock += 1_000
     expect(await store.collect(NOTHING, standsOn)).toMatchObject({ removed: ['k2'], kept: 2 })
-    vi.mocked(readFile).mockImplementation(real.readFile)
+    vi.mocked(open).mockImplementation(real.open)
     const last = await store.collect(NOTHING, standsOn)
     expect({ ...last, removed: last.removed.sort() }).toEqual({ removed: ['k1', 'layer'], kept: 0, stuck: [] })
   })
