@@ -85,8 +85,8 @@ describe('requests that a client sends before it has its answers', () => {
       expect(most).toBe(1)
       expect(await flooded.workers()).toEqual([pid])
       expect(others).toBeGreaterThan(50)
-      // What 20,000 requests and answers take that wait at once is several times as much.
-      expect(highest - before).toBeLessThan(40)
+      // 34 to 42 MB were measured, 228 where all are begun at once.
+      expect(highest - before).toBeLessThan(80)
     })
   })
 
