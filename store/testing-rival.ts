@@ -6,7 +6,8 @@ import type { Request } from './admissions.ts'
 import { openStore } from './store.ts'
 
 const store = await openStore({ home: process.argv[2] as string, workspace: { horizontalScaling: true } })
-const holder = new DatabaseSync(join(process.argv[2] as string, 'inventory.db'))
+// Whoever it stands in the way of may be writing at this moment.
+const holder = new DatabaseSync(join(process.argv[2] as string, 'inventory.db'), { timeout: 10_000 })
 process.on('message', async (message: { request?: Request; create?: string; mode?: AppMode; sql?: string }) => {
   if (message.sql !== undefined) {
     holder.exec(message.sql)

@@ -86,9 +86,12 @@ export async function startRival(home: string) {
   const child = fork(join(import.meta.dirname, 'testing-rival.ts'), [home])
   await once(child, 'message')
   const ask = async (message: object): Promise<string> => {
-    const answer = once(child, 'message')
+    const ended = new AbortController()
+    const onExit = () => ended.abort(new Error('the rival has ended'))
+    child.once('exit', onExit)
+    const answer = once(child, 'message', { signal: ended.signal })
     child.send(message)
-    return (await answer)[0] as string
+    return (await answer.finally(() => child.off('exit', onExit)))[0] as string
   }
   return {
     /** `won`, or the code of the error. */
