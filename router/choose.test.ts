@@ -123,6 +123,14 @@ describe('a session', () => {
     expect(choose(key, [endpoint(0)]).slot()).toBe(2)
   })
 
+  it('R12.2 is tried at a suspect rather than at a busy one, which may never answer, whichever it prefers', () => {
+    const { choose, health, endpoint } = setUp()
+    endpoint(2).suspectUntil = performance.now() + 60_000
+    health({ busy: ['i1'] })
+    expect(choose(keyOf(0, 1, 2), [endpoint(0)]).slot()).toBe(2)
+    expect(choose(keyOf(0, 1, 2), [endpoint(0), endpoint(2)]).slot()).toBe(1)
+  })
+
   it('R8.3 leaves a slot that sheds for one that sheds nothing, unless that one is out or lets others wait', () => {
     const rebalance = { epoch: 1, slots: SLOTS, shed: { 0: 1 } }
     const { choose, health } = setUp({ rebalance })

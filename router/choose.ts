@@ -142,7 +142,7 @@ function bySession(app: AppRoutes, exchange: Exchange, random: () => number): En
   return firstUntried(app, exchange, target)
 }
 
-/** The target unless it was tried or just failed someone; then the next in rendezvous order, the busy and suspects last. */
+/** The target unless it was tried or just failed someone; then the next in rendezvous order, suspects last, and behind them the busy. */
 function firstUntried(app: AppRoutes, exchange: Exchange, target: number): Endpoint | null {
   const now = performance.now()
   const digest = exchange.digest as NonNullable<Exchange['digest']>
@@ -153,7 +153,10 @@ function firstUntried(app: AppRoutes, exchange: Exchange, target: number): Endpo
     return chosen
   }
   let slot = pickSlot(digest, app.slots, (one) => open(one) && isCalm(app.bySlot[one] as Endpoint, now))
-  if (slot === -1) slot = open(target) ? target : pickSlot(digest, app.slots, open)
+  if (slot === -1 && open(target)) slot = target
+  // One that failed somebody a moment ago answers sooner than one that lets everybody wait, for ever perhaps.
+  if (slot === -1) slot = pickSlot(digest, app.slots, (one) => open(one) && app.bySlot[one]?.busy === false)
+  if (slot === -1) slot = pickSlot(digest, app.slots, open)
   return slot === -1 ? null : (app.bySlot[slot] as Endpoint)
 }
 
