@@ -2,7 +2,7 @@
 import { NAMING_KEY_HEADER, SERVED_BY_HEADER } from '../../domain/served-by.ts'
 import type { Attempt } from '../history-line.ts'
 import type { SummaryData } from '../k6/summary.ts'
-import type { Evidence, JudgeOptions } from './judge.ts'
+import type { Evidence, JudgeOptions } from './evidence.ts'
 
 /** Reasons why neither green nor red would mean anything. */
 export function unfitness({ history, executions, passages, summary }: Evidence, options: JudgeOptions): string[] {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { digestKey, mintKey, shedTarget } from '../../domain/affinity.ts'
-import { type Evidence, judge } from './judge.ts'
+import type { Evidence } from './evidence.ts'
+import { judge } from './judge.ts'
 import { attempt, keyFor, SLOTS, T0, table, world } from './testing.ts'
 import type { World } from './world.ts'
 

@@ -3,33 +3,13 @@ import { digestKey, pickSlot } from '../../domain/affinity.ts'
 import type { Attempt } from '../history-line.ts'
 import { crossed, type SummaryData } from '../k6/summary.ts'
 import { FINDING_PROMISES, type FindingKind, METRIC_PROMISES, needsOf, type PromiseMetric } from '../promises.ts'
-import {
-  cookiesPassedOn,
-  type Execution,
-  ejectedWhileBusy,
-  executedTwice,
-  hiddenRetries,
-  lost,
-  type Passage,
-  slowFailovers,
-} from './delivery.ts'
+import { cookiesPassedOn, ejectedWhileBusy, executedTwice, hiddenRetries, lost, slowFailovers } from './delivery.ts'
+import type { Evidence, JudgeOptions } from './evidence.ts'
 import type { Finding } from './finding.ts'
 import { unfitness } from './fitness.ts'
 import { askedToMove, beyondPlan, keysReplaced, movedNeedlessly, movedWithoutCause, uneven } from './placement.ts'
 import { oldAfterNew, operationsFailed, outsideItsTime } from './succession.ts'
 import { SKEW_MS, tableTimes, type World } from './world.ts'
-
-export type Evidence = {
-  history: Attempt[]
-  /** Null where the app writes no journal, and the routers no log that we can read. */
-  executions: Execution[] | null
-  passages: Passage[] | null
-  world: World
-  /** What the stack left behind; null where it was not measured. */
-  leftBehind?: Finding[] | null
-  /** k6's own summary; null where it left none. */
-  summary: SummaryData | null
-}
 
 /** One promise: kept or broken. */
 export type Row = {
@@ -51,16 +31,6 @@ export type Verdict = {
   rows: Row[]
   /** Why the harness was unfit. */
   unfit: string[]
-}
-
-export type JudgeOptions = {
-  lossRule?: string
-  /** From whom the clients were to hear which instance answered. */
-  namedBy?: 'router' | 'app'
-  /** Why the run ended early; null when it did not. */
-  cutShort?: string | null
-  /** Whether all that the scenario does to the app had to be left out. */
-  nothingDone?: boolean
 }
 
 export function judge(evidence: Evidence, options: JudgeOptions = {}): Verdict {

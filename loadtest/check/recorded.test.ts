@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type Attempt, parseHistory } from '../history-line.ts'
-import { type Evidence, judge } from './judge.ts'
+import type { Evidence } from './evidence.ts'
+import { judge } from './judge.ts'
 import { SKEW_MS, tableTimes } from './world.ts'
 
 /**
