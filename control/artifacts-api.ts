@@ -8,27 +8,17 @@
 import { Router } from 'express'
 import { z } from 'zod'
 import { durationSchema } from '../domain/durations.ts'
+import type { Collected, KeptThing, Scrubbed } from '../domain/kept-things.ts'
 import type { Store } from '../store/store.ts'
 import { requireAdmin } from './auth.ts'
 import { emptySchema, readBody } from './bodies.ts'
 
-export type Kept = {
-  key: string
-  kind: 'artifact' | 'layer' | 'source' | null
-  bytes: number
-  usedAt: number
-  /** Why it cannot be read; null as a rule. */
-  unread: string | null
-}
-
 /** The stores of the runtime, as far as people look at them. */
 export type KeptThings = {
-  list(): Promise<Kept[]>
+  list(): Promise<KeptThing[]>
   /** Pins protect: what an instance, an operation or a kept deployment needs stays. */
-  prune(options: {
-    maxAgeMs: number
-  }): Promise<{ removed: string[]; kept: number; stuck: Array<{ key: string; reason: string }> }>
-  scrub(): Promise<{ checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }>
+  prune(options: { maxAgeMs: number }): Promise<Collected>
+  scrub(): Promise<Scrubbed>
 }
 
 export type ArtifactsApiDeps = { store: Pick<Store, 'pins'>; kept: KeptThings }

@@ -2,6 +2,8 @@
  * What the parts of the runtime promise each other. Sagas reach the world through these interfaces only, so that a
  * provider for containers or pods can take the place of the one for processes (DESIGN D11).
  */
+
+import type { Collected } from '../domain/kept-things.ts'
 import type { DesiredState, ObservedState } from '../domain/states.ts'
 
 // ---- instances -----------------------------------------------------------------------------------------------
@@ -272,9 +274,6 @@ export interface Artifacts {
   /** Removes what nothing needs; see DESIGN D6 for the order of steps. */
   collect(options: { maxCount: number; maxBytes: number; maxAgeMs: number }): Promise<Collected>
 }
-
-/** `stuck`: what nothing needs as far as is known, and could not be judged or taken out. */
-export type Collected = { removed: string[]; kept: number; stuck: Array<{ key: string; reason: string }> }
 
 /** Who needs which artifact, layer or source; kept by the store. */
 export interface Pins {

@@ -1,18 +1,7 @@
 /** Artifacts, layers and sources in one list, for people who want to know where the disk went (R4.3, R14.4). */
-import type { Collected } from '../contracts.ts'
+import type { Collected, KeptThing, Scrubbed } from '../../domain/kept-things.ts'
 import type { SourceStore } from '../sources/sources.ts'
 import type { ArtifactStore } from './artifacts.ts'
-import type { Scrubbed } from './sealed-store.ts'
-
-export type KeptThing = {
-  key: string
-  /** Null of what may be an artifact or a layer, but cannot be read. */
-  kind: 'artifact' | 'layer' | 'source' | null
-  bytes: number
-  usedAt: number
-  /** Why it cannot be read, so that nothing but its key is known; null as a rule. */
-  unread: string | null
-}
 
 /** Count and size are no reason to remove something here, only age is. */
 const ANY = { maxCount: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY }

@@ -3,8 +3,9 @@ import type { Stats } from 'node:fs'
 import { chmod, lstat, mkdir, readdir, rename, stat, utimes } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { CoppiceError } from '../../domain/errors.ts'
+import type { Collected, Scrubbed } from '../../domain/kept-things.ts'
 import { newestFirst } from '../../domain/spans.ts'
-import type { Collected, Pins } from '../contracts.ts'
+import type { Pins } from '../contracts.ts'
 import {
   checkTree,
   describeTree,
@@ -67,9 +68,6 @@ export type SealReport = { digest: string; files: number; bytes: number }
 
 /** Limits on everything kept, layers and artifacts alike; `maxAgeMs` counts from the last use. */
 export type CollectOptions = { maxCount: number; maxBytes: number; maxAgeMs: number }
-
-/** Keys; `unchecked` are those of which nothing is known, or that are damaged and cannot be taken out. */
-export type Scrubbed = { checked: number; damaged: string[]; unchecked: Array<{ key: string; reason: string }> }
 
 type Listed = { key: string; bytes: number; usedAt: number; meta: unknown; unread: string | null }
 
