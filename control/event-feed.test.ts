@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { EventFilter } from '../store/events.ts'
 import { openTestStore, type TestStore } from '../store/testing.ts'
 import { Changes } from './changes.ts'
-import { EventFeed, type EventFilter } from './event-feed.ts'
+import { EventFeed } from './event-feed.ts'
 import { Turns } from './turns.ts'
 
 let store: TestStore

@@ -8,8 +8,6 @@ import type { Changes } from './changes.ts'
 import { eventText } from './event-stream.ts'
 import type { Turns } from './turns.ts'
 
-export type { EventFilter }
-
 /** What comes next for a follower, as it goes over the wire; nothing when none of it passes its filter. */
 export type EventPage = { bytes: Buffer; last: number }
 
