@@ -113,6 +113,8 @@ export type TokenAnswer = { name: string; role: string; create_time: string; cre
 
 export type ServerEvent = { id: string; event: string; data: unknown }
 
+const PAGE_SIZE = 100
+
 export class Api {
   readonly #settings: Settings
   readonly #dispatcher: Dispatcher
@@ -141,6 +143,23 @@ export class Api {
       if (error instanceof ApiError && error.code === 'NotFound') return null
       throw error
     })
+  }
+
+  /** Of a list that comes in pages, which also end where they have grown large: all of it, or the first `most`. */
+  async list<T>(
+    path: string,
+    field: string,
+    { most = Number.POSITIVE_INFINITY, query = {} }: { most?: number; query?: Record<string, string> } = {},
+  ): Promise<T[]> {
+    const found: T[] = []
+    for (let token: string | undefined = ''; token !== undefined && found.length < most; ) {
+      const page_size = String(Math.min(most - found.length, PAGE_SIZE))
+      const asked = new URLSearchParams({ ...query, page_size, page_token: token })
+      const page: { next_page_token?: string } & Record<string, unknown> = await this.call('GET', `${path}?${asked}`)
+      found.push(...(page[field] as T[]))
+      token = page.next_page_token
+    }
+    return found
   }
 
   /** Sends a packed source. What `bytes` throws (a file that is refused) comes out as it is. */

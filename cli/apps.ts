@@ -47,14 +47,7 @@ export function appsCommands(program: Command, run: Run): void {
     .description('all apps')
     .action((_flags: unknown, command: Command) =>
       run(command, async ({ api, output }) => {
-        const all: AppAnswer[] = []
-        let token: string | undefined
-        do {
-          const query = token === undefined ? '' : `?page_token=${encodeURIComponent(token)}`
-          const page = await api.call<{ apps: AppAnswer[]; next_page_token?: string }>('GET', `/api/2.0/apps${query}`)
-          all.push(...page.apps)
-          token = page.next_page_token
-        } while (token !== undefined)
+        const all = await api.list<AppAnswer>('/api/2.0/apps', 'apps')
         const rows = all.map((app) => [
           app.name,
           app.compute_status.state,

@@ -5,8 +5,6 @@ import { type Context, waitFor } from './context.ts'
 import { OperationFailed, tellFailure } from './failure.ts'
 import { ago, duration, type Output, table } from './output.ts'
 
-type OperationsAnswer = { operations: OperationAnswer[]; next_page_token?: string }
-
 /** How many the list shows. */
 const LISTED = 50
 
@@ -21,19 +19,10 @@ export function operationsCommands(program: Command, run: Run): void {
     .option('--app <name>', 'only those on this app')
     .action((flags: { app?: string }, command: Command) =>
       run(command, async ({ api, output }) => {
-        const found: OperationAnswer[] = []
-        // A page also ends where it has grown large.
-        for (let token: string | undefined = ''; token !== undefined && found.length < LISTED; ) {
-          const size = String(LISTED - found.length)
-          const query = new URLSearchParams({
-            page_size: size,
-            page_token: token,
-            ...(flags.app && { app: flags.app }),
-          })
-          const answer: OperationsAnswer = await api.call('GET', `/api/coppice/v1/operations?${query}`)
-          found.push(...answer.operations)
-          token = answer.next_page_token
-        }
+        const found = await api.list<OperationAnswer>('/api/coppice/v1/operations', 'operations', {
+          most: LISTED,
+          query: { ...(flags.app && { app: flags.app }) },
+        })
         const now = Date.now()
         output.result(
           found,
