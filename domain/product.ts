@@ -1,6 +1,8 @@
 /** The one place where the product's names stand (house style 7). */
 export const PRODUCT = 'coppice'
 export const TASK_QUEUE = 'coppice'
+/** In the state directory of a router: the last table that it was told. */
+export const ROUTE_TABLE_FILE = 'routes.json'
 
 /** The routing cookie of the product that Coppice is compatible with (R7.1). */
 export const ROUTER_COOKIE = '__Host-databricks-app-router'

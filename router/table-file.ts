@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ROUTE_TABLE_FILE } from '../domain/product.ts'
 import { type RouteTable, routeTableSchema } from '../domain/route-table.ts'
 import { replaceFile } from './durable-file.ts'
 
@@ -9,7 +10,7 @@ export class TableFile {
   private writing: Promise<void> = Promise.resolve()
 
   constructor(stateDir: string) {
-    this.path = join(stateDir, 'routes.json')
+    this.path = join(stateDir, ROUTE_TABLE_FILE)
   }
 
   /** @returns the stored table; null if there is none, or a reason if what is there cannot be used */

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { CoppiceError } from '../domain/errors.ts'
+import { ROUTE_TABLE_FILE } from '../domain/product.ts'
 import { freePorts, randomPortRanges } from './stack/ports.ts'
 
 /**
@@ -178,7 +179,7 @@ export const homePaths = (home: string) => ({
   ready: (name: string) => join(home, 'run', `${name}.ready`),
   temporal: join(home, 'temporal'),
   router: join(home, 'router'),
-  routerTable: join(home, 'router', 'routes.json'),
+  routerTable: join(home, 'router', ROUTE_TABLE_FILE),
   inventory: join(home, 'inventory.db'),
 })
 
