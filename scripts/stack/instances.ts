@@ -10,6 +10,7 @@ import { meansOurs } from '../../runtime/providers/process/mounts.ts'
 import { createProcessProvider } from '../../runtime/providers/process/process-provider.ts'
 import { systemProcessTable } from '../../runtime/providers/process/process-table.ts'
 import { readHomeId } from '../../store/home-id.ts'
+import { homePaths } from '../stack-options.ts'
 
 /** SIGTERM, 15 s, SIGKILL (R3.6). */
 const GRACE_MS = 15_000
@@ -24,7 +25,7 @@ const GRACE_MS = 15_000
 export async function removeInstances(home: string, say: (words: string) => void): Promise<number> {
   const folders = partsOf(home, 'instances', process)
   const makings = partsOf(home, 'artifacts', process).map((folder) => join(folder, 'making'))
-  const own = readHomeId(home, join(home, 'inventory.db'))
+  const own = readHomeId(home, homePaths(home).inventory)
   let count = 0
   for (const homeId of new Set([...(own === null ? [] : [own]), ...(await homeIdsIn(folders))])) {
     for (const making of makings) await endLeftBuilds({ homeId, making })

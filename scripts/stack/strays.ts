@@ -53,27 +53,36 @@ export const named = ({ name, pid }: Pick<Stray, 'name' | 'pid'>): string =>
  * such as the `rm` of a large tree, and starts nothing again: only who was started by a supervisor leads a group.
  */
 export async function platformOn(home: string, table: ProcessTable = systemProcessTable()): Promise<Stray[]> {
-  const holders = new Set(holding(home).map(([pid]) => pid))
-  const leaders = new Set((await table.rows()).filter(({ pid, group }) => pid === group).map(({ pid }) => pid))
-  return (await straysOf(home, table)).filter(({ pid }) => holders.has(pid) || leaders.has(pid))
+  return (await straysOf(home, table)).filter(({ holds, leads }) => holds || leads)
 }
 
-async function straysOf(home: string, table: ProcessTable = systemProcessTable()): Promise<Stray[]> {
-  const found = await familyOf(home, table)
+/** `holds`: a lock of the data directory; `leads`: a group of its own. */
+type Found = Stray & { holds: boolean; leads: boolean }
+
+async function straysOf(home: string, table: ProcessTable = systemProcessTable()): Promise<Found[]> {
+  const holders = new Map(holding(home))
+  const found = await familyOf(home, table, holders)
   const rows = (await table.rows()).filter((row) => found.has(row.pid) && !row.zombie)
   // The processes of a router go with it, those of a starter do not.
   const isChild = (parent: number) => found.has(parent) && found.get(parent) !== 'starter'
   return rows
     .filter((row) => !isChild(row.parent))
-    .map(({ pid, startTime }) => ({ name: found.get(pid) as Stray['name'], pid, startTime }))
+    .map(({ pid, group, startTime }) => ({
+      name: found.get(pid) as Stray['name'],
+      pid,
+      startTime,
+      holds: holders.has(pid),
+      leads: pid === group,
+    }))
 }
 
 /** With the processes of a router, and whatever else these have started with their own environment. */
 export async function familyOf(
   home: string,
   table: ProcessTable = systemProcessTable(),
+  holders: ReadonlyMap<number, Stray['name']> = new Map(holding(home)),
 ): Promise<Map<number, Stray['name']>> {
-  const found = new Map([...(await startedFor(home, table)), ...holding(home)])
+  const found = new Map([...(await startedFor(home, table)), ...holders])
   found.delete(process.pid)
   const real = realPathOf(home)
   return new Map([...found].filter(([pid]) => meansOurs(pid, [real])))
