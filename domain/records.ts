@@ -107,7 +107,7 @@ export type Operation = {
   deployment: string | null
   /** What it wants; null for a repair. */
   change: Change | null
-  /** What it changes beside that, at its pivot (R5.0); null for nothing. */
+  /** What it changes beside that, at its pivot (R5.0), perhaps nothing; null for one that is no update. */
   settings: AppSettings | null
   plan: Plan | null
   /** The operation brought the app into being, so that its undo takes it away again. */
