@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Plan } from '../domain/plan.ts'
 import { removeTree } from '../runtime/artifacts/trees.ts'
 import type { Builder, BuildRequest, SpecCaller } from '../runtime/contracts.ts'
 import { admitDeploy, openTestStore, type TestStore } from '../store/testing.ts'
@@ -133,4 +134,30 @@ describe('R4.3 a damaged artifact', () => {
     expect(signal.aborted).toBe(true)
     expect((await ends).map(({ status }) => status)).toEqual(['rejected', 'rejected'])
   })
+})
+
+it('R12.2 an instance that an update starts is checked as the update says, the others as before until its pivot', async () => {
+  kept.add('a')
+  const deploy = await admitDeploy(store, 'op-1', { id: 'd1', health: { path: '/up', timeoutMs: 1_000 } })
+  store.raw.exec(`update deployments set artifact = 'a' where id = 'd1'`)
+  const runs = async ({ add }: Plan) => {
+    for (const { id } of add) await store.instances.observe(id, { observed: 'running', address: '127.0.0.1:20100' })
+  }
+  await runs(deploy)
+  await store.transitions.commit(deploy)
+  await store.transitions.finish(deploy)
+  const update = { id: 'op-2', app: 'hello', startedBy: 'ada', update: true }
+  const settings = { health: { timeoutMs: 90_000 } }
+  await store.admissions.request({ ...update, change: { type: 'resize', instances: 3 }, settings })
+  const resize = { id: 'op-2', app: 'hello', type: 'resize', byHand: null, workflowId: 'w', runId: 'r' } as const
+  const plan = await store.admissions.admit(resize)
+  const inventory = createInventory()
+  const health = async ([instance]: readonly { id: string }[]) =>
+    (await inventory.spec(instance?.id as string, caller()))?.health
+  expect(await health(plan.add)).toEqual({ path: '/up', timeoutMs: 90_000 })
+  expect(await health(plan.keep)).toEqual({ path: '/up', timeoutMs: 1_000 })
+  await runs(plan)
+  await store.transitions.commit(plan)
+  expect(await health(plan.add)).toEqual({ path: '/up', timeoutMs: 90_000 })
+  expect(await health(plan.keep)).toEqual({ path: '/up', timeoutMs: 90_000 })
 })

@@ -1,7 +1,8 @@
 /** What the runtime knows of the inventory, and what it needs to start an instance. */
 import type { BuildingDeps } from '../activities/building.ts'
 import { CoppiceError } from '../domain/errors.ts'
-import type { App, Deployment } from '../domain/records.ts'
+import type { HealthCheck } from '../domain/health-check.ts'
+import type { App, Deployment, Instance } from '../domain/records.ts'
 import { createSingleFlight } from '../runtime/builders/single-flight.ts'
 import type { Artifacts, Builder, InstanceInventory, InstanceSpec, SpecCaller } from '../runtime/contracts.ts'
 import { makeEnvironment } from '../runtime/environment.ts'
@@ -64,6 +65,12 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
     }
   }
 
+  /** An instance that an update starts has to meet the check that the update brings, which is the app's from the pivot on. */
+  async function healthOf({ role, operation }: Instance, deployment: Deployment): Promise<HealthCheck> {
+    const update = role === 'standby' ? await store.operations.get(operation) : null
+    return { ...deployment.health, ...update?.settings?.health }
+  }
+
   return {
     list: () => store.instances.records(),
     get: (id) => store.instances.record(id),
@@ -78,6 +85,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
       const deployment = instance === null ? null : await store.deployments.get(instance.deployment)
       if (instance === null || app === null || deployment === null) return null
       const artifact = await openOrRebuild(app, deployment, caller)
+      const health = await healthOf(instance, deployment)
       const secrets = await store.secrets.values(app.name)
       const { env, portVariables, ignored } = makeEnvironment({
         app: app.name,
@@ -104,7 +112,7 @@ export function createInstanceInventory(deps: InstanceInventoryDeps): InstanceIn
         command: deployment.command ?? artifact.run.command,
         env,
         portVariables,
-        health: { path: deployment.health.path, timeoutMs: deployment.health.timeoutMs },
+        health: { path: health.path, timeoutMs: health.timeoutMs },
         mode: instance.mode,
       }
     },
