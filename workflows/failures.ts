@@ -12,6 +12,9 @@ import {
 import { CoppiceError, type ErrorDetails, isErrorCode, withHint } from '../domain/errors.ts'
 import type { OperationFailure } from '../domain/records.ts'
 
+/** What people are told of an operation that somebody has cancelled in time. */
+export const CANCELLED = { code: 'Cancelled', message: 'The operation was cancelled before its pivot' } as const
+
 /** What people are told about `error`, which ended the step `step`. */
 export function describeFailure(error: unknown, step?: string): OperationFailure {
   const cause = innermost(error)

@@ -9,7 +9,7 @@ import {
 import { parseInput } from '../domain/inputs.ts'
 import { appWorkflowId } from '../domain/product.ts'
 import type { OperationType } from '../domain/states.ts'
-import { describeFailure, toWorkflowFailure } from './failures.ts'
+import { CANCELLED, describeFailure, toWorkflowFailure } from './failures.ts'
 import { launch } from './launcher.ts'
 import { admit, refuse } from './proxies.ts'
 import { type OperationResult, rollOut } from './roll-out.ts'
@@ -24,13 +24,17 @@ export function runOperation(type: Exclude<OperationType, 'repair'>, raw: unknow
     const startedBy = byHand ? `temporal workflow ${info.parent?.workflowId ?? info.workflowId}` : null
     const { workflowId, runId } = info
     const plan = await admit({ operation, type, input, startedBy, workflowId, runId }).catch(async (error: unknown) => {
-      const failure = describeFailure(error, 'Admit the operation')
-      if (!byHand) await refuse(operation, failure)
-      throw isCancellation(error) ? error : toWorkflowFailure(failure)
+      const cancelled = isCancellation(error)
+      const failure = cancelled ? { ...CANCELLED, step: ADMISSION } : describeFailure(error, ADMISSION)
+      // Of one that is cancelled before it could be admitted, the record ends as well.
+      if (!byHand) await CancellationScope.nonCancellable(() => refuse(operation, failure))
+      throw cancelled ? error : toWorkflowFailure(failure)
     })
     return rollOut(plan)
   })
 }
+
+const ADMISSION = 'Admit the operation'
 
 /** Stable over a reset: the chain of runs has one first execution. */
 export const operationIdOfRun = (): string => `op-${workflowInfo().firstExecutionRunId}`
@@ -44,7 +48,7 @@ export async function answering<T>(work: () => Promise<T>): Promise<T> {
     if (isCancellation(error)) {
       if (CancellationScope.current().consideredCancelled) throw error
       // Somebody cancelled the operation itself, not its launcher.
-      throw toWorkflowFailure({ code: 'Cancelled', message: 'The operation was cancelled before its pivot' })
+      throw toWorkflowFailure(CANCELLED)
     }
     // A launcher answers with what its operation said.
     if (error instanceof ChildWorkflowFailure && error.cause instanceof ApplicationFailure) throw error.cause

@@ -11,7 +11,7 @@
 import { CancellationScope, CancelledFailure } from '@temporalio/workflow'
 import type { Plan, PlannedInstance } from '../domain/plan.ts'
 import type { OperationFailure } from '../domain/records.ts'
-import { describeFailure, toWorkflowFailure } from './failures.ts'
+import { CANCELLED, describeFailure, toWorkflowFailure } from './failures.ts'
 import { Progress } from './progress.ts'
 import { abandon, afterPivot, beforePivot, commit, finish, undoing } from './proxies.ts'
 import { Saga } from './saga.ts'
@@ -116,7 +116,7 @@ async function undo(plan: Plan, saga: Saga, cancelled: boolean, failure: Operati
   return CancellationScope.nonCancellable(async () => {
     const undoFailures = await saga.compensate()
     const shown: OperationFailure = {
-      ...(cancelled ? { code: 'Cancelled', message: 'The operation was cancelled before its pivot' } : failure),
+      ...(cancelled ? CANCELLED : failure),
       ...(failure.step !== undefined && { step: failure.step }),
       ...(undoFailures.length > 0 && { undoFailures }),
     }

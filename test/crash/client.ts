@@ -66,7 +66,9 @@ export class Doors {
    * waits at the server until the worker shows a sign of life (2.4 s with a workflow task timeout of 3 s).
    */
   async cancel(app: string): Promise<void> {
-    const handle = this.#client.workflow.getHandle(appWorkflowId(app))
+    // The run that is cancelled, not the one that may follow.
+    const { runId } = await this.#client.workflow.getHandle(appWorkflowId(app)).describe()
+    const handle = this.#client.workflow.getHandle(appWorkflowId(app), runId)
     await handle.cancel()
     await until(`the workflow of ${app} to see its cancel`, CALL_MS, async () => {
       const { events = [] } = await handle.fetchHistory()
