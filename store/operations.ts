@@ -247,13 +247,12 @@ export class Operations {
     return rows.map(({ id }) => id)
   }
 
-  /** Ends an operation that was refused, or cancelled, before it changed anything; gives the app back when it owned it. */
+  /** Ends an operation that was refused before it changed anything; gives the app back when it owned it. */
   async refuse(id: string, failure: OperationFailure): Promise<void> {
     await write(this.#context, async (tx) => {
       const operation = await getOperation(tx, id)
       if (operation === null || operation.state !== 'REQUESTED') return
-      const state = failure.code === 'Cancelled' ? 'CANCELLED' : 'FAILED'
-      await closeOperation(this.#context, tx, operation, state, failure)
+      await closeOperation(this.#context, tx, operation, 'FAILED', failure)
     })
   }
 

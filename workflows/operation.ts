@@ -23,18 +23,19 @@ export function runOperation(type: Exclude<OperationType, 'repair'>, raw: unknow
     const operation = input.operation ?? operationIdOfRun()
     const startedBy = byHand ? `temporal workflow ${info.parent?.workflowId ?? info.workflowId}` : null
     const { workflowId, runId } = info
-    const plan = await admit({ operation, type, input, startedBy, workflowId, runId }).catch(async (error: unknown) => {
-      const cancelled = isCancellation(error)
-      const failure = cancelled ? { ...CANCELLED, step: ADMISSION } : describeFailure(error, ADMISSION)
-      // Of one that is cancelled before it could be admitted, the record ends as well.
-      if (!byHand) await CancellationScope.nonCancellable(() => refuse(operation, failure))
-      throw cancelled ? error : toWorkflowFailure(failure)
-    })
+    // A cancel does not interrupt it: the workflow would end at once, and leave to a repair what was written meanwhile. (To wait
+    // for the end of a cancelled local activity, WAIT_CANCELLATION_COMPLETED, cannot be replayed: core of SDK 1.24 finds an
+    // invalid transition after the death of a worker, and the workflow hangs.) The roll-out takes back what was admitted.
+    const plan = await CancellationScope.nonCancellable(() =>
+      admit({ operation, type, input, startedBy, workflowId, runId }).catch(async (error: unknown) => {
+        const failure = describeFailure(error, 'Admit the operation')
+        if (!byHand) await refuse(operation, failure)
+        throw toWorkflowFailure(failure)
+      }),
+    )
     return rollOut(plan)
   })
 }
-
-const ADMISSION = 'Admit the operation'
 
 /** Stable over a reset: the chain of runs has one first execution. */
 export const operationIdOfRun = (): string => `op-${workflowInfo().firstExecutionRunId}`

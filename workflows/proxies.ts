@@ -24,9 +24,6 @@ const inventory = proxyLocalActivities<Activities>({
   // A local activity that is retried for longer becomes a timer, which survives the worker.
   localRetryThreshold: '10s',
   retry: UNTIL_DONE,
-  // A transaction is not interrupted, and who cancels has to know what it has written. The default would not wait: a cancel
-  // during `admit` ended the workflow at once, and what was admitted was left to a repair.
-  cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 })
 
 /** The transactions; they throw only what the error table calls final. */

@@ -195,39 +195,52 @@ describe('cancel', () => {
       expect(await platform.footprint()).toEqual(before)
     })
 
+  /** The workflow hears of it while it waits. */
+  async function cancelInSight(): Promise<void> {
+    expect((await platform.temporal('workflow', 'cancel', '-w', 'app/victim')).code).toBe(0)
+    await until('the workflow to see its cancel', 30_000, async () => {
+      const { out } = await platform.temporal('workflow', 'show', '-w', 'app/victim', '--output', 'json')
+      const { events } = JSON.parse(out) as { events: Array<{ eventType: string }> }
+      const seen = events.map(({ eventType }) => eventType)
+      const asked = seen.indexOf('EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED')
+      return asked >= 0 && seen.lastIndexOf('EVENT_TYPE_WORKFLOW_TASK_COMPLETED') > asked ? true : null
+    })
+  }
+
+  it('R12.5 at admit.recorded, and SIGKILL of the worker then: the operation itself takes back what it was admitted for', async () => {
+    const { operation, hold } = await deployUpTo('admit.recorded')
+    const undo = await platform.hold('abandon.before')
+    holds.push(undo)
+    await cancelInSight()
+    await hold.release()
+    await undo.reached()
+    await platform.fell('worker')
+    await undo.release()
+    await platform.raise('worker')
+    expect((await allIsWell(operation, 'old')).state).toBe('CANCELLED')
+    expect((await platform.lastOperation('victim')).type).toBe('deploy')
+  })
+
   for (const point of ['admit.before', 'admit.recorded'])
     it(`R12.7 at ${point}, which is not interrupted for it: the operation itself takes back what it was admitted for`, async () => {
       const before = await platform.footprint()
       const { operation, hold } = await deployUpTo(point)
-      expect((await platform.temporal('workflow', 'cancel', '-w', 'app/victim')).code).toBe(0)
-      // The workflow hears of it while it waits for its admission.
-      const kinds = async () => {
-        const { out } = await platform.temporal('workflow', 'show', '-w', 'app/victim', '--output', 'json')
-        return (JSON.parse(out) as { events: Array<{ eventType: string }> }).events.map(({ eventType }) => eventType)
-      }
-      await until('the workflow to see its cancel', 30_000, async () => {
-        const seen = await kinds()
-        const asked = seen.indexOf('EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED')
-        return asked >= 0 && seen.lastIndexOf('EVENT_TYPE_WORKFLOW_TASK_COMPLETED') > asked ? true : null
-      })
+      await cancelInSight()
       await hold.release()
       expect((await allIsWell(operation, 'old')).state).toBe('CANCELLED')
       expect((await platform.lastOperation('victim')).type).toBe('deploy')
       expect(await platform.footprint()).toEqual(before)
     })
 
-  it('R10.4 of what no worker has begun yet: it ends as cancelled, and was never admitted', async () => {
+  it('R10.4 of what no worker has begun yet: it ends as cancelled, by itself', async () => {
     await platform.write('victim', { version: 'new' })
     await platform.fell('worker')
     const operation = await platform.beginDeploy('victim')
     const answer = await platform.stack.api('POST', `/api/coppice/v1/operations/${operation}/cancel`, {})
     expect(answer.status).toBe(200)
     await platform.raise('worker')
-    expect(await allIsWell(operation, 'old')).toMatchObject({
-      state: 'CANCELLED',
-      steps: [],
-      failure: { code: 'Cancelled', step: 'Admit the operation' },
-    })
+    const ended = await allIsWell(operation, 'old')
+    expect(ended).toMatchObject({ state: 'CANCELLED', steps: [], failure: { code: 'Cancelled' } })
     expect((await platform.lastOperation('victim')).type).toBe('deploy')
   })
 
