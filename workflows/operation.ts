@@ -23,9 +23,8 @@ export function runOperation(type: Exclude<OperationType, 'repair'>, raw: unknow
     const operation = input.operation ?? operationIdOfRun()
     const startedBy = byHand ? `temporal workflow ${info.parent?.workflowId ?? info.workflowId}` : null
     const { workflowId, runId } = info
-    // A cancel does not interrupt it: the workflow would end at once, and leave to a repair what was written meanwhile. (To wait
-    // for the end of a cancelled local activity, WAIT_CANCELLATION_COMPLETED, cannot be replayed: core of SDK 1.24 finds an
-    // invalid transition after the death of a worker, and the workflow hangs.) The roll-out takes back what was admitted.
+    // A cancel does not interrupt it (D14): the workflow would end at once, and leave to a repair what was written meanwhile.
+    // The roll-out takes back what was admitted.
     const plan = await CancellationScope.nonCancellable(() =>
       admit({ operation, type, input, startedBy, workflowId, runId }).catch(async (error: unknown) => {
         const failure = describeFailure(error, 'Admit the operation')
