@@ -89,6 +89,16 @@ export function busySuite(framework: Framework): void {
       .split('\n')
       .filter((line) => line === `RUN ${run}`).length
   }
+  /** Which instances the router took for dead, given up or busy, and when: what a failure is understood by. */
+  async function verdicts(begunAt: number): Promise<string> {
+    const text = await readFile(join(platform.stack.home, 'logs', 'router.log'), 'utf8')
+    const lines = text.split('\n').flatMap((line) => {
+      if (!line.includes('"busy":')) return []
+      const { time, dead, givenUp, busy } = JSON.parse(line) as Record<string, string>
+      return [`${Date.parse(time as string) - begunAt} ms: ${JSON.stringify({ dead, givenUp, busy })}`]
+    })
+    return ['the router found', ...lines].join('\n')
+  }
   const allWell = () =>
     until('all instances to run', 60_000, async () => {
       const states = (await instances()).map(({ state }) => state)
@@ -198,6 +208,7 @@ export function busySuite(framework: Framework): void {
       // What was just slow, and answered a question then, is not believed to be well for long.
       expect(await victim.work('nap', 'nap-1')).toBe(home)
       const begun = performance.now()
+      const begunAt = Date.now()
       const work = victim.work(framework.deadlock, 'deadlock-1')
       const back = until(`${home} to be started again`, 100_000, async () => {
         const found = await instance(home)
@@ -207,7 +218,8 @@ export function busySuite(framework: Framework): void {
       expect(end).toBeInstanceOf(Error)
       // Those who came before it was noticed waited with it, and what they had asked was not carried out elsewhere: new
       // ones, and one that came to it because its own instance had just closed an idle connection (D10).
-      expect(told(failed, begun, ({ startedAt }) => startedAt > begun + NOTICED_MS)).toEqual([])
+      const late = told(failed, begun, ({ startedAt }) => startedAt > begun + NOTICED_MS)
+      expect(late, `${home} is deadlocked; ${await verdicts(begunAt)}`).toEqual([])
       expect(old.filter((probe) => probe.instance === home)).toEqual([])
       await back
       expect(await runs(framework.deadlock === 'freeze-for-ever' ? 'freeze-for-ever' : 'deadlock-1')).toBe(1)
