@@ -2,6 +2,9 @@ import { applyEdit } from './break.ts'
 import { loadBreaks, type NamedBreak } from './load.ts'
 import { makeScratch, type Scratch } from './scratch.ts'
 
+/** Of the tests of all breaks: on a busy machine with two cores they take more than ten minutes. */
+const UNBROKEN_TIMEOUT_MS = 40 * 60_000
+
 /**
  * `npm run test:breaks [-- name …]`: makes each break in a copy of the work tree and runs its tests. First all of them
  * unbroken: only a test that was green can turn red.
@@ -37,7 +40,8 @@ const patternOf = ({ broken }: NamedBreak): string => broken.tests.name ?? broke
 async function runUnbroken(scratch: Scratch, breaks: NamedBreak[]): Promise<Set<string>> {
   process.stdout.write('the tests of all breaks, unbroken\n')
   const files = [...new Set(breaks.flatMap(({ broken }) => broken.tests.files))]
-  const { report, output } = await scratch.vitest(['run', ...files, '-t', breaks.map(patternOf).join('|')])
+  const args = ['run', ...files, '-t', breaks.map(patternOf).join('|')]
+  const { report, output } = await scratch.vitest(args, UNBROKEN_TIMEOUT_MS)
   if (report === null) throw new Error(`vitest gave no report:\n${output.slice(-4_000)}`)
   const tests = report.testResults.flatMap(({ assertionResults }) => assertionResults)
   for (const { fullName } of tests.filter(({ status }) => status === 'failed')) {

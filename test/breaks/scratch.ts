@@ -46,6 +46,7 @@ export function makeScratch(): Scratch {
       while (!(await Promise.race([ended, sleep(POLL_MS, false)]))) {
         if (readReport(reportFile) === null && Date.now() < deadline) continue
         if (await Promise.race([ended, sleep(END_TIMEOUT_MS, false)])) break
+        if (readReport(reportFile) === null) output += `\nended after ${timeoutMs / 60_000} min`
         process.kill(-(child.pid as number), 'SIGKILL')
         await ended
       }
