@@ -66,7 +66,7 @@ export class InstanceActor {
   #cancelRestart: (() => void) | null = null
   /** It ails; null while it is well, or is not watched. */
   #patience: Patience | null = null
-  /** Since when routers say that it is silent; null when none does. As of the last reconciliation. */
+  /** Since when routers say that it is silent; null when none does. As it was when it was looked at last. */
   #silentSince: number | null = null
   /** That it is up, which could not be written down yet; the reconciler tries again. Null as a rule. */
   #unwritten: ObservedPatch | null = null
@@ -488,6 +488,12 @@ export class InstanceActor {
     if (isSpared) {
       this.#waitFor(ailment, restartSilentAfterMs)
       return inventory.observe(this.id, { restartAt: clock.now() + restartSilentAfterMs })
+    }
+    // The last reconciliation was seconds ago. A silence that has ended since, or is another one, is none of so long.
+    if (ailment.kind === 'silent') {
+      this.#silentSince = (await inventory.silent()).get(this.id) ?? null
+      if (isMoot()) return
+      if (this.#silentSince !== ailment.since) return this.#tend(record, seen)
     }
     const crashes = crashesInARow(record.crashes, this.#watch.upMs(), backOff)
     // What it said before it was told to end tells more than what it says then.

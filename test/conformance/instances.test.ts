@@ -886,6 +886,25 @@ describe('R12.2 an instance of which routers say that it is silent', () => {
     expect(inventory.kinds(ID)).toEqual([])
   })
 
+  it('is not started again for a silence that has ended since, or is another one, while it blocks anew', async () => {
+    inventory.add(await bench.spec(apps.canBlock), SERVING)
+    const { address } = await instances.start(ID)
+    const running = await bench.provider.observe(ID)
+    await say(1)
+    // The routers have heard of it, and nobody has looked at all instances since.
+    inventory.silentSince.set(ID, 2)
+    await block(address)
+    clock.advance(120_000)
+    await until(() => clock.due.includes(120_000))
+    expect(inventory.record(ID).message).toContain(new Date(2).toISOString())
+    inventory.silentSince.delete(ID)
+    clock.advance(120_000)
+    await until(() => inventory.record(ID).restartAt === null)
+    expect(inventory.record(ID)).toMatchObject({ observed: 'running', message: null })
+    expect(await bench.provider.observe(ID)).toEqual(running)
+    expect(inventory.kinds(ID)).toEqual([])
+  }, 30_000)
+
   it('is not waited for by its stop, nor does it hold up a reconciliation, while the worker asks it', async () => {
     let asked = false
     const ask: Ask = (options) => {
