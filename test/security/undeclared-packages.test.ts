@@ -128,6 +128,8 @@ import { createServer } from 'node:http'
 import { lookAround } from './probe.js'
 createServer(async (request, response) => {
   const name = request.url.slice(1)
+  // To look around takes seconds on a busy machine, and whoever asks whether it is well does not wait for so long.
+  if (name === '') return response.end('well')
   const found = name === 'built' ? JSON.parse(readFileSync('built.json', 'utf8')) : await lookAround(name)
   response.setHeader('content-type', 'application/json').end(JSON.stringify(found))
 }).listen(Number(process.env.PORT), '0.0.0.0')`,
