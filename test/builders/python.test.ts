@@ -388,7 +388,9 @@ describe('a build that is interrupted', () => {
     const script = join(bench.home, 'worker.ts')
     writeFileSync(
       script,
+      // The clocks of the runtime keep no process alive; a worker has other things that do.
       `import { createWorkbench } from ${JSON.stringify(join(import.meta.dirname, 'workbench.ts'))}
+setInterval(() => {}, 60_000)
 await createWorkbench(${JSON.stringify({ cacheDir, home: bench.home })}).build(${JSON.stringify(path)})`,
     )
     const worker = spawn(process.execPath, [script], { stdio: 'inherit' })
