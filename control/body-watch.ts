@@ -17,8 +17,8 @@ export type BodyWatchOptions = {
 
 /** How much later than `stallMs` it may be noticed, as a part of that. */
 const LOOKS = 10
-/** Within which a client has to take the answer, in ms. */
-const ANSWER_MS = 5_000
+/** How long a client may go on sending, so that it finds the answer behind what it sends, in ms. */
+const LINGER_MS = 1_000
 
 /** Before whatever else may answer or read. */
 export function watchBodies({ stallMs, isUpload }: BodyWatchOptions): RequestHandler {
@@ -57,7 +57,11 @@ function watchBody(request: Request, response: Response, stallMs: number, upload
   }
 }
 
-/** Whoever reads the body hears of it after the client: without its connection that could not be answered. */
+/**
+ * Whoever reads the body hears of it after the client: without its connection that could not be answered. Closed at once,
+ * the connection would answer what the client still sends with a reset, and most clients then lose the answer (RFC 9112
+ * 9.6).
+ */
 function giveUp(request: Request, response: Response, error: CoppiceError): void {
   const destroy = () => {
     request.destroy(error)
@@ -66,9 +70,14 @@ function giveUp(request: Request, response: Response, error: CoppiceError): void
     destroy()
     return
   }
-  const late = setTimeout(destroy, ANSWER_MS)
+  const late = setTimeout(destroy, LINGER_MS)
   request.once('close', () => clearTimeout(late))
-  response.once('finish', destroy)
-  const { status, body } = errorAnswer(error)
-  response.status(status).set('Connection', 'close').json(body)
+  const answer = errorAnswer(error)
+  const text = JSON.stringify(answer.body)
+  response
+    .status(answer.status)
+    .set({ Connection: 'close', 'Content-Type': 'application/json; charset=utf-8' })
+    .set('Content-Length', String(Buffer.byteLength(text)))
+  // All of it, and not its end: with that the connection ends too.
+  response.write(text)
 }

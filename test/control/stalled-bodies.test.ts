@@ -121,6 +121,16 @@ it('R13.8 a body that is no upload has to come as a whole in that time, also by 
   ])
 })
 
+it('R13.8 whoever goes on sending while its body is given up finds the answer when it reads, a moment later', async () => {
+  const json = begin('/api/2.0/apps', { type: 'application/json', length: 1_000 })
+  json.socket.pause()
+  void drip(json.socket)
+  // Given up a tenth late at most; and several bytes more.
+  await sleep(1.1 * STALL_MS + 500)
+  json.socket.resume()
+  expect(await json.ended).toMatch(/^HTTP\/1\.1 408 .*it has not come as a whole within 3 s/s)
+})
+
 it('R13.8 uploads at a time are bounded for one token and for all, with an answer that says so, and nothing else is refused', async () => {
   const dora = await control.call('POST', '/api/coppice/v1/tokens', { name: 'dora', role: 'user' })
   const token = dora.body.token as string
