@@ -17,7 +17,9 @@ export type BodyWatchOptions = {
 
 /** How much later than `stallMs` it may be noticed, as a part of that. */
 const LOOKS = 10
-/** How long a client may go on sending, so that it finds the answer behind what it sends, in ms. */
+/** Within which a client has to take the answer, in ms. */
+const ANSWER_MS = 5_000
+/** How long one that still sends may go on, so that it finds the answer behind what it sends, in ms. */
 const LINGER_MS = 1_000
 
 /** Before whatever else may answer or read. */
@@ -46,14 +48,15 @@ function watchBody(request: Request, response: Response, stallMs: number, upload
       heardAt = now
     }
     if (request.complete) clearInterval(timer)
-    else if (now - heardAt >= stallMs) end(`no byte of it has come for ${seconds}`)
-    else if (dueFrom !== null && now - dueFrom >= stallMs) end(`it has not come as a whole within ${seconds}`)
+    else if (now - heardAt >= stallMs) end(`no byte of it has come for ${seconds}`, 0)
+    else if (dueFrom !== null && now - dueFrom >= stallMs)
+      end(`it has not come as a whole within ${seconds}`, LINGER_MS)
   }, stallMs / LOOKS)
   request.once('close', () => clearInterval(timer))
 
-  const end = (reason: string) => {
+  const end = (reason: string, lingerMs: number) => {
     clearInterval(timer)
-    giveUp(request, response, new CoppiceError('BodyTimedOut', `The body was given up: ${reason}`))
+    giveUp(request, response, new CoppiceError('BodyTimedOut', `The body was given up: ${reason}`), lingerMs)
   }
 }
 
@@ -61,8 +64,10 @@ function watchBody(request: Request, response: Response, stallMs: number, upload
  * Whoever reads the body hears of it after the client: without its connection that could not be answered. Closed at once,
  * the connection would answer what the client still sends with a reset, and most clients then lose the answer (RFC 9112
  * 9.6).
+ *
+ * @param lingerMs how long the connection stays open behind the answer
  */
-function giveUp(request: Request, response: Response, error: CoppiceError): void {
+function giveUp(request: Request, response: Response, error: CoppiceError, lingerMs: number): void {
   const destroy = () => {
     request.destroy(error)
   }
@@ -70,8 +75,10 @@ function giveUp(request: Request, response: Response, error: CoppiceError): void
     destroy()
     return
   }
-  const late = setTimeout(destroy, LINGER_MS)
-  request.once('close', () => clearTimeout(late))
+  let late = setTimeout(destroy, ANSWER_MS)
+  response.once('close', () => clearTimeout(late))
+  // Whoever has sent all of it in the end is sent no reset.
+  request.once('end', () => response.end())
   const answer = errorAnswer(error)
   const text = JSON.stringify(answer.body)
   response
@@ -79,5 +86,8 @@ function giveUp(request: Request, response: Response, error: CoppiceError): void
     .set({ Connection: 'close', 'Content-Type': 'application/json; charset=utf-8' })
     .set('Content-Length', String(Buffer.byteLength(text)))
   // All of it, and not its end: with that the connection ends too.
-  response.write(text)
+  response.write(text, () => {
+    clearTimeout(late)
+    late = setTimeout(destroy, lingerMs)
+  })
 }

@@ -127,7 +127,11 @@ function createApi(
   api.use(authenticate(deps.token, store.tokens))
   // `keepPagesOut` has looked at the type. An upload is not read here.
   const json = express.json({ limit: '1mb', strict: false, type: () => true })
-  api.use((request, response, next) => (request.path === SOURCES ? next() : json(request, response, next)))
+  api.use((request, response, next) => {
+    if (request.path === SOURCES) return next()
+    // What was given up while its body came has its answer (`body-watch.ts`), and is not carried out after that.
+    json(request, response, (error) => (response.headersSent ? undefined : next(error)))
+  })
   api.get('/api/2.0/preview/scim/v2/Me', (_request, response) => {
     response.set('X-Databricks-Org-Id', options.workspaceId)
     const { name } = principalOf(response)

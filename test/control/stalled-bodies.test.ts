@@ -131,6 +131,20 @@ it('R13.8 whoever goes on sending while its body is given up finds the answer wh
   expect(await json.ended).toMatch(/^HTTP\/1\.1 408 .*it has not come as a whole within 3 s/s)
 })
 
+it('R13.8 what was answered with 408 is not carried out, although the rest of its body comes a moment later', async () => {
+  const body = JSON.stringify({ name: 'too-late' }).padStart(200)
+  const json = begin('/api/2.0/apps', { type: 'application/json', length: body.length })
+  let sent = 0
+  while (!json.text().includes('408')) {
+    json.socket.write(body[sent++] as string)
+    await sleep(STALL_MS / 20)
+  }
+  json.socket.write(body.slice(sent))
+  await json.ended
+  expect(sent).toBeLessThan(100)
+  expect((await control.call('GET', '/api/2.0/apps/too-late')).status).toBe(404)
+})
+
 it('R13.8 uploads at a time are bounded for one token and for all, with an answer that says so, and nothing else is refused', async () => {
   const dora = await control.call('POST', '/api/coppice/v1/tokens', { name: 'dora', role: 'user' })
   const token = dora.body.token as string
